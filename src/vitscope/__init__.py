@@ -1,0 +1,35 @@
+"""vitscope: build, train, look inside, diagnose and hand over Vision Transformers.
+
+Importing this costs nothing: torch and the rest load when a name that needs them is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vitscope._core.errors import VitscopeError as VitscopeError
+    from vitscope.model.create import create_model as create_model
+    from vitscope.recipes.load import load as load
+    from vitscope.train.fit import fit as fit
+
+_HOME = {
+    "VitscopeError": "vitscope._core.errors",
+    "create_model": "vitscope.model.create",
+    "fit": "vitscope.train.fit",
+    "load": "vitscope.recipes.load",
+}
+__all__ = ["VitscopeError", "__version__", "create_model", "fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'vitscope' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,123 @@
+"""From any picture to the numbers a model reads, the same in training, evaluation and serving; travels with the weights.
+
+In goes a decoded Pillow image; out comes uint8 H×W×C (`to_array`), then float32 (`normalise`). No torch is imported here
+until a tensor is given.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import BeforeValidator, Field, model_validator
+
+from vitscope._core.errors import CorruptImageError, DataError
+from vitscope._core.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MIN_SIDE = 2
+
+
+def _pair(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Size = Annotated[tuple[int, int], BeforeValidator(_pair)]
+"""Height and width; one number stands for both."""
+
+
+class Preprocessing(Spec):
+    """How an image becomes a model's input.
+
+    `image_size` is (height, width) in pixels. `resize` says how an image of another size is fitted: `crop` scales the image until
+    it covers the target and cuts the middle out (the usual evaluation transform), `squash` scales both sides and bends the
+    proportions. `mean` and `std` are per channel on the 0 to 1 scale.
+    """
+
+    image_size: Size
+    channels: Literal[1, 3] = 3
+    resize: Literal["crop", "squash"] = "crop"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.5, 0.5)
+
+    @model_validator(mode="after")
+    def _one_number_a_channel(self) -> Preprocessing:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(
+                f"mean has {len(self.mean)} and std {len(self.std)} numbers, expected one for each of {self.channels} channels"
+            )
+        return self
+
+    def to_array(self, image: Image.Image) -> UInt8[np.ndarray, "H W C"]:
+        """The image as the model's size and channels: orientation applied, transparency laid on white, scaled with antialiasing."""
+        image = to_mode(ImageOps.exif_transpose(image), self.channels)
+        height, width = self.image_size
+        if image.size != (width, height):
+            if self.resize == "crop":
+                image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+            else:
+                image = image.resize((width, height), Image.Resampling.BICUBIC)
+        array = np.asarray(image, dtype=np.uint8)
+        return array[:, :, None] if array.ndim == 2 else array
+
+    def normalise(self, images: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """uint8 pixels to zero-mean, unit-variance float32, on the images' device."""
+        import torch
+
+        mean = torch.tensor(self.mean, device=images.device).mul_(255).view(1, -1, 1, 1)
+        scale = torch.tensor(self.std, device=images.device).mul_(255).reciprocal_().view(1, -1, 1, 1)
+        return images.to(torch.float32).sub_(mean).mul_(scale)
+
+
+def to_mode(image: Image.Image, channels: int) -> Image.Image:
+    """Greyscale or RGB, whatever the file held (palette, alpha, CMYK, 16 bit)."""
+    if image.mode.startswith(("I", "F")):
+        array = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if image.mode.startswith("I") else max(float(array.max()), 1.0)
+        image = Image.fromarray((array.clip(0, top) * (255.0 / top)).round().astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def decode_image(source: Path | bytes, name: str) -> Image.Image:
+    """Opens and fully decodes an image.
+
+    Args:
+        source: a file or its bytes.
+        name: how to call it in a message.
+
+    Raises:
+        CorruptImageError: not an image, truncated, or otherwise undecodable.
+        DataError: a decompression bomb, or a picture smaller than 2×2 pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            width, height = image.size
+            image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = Image.MAX_IMAGE_PIXELS or 0
+        raise DataError(
+            f"{name} claims more than {limit:,} pixels and may be a decompression bomb; scale it down first"
+        ) from None
+    except FileNotFoundError:
+        raise DataError(f"{name} does not exist; give the path of an image file") from None
+    except IsADirectoryError:
+        raise DataError(f"{name} is a folder, expected an image file") from None
+    except UnidentifiedImageError:
+        raise CorruptImageError(f"{name} is not an image that Pillow can read; remove or replace it") from None
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, MemoryError) as error:
+        raise CorruptImageError(f"{name} cannot be decoded ({error}); remove or replace it") from None
+    if min(width, height) < MIN_SIDE:
+        raise DataError(f"{name} is {width}×{height} pixels, expected at least {MIN_SIDE}×{MIN_SIDE}; remove or replace it")
+    return image

@@ -1,0 +1,13 @@
+"""The shape letters, once. Every annotation and comment uses these and no others.
+
+    B  images in a batch          N  patches of an image           D  width of a token
+    C  channels                   T  tokens: N + prefix tokens     K  heads
+    H  image height               P  patch side (Ph, Pw where      E  width of a head (D / K)
+    W  image width                   the two differ)               M  width of the MLP
+    L  encoder blocks (layers)    R  register tokens               Y  classes
+                                  G  patches along one side
+
+The annotations are checked (jaxtyping and beartype) while the tests run, never in use.
+"""
+
+from __future__ import annotations

@@ -1,0 +1,20 @@
+"""Nearest-name suggestions: in goes a misspelt word and the words that exist, out comes ` (did you mean …?)` or nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like `word`, or None where nothing comes close."""
+    names = list(known)
+    by_fold = {name.lower(): name for name in names}
+    found = difflib.get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6)
+    return by_fold[found[0]] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` where a known word comes close, else an empty string; to be put behind the name in a message."""
+    best = nearest(word, known)
+    return f" (did you mean '{best}'?)" if best is not None else ""

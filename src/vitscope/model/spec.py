@@ -1,0 +1,208 @@
+"""What a ViT is made of, as settings: in go the switches of a recipe, out comes a validated `ViTSpec`. No torch here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from vitscope._core.preprocessing import Size
+from vitscope._core.spec import Spec
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+BadViTFault = Literal[
+    "none",
+    "batch-mixing",
+    "batch-mixing-mean",
+    "no-position",
+    "position-frozen-zero",
+    "scrambled-patches",
+    "no-residual",
+    "post-norm",
+    "norm-unused",
+    "mlp-without-activation",
+    "softmax-head",
+    "dropout-always-on",
+    "double-dropout",
+    "cls-detached",
+]
+
+
+class ImageModelSpec(Spec):
+    """The sizes that every model here has: the image it takes, its patches, its width and its scores."""
+
+    image_size: Size = (224, 224)
+    """Height and width in pixels; one number stands for both."""
+    patch_size: Size = (16, 16)
+    """Height and width of a patch in pixels; both must divide the image's."""
+    channels: Positive = 3
+    classes: Positive = 1000
+    dim: Positive = 768
+    """D, the width of a token."""
+    depth: Positive = 12
+    """L, the number of encoder blocks."""
+    heads: Positive = 12
+    """K, the number of attention heads; divides `dim`."""
+    dropout: Fraction = 0.0
+    """Dropout behind the position embedding, on each attention output and twice in each MLP (ViT, appendix B.1)."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> ImageModelSpec:
+        (height, width), (patch_height, patch_width) = self.image_size, self.patch_size
+        if min(height, width, patch_height, patch_width) < 1:
+            raise ValueError("image_size and patch_size must be at least 1 pixel")
+        if height % patch_height or width % patch_width:
+            raise ValueError(
+                f"image_size {height}×{width} does not divide into patches of {patch_height}×{patch_width}; "
+                f"the nearest image_size that does is {_nearest(height, patch_height)}×{_nearest(width, patch_width)}"
+            )
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} does not divide among {self.heads} heads; choose heads that divide it")
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+    @property
+    def patches(self) -> int:
+        """N, the number of patches."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def patch_dim(self) -> int:
+        """Numbers in one patch: Ph · Pw · C."""
+        return self.patch_size[0] * self.patch_size[1] * self.channels
+
+    @property
+    def head_dim(self) -> int:
+        """E, the width of one head."""
+        return self.dim // self.heads
+
+
+class ViTSpec(ImageModelSpec):
+    """The plain ViT and its ablation switches. The defaults are ViT-B/16 (Dosovitskiy et al. 2021, arXiv 2010.11929, table 1)."""
+
+    mlp_dim: Positive | None = None
+    """M, the width of the MLP; left out, it is `mlp_ratio` · `dim`."""
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    activation: Literal["gelu", "gelu-tanh", "relu", "silu"] = "gelu"
+    """GELU: Hendrycks and Gimpel 2016, arXiv 1606.08415; `gelu-tanh` is its tanh approximation (section 2)."""
+    patch_embedding: Literal["linear", "conv", "conv-tokenizer"] = "linear"
+    """Cut and multiply (`linear`), the same function as one strided convolution (`conv`), or the convolution + ReLU + pooling stem of
+    Compact Transformers (`conv-tokenizer`; Hassani et al. 2021, arXiv 2104.05704, section 3.3)."""
+    tokenizer_layers: Annotated[int, Field(ge=1, le=4)] = 1
+    """Convolutions in the `conv-tokenizer`; each of them is followed by a pooling that halves the image, so the patch side is 2 to this power."""
+    position: Literal["learned", "sincos", "none", "rotary"] = "learned"
+    """Learned table (ViT, section 3.1), fixed 2-D sine-cosine (Chen et al. 2021, arXiv 2104.02057, section 4.2.1; Beyer et al. 2022,
+    arXiv 2205.01580), nothing, or 2-D rotary on queries and keys (Su et al. 2021, arXiv 2104.09864; axial form of Heo et al. 2024,
+    arXiv 2403.13298, section 3.2)."""
+    pooling: Literal["class-token", "mean"] = "class-token"
+    """Read the class token, or average the patch tokens (ViT, appendix D.3); `mean` builds no class token."""
+    registers: Annotated[int, Field(ge=0)] = 0
+    """R, extra tokens without a position that are thrown away at the end (Darcet et al. 2024, arXiv 2309.16588, section 2.2)."""
+    qkv_bias: bool = True
+    norm: Literal["pre", "post"] = "pre"
+    """LayerNorm before each branch, or after each sum as in the first Transformer (Xiong et al. 2020, arXiv 2002.04745, figure 1)."""
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    qk_norm: bool = False
+    """LayerNorm on each head's queries and keys (Dehghani et al. 2023, arXiv 2302.05442, section 2.1)."""
+    layer_scale: Annotated[float, Field(gt=0)] | None = None
+    """A learned factor for each channel of each branch, starting here (Touvron et al. 2021, arXiv 2103.17239, section 2.1)."""
+    stochastic_depth: Fraction = 0.0
+    """Chance to skip a branch in training, growing linearly from 0 at the first block to this at the last (Huang et al. 2016, arXiv 1603.09382)."""
+    embedding_dropout: Fraction | None = None
+    """Dropout behind the position embedding; left out, it is `dropout`."""
+    attention_dropout: Fraction | None = None
+    """Dropout on the attention branch's output; left out, it is `dropout`."""
+    mlp_dropout: Fraction | None = None
+    """Dropout behind the MLP's activation and behind its output; left out, it is `dropout`."""
+    init: Literal["vit", "published"] = "vit"
+    """Start values: the table in `model/init.py`. `published` is that of the run behind the reference curve."""
+
+    @model_validator(mode="after")
+    def _switches_fit(self) -> ViTSpec:
+        if self.patch_embedding == "conv-tokenizer":
+            side = 2**self.tokenizer_layers
+            if self.patch_size != (side, side):
+                raise ValueError(
+                    f"a conv-tokenizer of {self.tokenizer_layers} layers cuts patches of {side}×{side}, not of "
+                    f"{self.patch_size[0]}×{self.patch_size[1]}; set patch_size or tokenizer_layers"
+                )
+        if self.position == "sincos" and self.dim % 4:
+            raise ValueError(f"position 'sincos' needs a dim that 4 divides, not {self.dim}")
+        if self.position == "rotary" and self.head_dim % 4:
+            raise ValueError(f"position 'rotary' needs a head width (dim / heads) that 4 divides, not {self.head_dim}")
+        return self
+
+    @property
+    def mlp_width(self) -> int:
+        """M, the width of the MLP."""
+        return self.mlp_dim if self.mlp_dim is not None else round(self.mlp_ratio * self.dim)
+
+    @property
+    def class_token(self) -> bool:
+        """Whether there is a class token."""
+        return self.pooling == "class-token"
+
+    @property
+    def tokens(self) -> int:
+        """T: class token, registers and patches."""
+        return int(self.class_token) + self.registers + self.patches
+
+    def dropout_at(self, place: Literal["embedding", "attention", "mlp"]) -> float:
+        """The dropout probability at one of its three places."""
+        own: float | None = getattr(self, f"{place}_dropout")
+        return self.dropout if own is None else own
+
+
+class SpecimenSpec(ImageModelSpec):
+    """The sizes of a specimen; the defaults are those of the printed models (`spec/good_vit.txt`, `spec/bad_vit.txt`)."""
+
+    image_size: Size = (32, 32)
+    patch_size: Size = (4, 4)
+    classes: Positive = 10
+    dim: Positive = 192
+    depth: Positive = 6
+    heads: Positive = 3
+    mlp_dim: Positive = 512
+    dropout: Fraction = 0.1
+
+
+class GoodViTSpec(SpecimenSpec):
+    """The specimen that its owner calls good."""
+
+    name: Literal["good-vit"] = "good-vit"
+
+
+class BadViTSpec(SpecimenSpec):
+    """The specimen that its owner calls not good, under one of the readings that its print allows."""
+
+    name: Literal["bad-vit"] = "bad-vit"
+    fault: BadViTFault = "batch-mixing"
+    """Which reading of the print is built; the default is a hypothesis that the print cannot decide."""
+
+
+ModelSpec = ViTSpec | GoodViTSpec | BadViTSpec
+
+
+def equivalent_vit(spec: ModelSpec) -> ViTSpec:
+    """The plain ViT of the same function and size as a specimen (with nothing wrong); a `ViTSpec` is its own."""
+    if isinstance(spec, ViTSpec):
+        return spec
+    shared: dict[str, Any] = {key: getattr(spec, key) for key in ImageModelSpec.model_fields}
+    good = isinstance(spec, GoodViTSpec)
+    return ViTSpec(
+        **shared,
+        mlp_dim=spec.mlp_dim,
+        qkv_bias=not good,
+        patch_embedding="linear" if good else "conv",
+        norm_eps=1e-5,
+    )
+
+
+def _nearest(length: int, patch: int) -> int:
+    return max(patch, round(length / patch) * patch)
