@@ -1,0 +1,168 @@
+"""The learning curve as a file: in go the numbers of each epoch, out comes `metrics.csv`, and back to the last digit.
+
+Every command that looks at a run's progress reads this one file, and a curve of another program can be held beside it:
+a CSV with `epoch` and any one of the other columns is enough.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from vitscope._core.errors import RunError
+from vitscope._core.files import write_text
+from vitscope._core.suggest import did_you_mean
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch gave.
+
+    `epoch` counts from 1; `step` is the number of optimiser steps so far (0 where a file does not tell); `seconds` is
+    wall time since the start, evaluation and earlier parts of a resumed run included; losses are mean cross-entropies
+    in nats; accuracies are per cent; `lr` is the learning rate of the epoch's last step. A number that was not measured
+    is nan.
+    """
+
+    epoch: int
+    step: int
+    seconds: float
+    train_loss: float
+    train_acc: float
+    val_loss: float
+    val_acc: float
+    lr: float
+    images_per_second: float
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether anything was measured on validation images in this epoch."""
+        return not (math.isnan(self.val_loss) and math.isnan(self.val_acc))
+
+    def to_dict(self) -> dict[str, int | float | None]:
+        """The numbers by column name, fit for JSON: what is not a finite number becomes None."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+
+COLUMNS = tuple(field.name for field in fields(EpochMetrics))
+MEASURES = tuple(name for name in COLUMNS if name not in ("epoch", "step"))
+"""The columns of which a file must hold at least one."""
+
+
+def write_metrics(path: Path, rows: Iterable[EpochMetrics]) -> None:
+    """Writes the rows as CSV, whole or not at all; every number reads back as the same number.
+
+    Validation that was not measured becomes empty cells; a loss that is not a number stands as `nan`.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([_cell(row, name) for name in COLUMNS])
+    write_text(path, text.getvalue())
+
+
+def read_metrics(path: Path) -> list[EpochMetrics]:
+    """The rows of a metrics file, ordered by epoch.
+
+    Args:
+        path: a CSV file (comma, semicolon or tab) or a run folder; columns beyond ours are ignored, missing ones
+            become nan.
+
+    Raises:
+        RunError: no such file, no `epoch` or no metric column, a cell that is no number, or an epoch that stands
+            there twice.
+    """
+    file = path / "metrics.csv" if path.is_dir() else path
+    lines = _lines(file)
+    header = [name.strip() for name in lines[0][1]]
+    _check_header(file, header)
+    found: dict[int, tuple[int, EpochMetrics]] = {}
+    for number, cells in lines[1:]:
+        row = _row(file, number, dict(zip(header, cells, strict=False)))
+        if row.epoch in found:
+            raise RunError(
+                f"{file} holds epoch {row.epoch} twice (lines {found[row.epoch][0]} and {number}), "
+                "expected one row an epoch; delete one of the two"
+            )
+        found[row.epoch] = (number, row)
+    return [found[epoch][1] for epoch in sorted(found)]
+
+
+def _cell(row: EpochMetrics, name: str) -> str:
+    if name in ("epoch", "step"):
+        return str(int(getattr(row, name)))
+    if name in ("val_loss", "val_acc") and not row.has_validation:
+        return ""
+    return repr(float(getattr(row, name)))
+
+
+def _lines(file: Path) -> list[tuple[int, list[str]]]:
+    """Line numbers and cells of what is not blank; the header comes first."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise RunError(
+            f"{file} does not exist, expected a metrics file; has the run finished its first epoch?"
+        ) from None
+    except UnicodeDecodeError:
+        raise RunError(f"{file} is not a text file, expected a CSV with a row an epoch") from None
+    except OSError as error:
+        raise RunError(f"cannot read {file}: {error.strerror or error}; check the path and its permissions") from None
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise RunError(f"{file} line {reader.line_num} is not CSV ({error}); correct or delete the line") from None
+    if not lines:
+        raise RunError(f"{file} is empty, expected a CSV that begins with the line {','.join(COLUMNS)}")
+    return lines
+
+
+def _check_header(file: Path, header: list[str]) -> None:
+    if "epoch" not in header:
+        raise RunError(
+            f"{file} has no column 'epoch' but {', '.join(header)}; name the column that counts epochs 'epoch'"
+        )
+    if not set(MEASURES) & set(header):
+        hints = [f"{name}{did_you_mean(name, MEASURES)}" for name in header if name != "epoch"]
+        raise RunError(
+            f"{file} has none of the columns {', '.join(MEASURES)} but {', '.join(hints) or 'only epoch'}; "
+            "rename what you have"
+        )
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise RunError(f"{file} has the column '{twice[0]}' twice, expected it once; delete one of the two")
+
+
+def _row(file: Path, line: int, cells: dict[str, str]) -> EpochMetrics:
+    def number(name: str) -> float:
+        text = cells.get(name, "").strip()
+        if not text:
+            return math.nan
+        try:
+            return float(text)
+        except ValueError:
+            raise RunError(
+                f"{file} line {line}: {name} is {text!r}, expected a number; correct the cell or leave it empty"
+            ) from None
+
+    epoch = number("epoch")
+    if not (epoch.is_integer() and epoch >= 1):
+        raise RunError(
+            f"{file} line {line}: epoch is {cells.get('epoch', '').strip()!r}, expected a whole number "
+            "that counts from 1; number the rows anew or delete one that was measured before training"
+        )
+    step = number("step")
+    return EpochMetrics(
+        epoch=int(epoch), step=int(step) if math.isfinite(step) else 0, **{name: number(name) for name in MEASURES}
+    )
