@@ -119,5 +119,7 @@ def decode_image(source: Path | bytes, name: str) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, MemoryError) as error:
         raise CorruptImageError(f"{name} cannot be decoded ({error}); remove or replace it") from None
     if min(width, height) < MIN_SIDE:
-        raise DataError(f"{name} is {width}×{height} pixels, expected at least {MIN_SIDE}×{MIN_SIDE}; remove or replace it")
+        raise DataError(
+            f"{name} is {width}×{height} pixels, expected at least {MIN_SIDE}×{MIN_SIDE}; remove or replace it"
+        )
     return image

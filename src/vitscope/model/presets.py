@@ -98,10 +98,14 @@ def _named_sizes(name: str, match: re.Match[str]) -> dict[str, Any]:
     if patch not in PATCHES:
         raise ModelError(f"{name}: there is no preset of patch {patch}; choose from {', '.join(map(str, PATCHES))}")
     if not IMAGE_SIZES[0] <= size <= IMAGE_SIZES[1]:
-        raise ModelError(f"{name}: image size {size} is outside the presets' {IMAGE_SIZES[0]} to {IMAGE_SIZES[1]} pixels")
+        raise ModelError(
+            f"{name}: image size {size} is outside the presets' {IMAGE_SIZES[0]} to {IMAGE_SIZES[1]} pixels"
+        )
     if size % patch:
         low = size - size % patch
-        near = min((s for s in (low, low + patch) if IMAGE_SIZES[0] <= s <= IMAGE_SIZES[1]), key=lambda s: abs(s - size))
+        near = min(
+            (s for s in (low, low + patch) if IMAGE_SIZES[0] <= s <= IMAGE_SIZES[1]), key=lambda s: abs(s - size)
+        )
         raise ModelError(
             f"{name}: an image of {size}×{size} does not divide into patches of {patch}×{patch}; "
             f"the nearest that does is vit-{match[1]}{patch}-{near}"

@@ -1,0 +1,68 @@
+"""A model from a name or a spec, and a model for another image size. Specs in, plain `nn.Module`s out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from vitscope._core.preprocessing import Size
+from vitscope.model.position import LearnedPosition, resize_table
+from vitscope.model.presets import parse_model, spec_by_name
+from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec
+from vitscope.model.vit import ViT
+
+
+def create_model(name_or_spec: str | ModelSpec | Mapping[str, Any], **overrides: Any) -> nn.Module:
+    """Builds a model: images B C H W in, scores B Y out. Start values come from torch's global generator.
+
+    Args:
+        name_or_spec: a built-in name (`vit-b16-224`, `good-vit`, `bad-vit:post-norm`), a spec, or a recipe's `model:` mapping.
+        overrides: settings to change, e.g. `classes=10, image_size=32`.
+
+    Raises:
+        ModelError: no model of this name.
+        ConfigError: a setting that does not exist or does not fit.
+    """
+    if isinstance(name_or_spec, str):
+        spec = spec_by_name(name_or_spec, overrides)
+    elif isinstance(name_or_spec, Mapping):
+        spec = parse_model({**name_or_spec, **overrides})
+    else:
+        spec = name_or_spec.changed(**overrides) if overrides else name_or_spec
+    return build(spec)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """The module of a validated spec."""
+    if isinstance(spec, ViTSpec):
+        return ViT(spec)
+    if isinstance(spec, GoodViTSpec):
+        from vitscope.model.specimens.good import build_good_vit
+
+        return build_good_vit(spec)
+    assert isinstance(spec, BadViTSpec)
+    from vitscope.model.specimens.bad import build_bad_vit
+
+    return build_bad_vit(spec)
+
+
+def resized(model: ViT, image_size: Size) -> ViT:
+    """The same ViT for images of another size: all weights are kept, a learned position embedding is interpolated.
+
+    Args:
+        model: a ViT; it is left as it is.
+        image_size: (height, width) in pixels, or one number for both.
+
+    Raises:
+        ConfigError: the patch does not divide the new size.
+    """
+    spec = model.spec.changed(image_size=image_size)
+    other = ViT(spec).to(next(model.parameters()).device, next(model.parameters()).dtype)
+    state = copy.copy(model.state_dict())
+    if isinstance(model.position, LearnedPosition):
+        state["position.table"] = resize_table(model.position.table.detach(), model.spec.grid, spec.grid)
+    other.load_state_dict(state)
+    return other.train(model.training)
