@@ -102,7 +102,7 @@ class RunFolder:
         inside = runs_in(path)
         if inside:
             newest = max(inside, key=lambda run: run.stat().st_mtime)
-            raise RunError(f"{path} is a folder of {len(inside)} runs, expected one of them; the newest is {newest}")
+            raise RunError(f"{path} is a folder of runs, expected one of them, such as the newest: {newest}")
         raise RunError(
             f"{path} is no run folder: it holds {content(path)}, expected {MARKS[0]} or {MARKS[2]}{elsewhere(path)}"
         )
