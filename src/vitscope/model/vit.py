@@ -13,7 +13,7 @@ from vitscope._core.errors import ModelError
 from vitscope.model.init import initialise
 from vitscope.model.parts import BLOCK, PATCH_EMBEDDING, ClassToken, MeanOfPatches, ReadClassToken, Registers
 from vitscope.model.position import POSITION
-from vitscope.model.spec import ViTSpec
+from vitscope.model.spec import ImageModelSpec, ViTSpec
 
 
 class ViT(nn.Module):
@@ -49,11 +49,11 @@ class ViT(nn.Module):
         return self.head(x)  # B Y
 
 
-def check_images(images: Tensor, spec: ViTSpec) -> None:
+def check_images(images: Tensor, spec: ImageModelSpec) -> None:
     """Refuses images of another size or with other channels, in one sentence."""
     expected = (spec.channels, *spec.image_size)
     if images.shape[1:] != expected:
         raise ModelError(
             f"this ViT takes images of shape (B, {', '.join(map(str, expected))}), got {tuple(images.shape)}; "
-            "resize the images, or the model with vitscope.model.create.resized"
+            "resize the images, or build the model for their size (a plain ViT: vitscope.model.create.resized)"
         )
