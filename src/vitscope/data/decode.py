@@ -1,0 +1,91 @@
+"""Many images at once. In go records, out come uint8 pixels in order, decoded by a pool of threads; unusable ones are named, not raised."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from vitscope._core.errors import DataError
+from vitscope._core.preprocessing import Preprocessing
+from vitscope.data.sources.base import Record
+
+TASK = 64
+"""Images a task: enough that handing tasks over costs nothing, few enough that 224-pixel images stay below 10 MB."""
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """An image that cannot be used, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The usable images of one task, channels first, with their labels; and the unusable ones."""
+
+    images: UInt8[np.ndarray, "B C H W"]
+    labels: list[int]
+    unusable: list[Unusable]
+
+
+def decode_all(records: Iterable[Record], how: Preprocessing) -> Iterator[Decoded]:
+    """Decodes records in their order; at most four tasks a thread are under way, so memory stays bounded."""
+    workers = os.cpu_count() or 1
+    pending: deque[Future[Decoded]] = deque()
+    # decode_image turns warnings into errors for a moment, which threads would undo for one another: here the filter holds throughout
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            source = iter(records)
+            while task := tuple(islice(source, TASK)):
+                pending.append(pool.submit(_decode_task, task, how))
+                if len(pending) >= 4 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def fit(record: Record, how: Preprocessing) -> UInt8[np.ndarray, "H W C"]:
+    """One record as the model's size and channels; decoded pixels of the right size pass untouched."""
+    height, width = how.image_size
+    if isinstance(record.image, np.ndarray) and record.image.shape == (height, width, how.channels):
+        return record.image
+    return how.to_array(record.open())
+
+
+def _decode_task(records: tuple[Record, ...], how: Preprocessing) -> Decoded:
+    height, width = how.image_size
+    images = np.empty((len(records), how.channels, height, width), dtype=np.uint8)
+    labels: list[int] = []
+    unusable: list[Unusable] = []
+    for record in records:
+        try:
+            images[len(labels)] = fit(record, how).transpose(2, 0, 1)
+        except DataError as error:
+            unusable.append(Unusable(record.name, _reason(str(error), record.name)))
+        except (
+            Exception
+        ) as error:  # a damaged file can make a decoder raise anything; each is the file's fault, not ours
+            unusable.append(Unusable(record.name, f"cannot be decoded ({error or type(error).__name__})"))
+        else:
+            labels.append(record.label)
+    return Decoded(images[: len(labels)], labels, unusable)
+
+
+def _reason(message: str, name: str) -> str:
+    """A message of `decode_image` without the name before it and the advice behind it."""
+    return message.removeprefix(name).partition(";")[0].strip()

@@ -1,0 +1,114 @@
+"""Batches of a table. In goes an `ImageTable`, out come uint8 tensors [B, C, H, W] and labels [B], in an order that only the seed
+and the epoch decide: a resume continues in the middle of an epoch, and ranks share one without talking to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from vitscope._core.errors import ConfigError
+from vitscope.data.table import ImageTable
+
+Batch = tuple[UInt8[Tensor, "B C H W"], Int64[Tensor, " B"]]
+
+
+class BatchLoader:
+    """Iterates over a table in batches, this process's share of them.
+
+    Training (`shuffle` or `drop_last`): every global batch of world_size · batch_size images is divided among the ranks, and all
+    ranks get equally many batches; of the last, partial one each rank gets its even part, and where it holds fewer images than
+    there are ranks it is left out. Evaluation (neither): each rank gets one contiguous stretch, every image exactly once.
+    """
+
+    def __init__(
+        self, table: ImageTable, *, batch_size: int, shuffle: bool, seed: int = 0, drop_last: bool = False
+    ) -> None:
+        """A loader for one process, at epoch 0.
+
+        Raises:
+            ConfigError: `batch_size` is below 1, or `drop_last` leaves no batch.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}, expected at least 1")
+        self.table = table
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+        self.epoch, self.start = 0, 0
+        self.rank, self.world_size = 0, 1
+        self._store = torch.from_numpy(table.images.transpose(0, 3, 1, 2))
+        self._labels = torch.from_numpy(np.ascontiguousarray(table.labels))
+        self._check()
+
+    def shard(self, rank: int, world_size: int) -> BatchLoader:
+        """A loader for one of several processes, at epoch 0.
+
+        Raises:
+            ConfigError: the rank does not exist, or a rank would get no batch.
+        """
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"rank is {rank}, expected 0 to {world_size - 1}")
+        other = BatchLoader(
+            self.table, batch_size=self.batch_size, shuffle=self.shuffle, seed=self.seed, drop_last=self.drop_last
+        )
+        other.rank, other.world_size = rank, world_size
+        other._check()
+        return other
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Chooses the order of an epoch (from 0) and how many of its batches to skip; nothing is read for skipped ones."""
+        if start < 0 or start > len(self):
+            raise ConfigError(f"start is {start}, expected 0 to {len(self)}, the batches of an epoch")
+        self.epoch, self.start = epoch, start
+
+    def __len__(self) -> int:
+        """Batches an epoch for this process, skipped ones included."""
+        count, world = len(self.table), self.world_size
+        if not self._even:
+            return -(-(count * (self.rank + 1) // world - count * self.rank // world) // self.batch_size)
+        full, rest = divmod(count, self.batch_size * world)
+        return full + (not self.drop_last and rest >= world)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = self._order()
+        for number in range(self.start, len(self)):
+            yield self._gather(order[slice(*self._bounds(number))])
+
+    @property
+    def _even(self) -> bool:
+        """Whether all ranks must make equally many steps."""
+        return self.shuffle or self.drop_last
+
+    def _bounds(self, number: int) -> tuple[int, int]:
+        """First and past-the-last place in the order of this rank's batch."""
+        count, size, world, rank = len(self.table), self.batch_size, self.world_size, self.rank
+        if not self._even:
+            first, end = count * rank // world, count * (rank + 1) // world
+            return first + number * size, min(first + (number + 1) * size, end)
+        first = number * size * world
+        whole = min(size * world, count - first)
+        return first + whole * rank // world, first + whole * (rank + 1) // world
+
+    def _order(self) -> Int64[Tensor, " N"]:
+        """Rows of the table in this epoch's order: a pure function of the seed and the epoch."""
+        if not self.shuffle:
+            return torch.arange(len(self.table))
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, self.epoch]))
+        return torch.from_numpy(rng.permutation(len(self.table)))
+
+    def _gather(self, rows: Int64[Tensor, " B"]) -> Batch:
+        places = rows if self.table.index is None else torch.from_numpy(self.table.index[rows.numpy()])
+        return self._store.index_select(0, places).contiguous(), self._labels.index_select(0, rows)
+
+    def _check(self) -> None:
+        if len(self) == 0:
+            raise ConfigError(
+                f"{self.table.name} has {len(self.table)} images, which gives no batch of {self.batch_size} on "
+                f"{self.world_size} process(es); lower batch_size"
+            )

@@ -1,0 +1,123 @@
+"""What every source looks like from outside: named splits of records. A record is an image that is not decoded yet, and its label.
+
+The cache asks a split for a key first (cheap: a digest of its content) and for its records only when nothing is cached.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from vitscope._core.preprocessing import decode_image
+
+Progress = Callable[[int, int], None]
+"""Called with what is done and the total; begins again at a new total when another pass over the data begins."""
+
+Digester = Callable[[Sequence[Path]], list[str]]
+"""Content digests of files, in their order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One image and its label. `image` is a file, its bytes, or decoded uint8 [H, W, C]."""
+
+    name: str
+    label: int
+    image: Path | bytes | UInt8[np.ndarray, "H W C"]
+
+    def open(self) -> Image.Image:
+        """The decoded picture in its own size and mode.
+
+        Raises:
+            DataError, CorruptImageError: it is no usable image; the message begins with `name`.
+        """
+        if isinstance(self.image, np.ndarray):
+            return Image.fromarray(self.image[:, :, 0] if self.image.shape[2] == 1 else self.image)
+        return decode_image(self.image, self.name)
+
+
+class Split(ABC):
+    """A named part of a source."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def key(self, digest: Digester) -> str:
+        """Text that changes when any image or label of this split changes."""
+
+    @abstractmethod
+    def records(self) -> Iterator[Record]:
+        """All images in their fixed order, read little by little."""
+
+    def record(self, index: int) -> Record:
+        """The image at one position."""
+        return next(islice(self.records(), index, None))
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What can be said about a source without decoding it.
+
+    `native_size` is (height, width) where all images have one size; `channels` is 1 for a greyscale-only source, else 3.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    channels: int
+    native_size: tuple[int, int] | None
+    splits: Mapping[str, int] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "label_names": list(self.label_names),
+            "channels": self.channels,
+            "native_size": list(self.native_size) if self.native_size else None,
+            "splits": dict(self.splits),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set: its splits (`train` first) and what their labels mean.
+
+    `look` answers channels and native size when asked; `files_root` is the folder or file whose digests are remembered;
+    `ignored` counts files passed over because their extension is no image's.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    splits: Mapping[str, Split]
+    look: Callable[[], tuple[int, tuple[int, int] | None]]
+    files_root: Path | None = None
+    ignored: int = 0
+
+    def facts(self) -> SourceFacts:
+        channels, size = self.look()
+        return SourceFacts(self.name, self.label_names, channels, size, {k: len(v) for k, v in self.splits.items()})
+
+
+def look_at(images: Sequence[Path | bytes]) -> tuple[int, tuple[int, int] | None]:
+    """Channels and common size of a few samples, from their headers; a sample that cannot be read says nothing."""
+    from io import BytesIO
+
+    modes: set[str] = set()
+    sizes: set[tuple[int, int]] = set()
+    for image in images:
+        try:
+            with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
+                modes.add(opened.mode)
+                sizes.add((opened.height, opened.width))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            continue
+    grey = bool(modes) and all(mode in ("1", "L") or mode.startswith(("I", "F")) for mode in modes)
+    return (1 if grey else 3), (sizes.pop() if len(sizes) == 1 else None)
