@@ -70,9 +70,7 @@ class AugmentSpec(Spec):
         if self.random_resized_crop is not None:
             low, high = self.random_resized_crop
             if low > high:
-                raise ValueError(
-                    f"random_resized_crop is ({low}, {high}), expected the smaller fraction of the area first"
-                )
+                raise ValueError(f"random_resized_crop is ({low}, {high}), expected the smaller area first")
             if self.crop:
                 raise ValueError("crop and random_resized_crop are two ways to cut an image; set one of them")
         return self
