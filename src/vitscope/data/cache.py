@@ -131,7 +131,7 @@ def _write_images(
             unusable.extend(decoded.unusable)
             labels.extend(decoded.labels)
             if keep_incomplete or not unusable:
-                handle.write(decoded.images)
+                handle.write(decoded.images.data)
             if progress:
                 progress(len(labels) + len(unusable), total)
         handle.flush()

@@ -29,14 +29,16 @@ class RememberedDigests:
         where = hashlib.sha256(os.fsencode(self._root)).hexdigest()[:24]
         self._manifest = cache / "manifests" / f"{where}.json"
         self._progress = progress
-        self._known = self._read()
+        self._known: dict[str, tuple[int, int, str]] | None = None
 
-    def __call__(self, files: Sequence[Path]) -> list[str]:
+    def __call__(self, files: Sequence[Path | str]) -> list[str]:
         """Hexadecimal SHA-256 of each file's content.
 
         Raises:
             DataError: a file cannot be read.
         """
+        if self._known is None:
+            self._known = self._read()
         names, stamps, unknown = [], [], []
         for i, path in enumerate(files):
             stat = _stat(path)
@@ -71,16 +73,16 @@ class RememberedDigests:
             write_text(self._manifest, json.dumps(self._known, ensure_ascii=True))
 
 
-def _stat(path: Path) -> os.stat_result:
+def _stat(path: Path | str) -> os.stat_result:
     try:
         return os.stat(path)  # noqa: PTH116
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); it may have been removed meanwhile") from None
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path | str) -> str:
     try:
-        with path.open("rb") as handle:
+        with Path(path).open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from None

@@ -88,7 +88,7 @@ def open_split(
     """
     source = find_source(spec)
     if split not in source.splits:
-        raise DataError(_no_split(source, split))
+        raise DataError(no_split(source.name, split, list(source.splits)))
     return _tables(source, spec, [split], image_size, channels, progress)[0][split]
 
 
@@ -98,14 +98,14 @@ def _val_split(source: Source, spec: DataSpec) -> str | None:
         return None
     if spec.val_split is not None:
         if spec.val_split not in source.splits or spec.val_split == "train":
-            raise DataError(_no_split(source, spec.val_split))
+            raise DataError(no_split(source.name, spec.val_split, list(source.splits)))
         return spec.val_split
     return next((name for name in ("validation", "test") if name in source.splits), None)
 
 
-def _no_split(source: Source, split: str) -> str:
-    names = list(source.splits)
-    return f"{source.name} has no split '{split}'{did_you_mean(split, names)}; it has {', '.join(names)}"
+def no_split(source: str, split: str, names: Sequence[str]) -> str:
+    """The sentence for a split that does not exist."""
+    return f"{source} has no split '{split}'{did_you_mean(split, names)}; it has {', '.join(names)}"
 
 
 def _tables(

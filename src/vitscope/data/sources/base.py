@@ -21,8 +21,12 @@ from vitscope._core.preprocessing import decode_image
 Progress = Callable[[int, int], None]
 """Called with what is done and the total; begins again at a new total when another pass over the data begins."""
 
-Digester = Callable[[Sequence[Path]], list[str]]
+Digester = Callable[[Sequence[Path | str]], list[str]]
 """Content digests of files, in their order."""
+
+SPLIT_WORDS = dict.fromkeys(("train", "training"), "train")
+SPLIT_WORDS |= dict.fromkeys(("test", "testing", "eval", "evaluation"), "test")
+SPLIT_WORDS |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ The original's levels 0..16 become 0..255. 1,437 images are for training, 360 fo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -21,7 +21,7 @@ NAMES = tuple(str(digit) for digit in range(10))
 def open_digits() -> Source:
     """The digits; reading them waits until they are asked for."""
     splits = {"train": DigitsSplit("train"), "test": DigitsSplit("test")}
-    return Source("digits", NAMES, splits, look=partial(tuple, (1, (8, 8))))
+    return Source("digits", NAMES, splits, look=lambda: (1, (8, 8)))
 
 
 class DigitsSplit(Split):

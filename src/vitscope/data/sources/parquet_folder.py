@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitscope._core.errors import DataError
-from vitscope.data.sources.base import Digester, Record, Source, Split, look_at
+from vitscope.data.sources.base import SPLIT_WORDS, Digester, Record, Source, Split, look_at
 from vitscope.data.sources.columns import Columns, find_columns
 from vitscope.data.spec import DataSpec
 
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 ROWS_AT_A_TIME = 256
 SAMPLES = 64
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
-_SPLIT_WORDS |= dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
 
 
 def open_parquet_folder(root: Path, files: Sequence[str], spec: DataSpec) -> Source:
@@ -136,8 +127,8 @@ def split_of(name: str) -> str:
     parts = Path(name).parts
     for part in (Path(parts[-1]).stem, *reversed(parts[:-1])):
         for word in re.split(r"[^a-z]+", part.lower()):
-            if word in _SPLIT_WORDS:
-                return _SPLIT_WORDS[word]
+            if word in SPLIT_WORDS:
+                return SPLIT_WORDS[word]
     return "train"
 
 

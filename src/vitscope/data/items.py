@@ -1,0 +1,66 @@
+"""Single images of a source, as commands name them: `cifar10:test:3`, `digits:17`, `FOLDER:0`. Out come picture, label, description."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from vitscope._core.errors import DataError
+from vitscope.data.opening import no_split
+from vitscope.data.sources import find_source
+from vitscope.data.spec import DataSpec
+
+_ITEM = re.compile(r"(?P<source>.+?)(?::(?P<split>[A-Za-z_]\w*))?:(?P<index>-?\d+)")
+
+
+class Item(NamedTuple):
+    """A decoded picture in its own size and mode, the name of its label, and where it comes from."""
+
+    image: Image.Image
+    label: str | None
+    description: str
+
+
+def is_item(text: str) -> bool:
+    """Whether `text` has the form SOURCE:index or SOURCE:split:index and is no existing file."""
+    return _ITEM.fullmatch(text) is not None and not Path(text).exists()
+
+
+def open_item(text: str, *, spec: DataSpec | None = None) -> Item:
+    """One image of a source.
+
+    Args:
+        text: SOURCE:split:index or SOURCE:index. Without a split: all of `digits` in scikit-learn's order; of another source the
+            test split, else validation, else all.
+        spec: settings of a run, e.g. its `archive`; they are used when `text` names the same source.
+
+    Raises:
+        DataError: no such source or split, an index outside, or an image that cannot be used.
+    """
+    match = _ITEM.fullmatch(text)
+    if match is None:
+        raise DataError(
+            f"'{text}' does not name an image of a source; expected SOURCE:split:index, e.g. cifar10:test:3"
+        )
+    name, split_name, index = match["source"], match["split"], int(match["index"])
+    source = find_source(spec if spec is not None and spec.source == name else DataSpec(source=name))
+    splits = dict(source.splits)
+    if name == "digits":
+        from vitscope.data.sources.digits import DigitsSplit
+
+        splits["all"] = DigitsSplit("all")
+    if split_name is None:
+        split_name = next((s for s in ("all", "test", "validation") if s in splits), next(iter(splits)))
+    if split_name not in splits:
+        raise DataError(no_split(source.name, split_name, list(splits)))
+    split = splits[split_name]
+    if not 0 <= index < len(split):
+        raise DataError(f"{source.name} {split_name} has no image {index}; expected 0 to {len(split) - 1}")
+    record = split.record(index)
+    description = (
+        f"{source.name}, image {index}" if split_name == "all" else f"{source.name} {split_name}, image {index}"
+    )
+    return Item(record.open(), source.label_names[record.label], description)
