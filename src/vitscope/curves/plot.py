@@ -1,0 +1,154 @@
+"""The picture of learning curves: in go runs and a reference, out comes a figure with loss and accuracy side by side.
+
+Runs are told apart by colour (Okabe and Ito's, safe for the colour-blind) and by marker, and named where their lines end.
+Matplotlib is imported when a picture is drawn, never its global state: no backend is chosen and no settings are left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitscope._core.files import written_whole
+from vitscope._core.text import Lang, Text
+from vitscope.curves.layout import short_names
+from vitscope.curves.panels import GREY, INK, REFERENCE, Line, accuracy_panel, loss_panel
+from vitscope.curves.reference import ReferenceCurve
+from vitscope.curves.verdict import judge
+from vitscope.runs import EpochMetrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+JAPANESE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans JP",
+    "Source Han Sans JP",
+    "IPAexGothic",
+    "IPAGothic",
+    "BIZ UDGothic",
+    "Hiragino Sans",
+    "Hiragino Maru Gothic Pro",
+    "Yu Gothic",
+    "Meiryo",
+    "MS Gothic",
+    "TakaoGothic",
+    "VL Gothic",
+    "Droid Sans Fallback",
+)
+_CAPTION = Text("Grey: {name} ± {width:g} points{seeds}", "灰色：{name} ± {width:g} ポイント{seeds}")
+_SEEDS = Text(" ({} seed{})", "（シード {} 個）")
+_RING = Text(
+    "ring: the run left the band, or its validation loss was lowest",
+    "丸印：帯を離れたエポック、または検証損失が最小のエポック",
+)
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """A run as it appears in a picture."""
+
+    name: str
+    rows: Sequence[EpochMetrics]
+
+
+def draw(runs: Sequence[NamedRun], reference: ReferenceCurve | None, lang: Lang = "en") -> Figure:
+    """Accuracy (left, over the reference band) and loss (right) of any number of runs.
+
+    The axis of epochs ends with the longest run; without runs the reference is shown whole. A sentence in Japanese needs a Japanese
+    font on the machine: without one the words in the picture are English.
+
+    Args:
+        runs: shorter names read better; long ones lose their middle.
+        reference: drawn in grey, with a band of `half_width` points on each side of its accuracy.
+        lang: language of the words in the picture.
+    """
+    from matplotlib.figure import Figure
+
+    font = japanese_font()
+    lang = lang if font else "en"
+    with _style(font):
+        figure = Figure(figsize=(10, 4.6), dpi=200)
+        left, right = figure.subplots(1, 2)
+        figure.subplots_adjust(left=0.045, right=0.812, top=0.9, bottom=0.165, wspace=0.86)
+        names = short_names([_drawable(run.name, f"run {i}", font) for i, run in enumerate(runs, start=1)])
+        lines = [Line(i, names[i], run.rows, judge(run.rows, reference)) for i, run in enumerate(runs)]
+        last = max((run.rows[-1].epoch for run in runs if run.rows), default=0)
+        span = last or (reference.last_epoch if reference else 1)
+        accuracy_panel(left, lines, reference, span, lang)
+        loss_panel(right, lines, reference, span, lang)
+        figure.text(0.045, 0.03, _caption(reference, lines, font, lang), fontsize=7.5, color=GREY, parse_math=False)
+    return figure
+
+
+def save(figure: Figure, path_png: Path | None = None, path_svg: Path | None = None) -> None:
+    """Writes the figure as PNG (2,000 × 920 pixels), as SVG with text as text, or both; each whole or not at all.
+
+    The same figure gives the same bytes: neither file holds a date, a version or a random name.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    with _style(japanese_font()):
+        if path_png is not None:
+            with written_whole(path_png) as temporary:
+                figure.savefig(temporary, format="png", metadata={"Software": None})
+        if path_svg is not None:
+            with written_whole(path_svg) as temporary:
+                figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": "vitscope"})
+
+
+def japanese_font() -> str | None:
+    """The first font on this machine that holds Japanese, or None."""
+    from matplotlib.font_manager import fontManager
+
+    present = {font.name for font in fontManager.ttflist}
+    return next((name for name in JAPANESE_FONTS if name in present), None)
+
+
+def _style(font: str | None) -> AbstractContextManager[None]:
+    """Matplotlib's own defaults and ours, whatever the user's configuration says, until the block ends."""
+    from matplotlib import style
+
+    ours: dict[str, Any] = {
+        "font.family": [*([font] if font else []), "DejaVu Sans", "sans-serif"],
+        "font.size": 9,
+        "text.color": INK,
+        "axes.edgecolor": "#999999",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.unicode_minus": False,
+        "grid.color": "#EEEEEE",
+        "xtick.color": "#555555",
+        "ytick.color": "#555555",
+        "svg.fonttype": "none",
+        "svg.hashsalt": "vitscope",
+    }
+    context: AbstractContextManager[None] = style.context(["default", ours])
+    return context
+
+
+def _drawable(name: str, instead: str, font: str | None) -> str:
+    """The name, or another where no font at hand has its letters: never a row of empty boxes."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    families = ([font] if font else []) + ["DejaVu Sans"]
+    faces = [get_font(findfont(FontProperties(family=[family]))) for family in families]
+    shown = "".join(name.split())
+    return name if all(any(face.get_char_index(ord(c)) for face in faces) for c in shown) else instead
+
+
+def _caption(reference: ReferenceCurve | None, lines: Sequence[Line], font: str | None, lang: Lang) -> str:
+    parts = []
+    if reference is not None:
+        seeds = _SEEDS[lang].format(reference.seeds, "" if reference.seeds == 1 else "s") if reference.seeds else ""
+        name = _drawable(reference.name, REFERENCE[lang], font)
+        parts.append(_CAPTION[lang].format(name=name, width=reference.half_width, seeds=seeds))
+    if any(line.verdict.left or line.verdict.overfitting for line in lines):
+        parts.append(_RING[lang])
+    return "  ·  ".join(parts)
