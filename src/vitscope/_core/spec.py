@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, cast, get_args
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -71,5 +71,5 @@ def _keys_at(spec: type[BaseModel], path: list[str]) -> list[str]:
         candidates = [a for a in (field.annotation, *get_args(field.annotation)) if isinstance(a, type)]
         inner = [a for a in candidates if issubclass(a, BaseModel)]
         if inner:
-            spec = cast(type[BaseModel], inner[0])
+            spec = inner[0]
     return list(spec.model_fields)

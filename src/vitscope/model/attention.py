@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ def fused_attention(
     q: Float[Tensor, "B K T E"], k: Float[Tensor, "B K T E"], v: Float[Tensor, "B K T E"]
 ) -> Float[Tensor, "B K T E"]:
     """softmax(q kᵀ / √E) v in one kernel."""
-    return F.scaled_dot_product_attention(q, k, v)
+    return nn.functional.scaled_dot_product_attention(q, k, v)
 
 
 def attention_map(q: Float[Tensor, "B K T E"], k: Float[Tensor, "B K T E"]) -> Float[Tensor, "B K T T"]:
@@ -54,4 +53,4 @@ def set_attention_path(model: nn.Module, path: AttentionPath) -> None:
     """Sets the path of every attention of a vitscope ViT; `auto` gives the choice back."""
     for module in model.modules():
         if hasattr(module, "attention_path"):
-            module.attention_path = path
+            setattr(module, "attention_path", path)  # noqa: B010  nn.Module types every attribute as a tensor or a module

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import torch
 from einops import rearrange, repeat
 from einops.layers.torch import Rearrange
@@ -9,10 +12,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitscope.model.attention import AttentionPath, attend
+from vitscope.model.dropout import Dropout
 from vitscope.model.position import Rotary
 from vitscope.model.spec import ViTSpec
 
-ACTIVATION = {"gelu": nn.GELU, "gelu-tanh": lambda: nn.GELU("tanh"), "relu": nn.ReLU, "silu": nn.SiLU}
+ACTIVATION: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "gelu-tanh": lambda: nn.GELU("tanh"),
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+}
 TOKENIZER_WIDTH = 64  # channels between the convolutions of a tokenizer of several layers (Compact Transformers' code)
 
 
@@ -43,7 +52,7 @@ class ConvTokenizer(nn.Sequential):
     def __init__(self, spec: ViTSpec) -> None:
         widths = [spec.channels, *[TOKENIZER_WIDTH] * (spec.tokenizer_layers - 1), spec.dim]
         layers: list[nn.Module] = []
-        for wide_in, wide_out in zip(widths[:-1], widths[1:], strict=True):
+        for wide_in, wide_out in pairwise(widths):
             layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1, bias=False), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
         super().__init__(*layers, Rearrange("B D Gh Gw -> B (Gh Gw) D"))
 
@@ -85,7 +94,7 @@ class Attention(nn.Module):
         self.key_norm = nn.LayerNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else nn.Identity()
         self.rotate = Rotary(spec) if spec.position == "rotary" else nn.Identity()
         self.out = nn.Linear(spec.dim, spec.dim)
-        self.dropout = nn.Dropout(spec.dropout_at("attention"))
+        self.dropout = Dropout(spec.dropout_at("attention"))
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         q, k, v = rearrange(self.qkv(x), "B T (three K E) -> three B K T E", three=3, K=self.heads)
@@ -102,9 +111,9 @@ class MLP(nn.Sequential):
         super().__init__(
             nn.Linear(spec.dim, spec.mlp_width),
             ACTIVATION[spec.activation](),
-            nn.Dropout(p),
+            Dropout(p),
             nn.Linear(spec.mlp_width, spec.dim),
-            nn.Dropout(p),
+            Dropout(p),
         )
 
 
@@ -176,8 +185,12 @@ class MeanOfPatches(nn.Module):
         return x[:, self.prefix :].mean(dim=1)
 
 
-PATCH_EMBEDDING = {"linear": LinearPatchEmbedding, "conv": ConvPatchEmbedding, "conv-tokenizer": ConvTokenizer}
-BLOCK = {"pre": PreNormBlock, "post": PostNormBlock}
+PATCH_EMBEDDING: dict[str, Callable[[ViTSpec], nn.Module]] = {
+    "linear": LinearPatchEmbedding,
+    "conv": ConvPatchEmbedding,
+    "conv-tokenizer": ConvTokenizer,
+}
+BLOCK: dict[str, Callable[[ViTSpec, int], nn.Module]] = {"pre": PreNormBlock, "post": PostNormBlock}
 
 
 def _branch_end(spec: ViTSpec, layer: int) -> nn.Module:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -89,11 +90,13 @@ def resize_table(
     """
     prefix = table.shape[1] - old[0] * old[1]
     grid = rearrange(table[:, prefix:], "1 (Gh Gw) D -> 1 D Gh Gw", Gh=old[0])
-    grid = F.interpolate(grid.float(), size=new, mode="bicubic", antialias=True, align_corners=False).to(table.dtype)
+    grid = nn.functional.interpolate(grid.float(), size=new, mode="bicubic", antialias=True, align_corners=False).to(
+        table.dtype
+    )
     return torch.cat([table[:, :prefix], rearrange(grid, "1 D Gh Gw -> 1 (Gh Gw) D")], dim=1)
 
 
-POSITION = {
+POSITION: dict[str, Callable[[ViTSpec], nn.Module]] = {
     "learned": LearnedPosition,
     "sincos": SinCosPosition,
     "none": lambda spec: nn.Identity(),

@@ -95,7 +95,7 @@ class ViTSpec(ImageModelSpec):
     """Cut and multiply (`linear`), the same function as one strided convolution (`conv`), or the convolution + ReLU + pooling stem of
     Compact Transformers (`conv-tokenizer`; Hassani et al. 2021, arXiv 2104.05704, section 3.3)."""
     tokenizer_layers: Annotated[int, Field(ge=1, le=4)] = 1
-    """Convolutions in the `conv-tokenizer`; each of them is followed by a pooling that halves the image, so the patch side is 2 to this power."""
+    """Convolutions in the `conv-tokenizer`; a pooling behind each halves the image, so the patch side is 2 to this power."""
     position: Literal["learned", "sincos", "none", "rotary"] = "learned"
     """Learned table (ViT, section 3.1), fixed 2-D sine-cosine (Chen et al. 2021, arXiv 2104.02057, section 4.2.1; Beyer et al. 2022,
     arXiv 2205.01580), nothing, or 2-D rotary on queries and keys (Su et al. 2021, arXiv 2104.09864; axial form of Heo et al. 2024,
@@ -113,7 +113,8 @@ class ViTSpec(ImageModelSpec):
     layer_scale: Annotated[float, Field(gt=0)] | None = None
     """A learned factor for each channel of each branch, starting here (Touvron et al. 2021, arXiv 2103.17239, section 2.1)."""
     stochastic_depth: Fraction = 0.0
-    """Chance to skip a branch in training, growing linearly from 0 at the first block to this at the last (Huang et al. 2016, arXiv 1603.09382)."""
+    """Chance to skip a branch in training, growing linearly from 0 at the first block to this at the last (Huang et al. 2016,
+    arXiv 1603.09382)."""
     embedding_dropout: Fraction | None = None
     """Dropout behind the position embedding; left out, it is `dropout`."""
     attention_dropout: Fraction | None = None

@@ -1,7 +1,7 @@
 """The whole Vision Transformer on one screen: images in, class scores out.
 
-Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv 2010.11929. `forward` walks the stages
-that `vitscope explain` prints, in their order. What a part does is in `parts.py`, what a switch means in `spec.py`, start values in `init.py`.
+Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv 2010.11929. `forward` walks the stages that `vitscope explain`
+prints, in their order. What a part does is in `parts.py`, what a switch means in `spec.py`, start values in `init.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError
+from vitscope.model.dropout import Dropout
 from vitscope.model.init import initialise
 from vitscope.model.parts import BLOCK, PATCH_EMBEDDING, ClassToken, MeanOfPatches, ReadClassToken, Registers
 from vitscope.model.position import POSITION
@@ -29,7 +30,7 @@ class ViT(nn.Module):
         self.class_token = ClassToken(spec) if spec.class_token else nn.Identity()
         self.position = POSITION[spec.position](spec)
         self.registers = Registers(spec) if spec.registers else nn.Identity()
-        self.dropout = nn.Dropout(spec.dropout_at("embedding"))
+        self.dropout = Dropout(spec.dropout_at("embedding"))
         self.blocks = nn.ModuleList(BLOCK[spec.norm](spec, layer) for layer in range(spec.depth))
         self.final_norm = nn.LayerNorm(spec.dim, spec.norm_eps) if spec.norm == "pre" else nn.Identity()
         self.pool = ReadClassToken() if spec.class_token else MeanOfPatches(spec)

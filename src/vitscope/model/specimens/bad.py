@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitscope.model.dropout import Dropout
 from vitscope.model.spec import BadViTSpec
 from vitscope.model.vit import check_images
 
@@ -37,7 +38,7 @@ class MLP(nn.Module):
         self.fc1 = nn.Linear(spec.dim, spec.mlp_dim)
         self.fc2 = nn.Linear(spec.mlp_dim, spec.dim)
         self.act = nn.GELU()
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         x = self.dropout(self.act(self.fc1(x)))
@@ -53,7 +54,7 @@ class TransformerEncoderBlock(nn.Module):
         self.attn = nn.MultiheadAttention(spec.dim, spec.heads, batch_first=parts.batch_first)
         self.norm2 = nn.LayerNorm(spec.dim)
         self.mlp = parts.mlp(spec)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
 
     def attend(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         # Asking for the weights, which nobody reads, keeps torch off its fused kernel; see docs/lab-notes.md.
@@ -73,7 +74,7 @@ class ViT(nn.Module):
         self.patch_embed = parts.patch_embedding(spec)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, spec.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, spec.patches + 1, spec.dim))
-        self.pos_drop = nn.Dropout(spec.dropout)
+        self.pos_drop = Dropout(spec.dropout)
         self.blocks = nn.ModuleList(parts.block(spec, parts) for _ in range(spec.depth))
         self.norm = nn.LayerNorm(spec.dim)
         self.head = nn.Linear(spec.dim, spec.classes)

@@ -7,7 +7,6 @@ Every class is called as the sound one it replaces and registers the same module
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -75,27 +74,27 @@ class MLPWithoutActivation:
 class SoftmaxHead:
     class ViT(bad.ViT):
         def read_out(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B Y"]:
-            return F.softmax(self.head(self.norm(x)[:, 0]), dim=-1)
+            return nn.functional.softmax(self.head(self.norm(x)[:, 0]), dim=-1)
 
 
 class DropoutAlwaysOn:
-    """F.dropout is on unless told `training=self.training`."""
+    """`F.dropout` is on unless told `training=self.training`."""
 
     class MLP(bad.MLP):
         def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-            x = F.dropout(self.act(self.fc1(x)), self.dropout.p)
-            return F.dropout(self.fc2(x), self.dropout.p)
+            x = nn.functional.dropout(self.act(self.fc1(x)), self.dropout.p)
+            return nn.functional.dropout(self.fc2(x), self.dropout.p)
 
     class TransformerEncoderBlock(bad.TransformerEncoderBlock):
         def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-            x = x + F.dropout(self.attend(self.norm1(x)), self.dropout.p)
+            x = x + nn.functional.dropout(self.attend(self.norm1(x)), self.dropout.p)
             return x + self.mlp(self.norm2(x))
 
     class ViT(bad.ViT):
         def embed(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B T D"]:
             x = self.patch_embed(images)
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
-            return F.dropout(x + self.pos_embed, self.pos_drop.p)
+            return nn.functional.dropout(x + self.pos_embed, self.pos_drop.p)
 
 
 class DoubleDropout:

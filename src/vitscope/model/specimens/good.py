@@ -12,6 +12,7 @@ from einops.layers.torch import Rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitscope.model.dropout import Dropout
 from vitscope.model.spec import GoodViTSpec
 from vitscope.model.vit import check_images
 
@@ -34,7 +35,7 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, hidden_dim: int, dropout: float) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(dim, hidden_dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden_dim, dim), nn.Dropout(dropout)
+            nn.Linear(dim, hidden_dim), nn.GELU(), Dropout(dropout), nn.Linear(hidden_dim, dim), Dropout(dropout)
         )
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
@@ -50,7 +51,7 @@ class Attention(nn.Module):
         self.scale = (dim // heads) ** -0.5
         self.attend = nn.Softmax(dim=-1)
         self.to_qkv = nn.Linear(dim, dim * 3, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(dim, dim), nn.Dropout(dropout))
+        self.to_out = nn.Sequential(nn.Linear(dim, dim), Dropout(dropout))
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         q, k, v = rearrange(self.to_qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads)
@@ -74,7 +75,8 @@ class Transformer(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        for attn, ff in self.layers:
+        for layer in self.layers:
+            attn, ff = layer.children()
             x = attn(x) + x
             x = ff(x) + x
         return x
@@ -92,7 +94,7 @@ class ViT(nn.Module):
         )
         self.pos_embedding = nn.Parameter(torch.randn(1, spec.patches + 1, spec.dim))
         self.cls_token = nn.Parameter(torch.randn(1, 1, spec.dim))
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.transformer = Transformer(spec)
         self.to_latent = nn.Identity()
         self.mlp_head = nn.Sequential(nn.LayerNorm(spec.dim), nn.Linear(spec.dim, spec.classes))

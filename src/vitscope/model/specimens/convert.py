@@ -1,0 +1,89 @@
+"""Weights of the specimens as weights of the plain ViT, and back: state dict in, state dict out, renamed and nothing else.
+
+The two printed models and `vit.py` share no code; that the same weights give the same scores in all of them is the proof that they
+are the same function (`equivalent_vit` in `spec.py` names the switches).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from vitscope._core.errors import ModelError
+from vitscope.model.spec import BadViTSpec, GoodViTSpec
+
+# Specimen's name, plain ViT's name; # stands for the number of the block, and `weight` and `bias` follow where both exist.
+_GOOD = (
+    ("to_patch_embedding.1", "patch_embedding.1"),
+    ("cls_token", "class_token.token"),
+    ("pos_embedding", "position.table"),
+    ("transformer.layers.#.0.norm", "blocks.#.attention_norm"),
+    ("transformer.layers.#.0.fn.to_qkv", "blocks.#.attention.qkv"),
+    ("transformer.layers.#.0.fn.to_out.0", "blocks.#.attention.out"),
+    ("transformer.layers.#.1.norm", "blocks.#.mlp_norm"),
+    ("transformer.layers.#.1.fn.net.0", "blocks.#.mlp.0"),
+    ("transformer.layers.#.1.fn.net.3", "blocks.#.mlp.3"),
+    ("mlp_head.0", "final_norm"),
+    ("mlp_head.1", "head"),
+)
+_BAD = (
+    ("patch_embed.proj", "patch_embedding.0"),
+    ("cls_token", "class_token.token"),
+    ("pos_embed", "position.table"),
+    ("blocks.#.norm1", "blocks.#.attention_norm"),
+    ("blocks.#.attn.in_proj_weight", "blocks.#.attention.qkv.weight"),
+    ("blocks.#.attn.in_proj_bias", "blocks.#.attention.qkv.bias"),
+    ("blocks.#.attn.out_proj", "blocks.#.attention.out"),
+    ("blocks.#.norm2", "blocks.#.mlp_norm"),
+    ("blocks.#.mlp.fc1", "blocks.#.mlp.0"),
+    ("blocks.#.mlp.fc2", "blocks.#.mlp.3"),
+    ("norm", "final_norm"),
+    ("head", "head"),
+)
+
+
+def specimen_to_vit(state: Mapping[str, Tensor], spec: GoodViTSpec | BadViTSpec) -> dict[str, Tensor]:
+    """The state dict of `create_model(equivalent_vit(spec))` that computes what the specimen computes.
+
+    Raises:
+        ModelError: a bad-vit with a fault, which no plain ViT equals, or a weight that is not a specimen's.
+    """
+    return _renamed(state, [(ours, plain) for ours, plain in _names(spec)], type(spec).__name__)
+
+
+def vit_to_specimen(state: Mapping[str, Tensor], spec: GoodViTSpec | BadViTSpec) -> dict[str, Tensor]:
+    """The state dict of the specimen that computes what the plain ViT of `equivalent_vit(spec)` computes.
+
+    Raises:
+        ModelError: a bad-vit with a fault, which no plain ViT equals, or a weight that is not of such a plain ViT.
+    """
+    return _renamed(state, [(plain, ours) for ours, plain in _names(spec)], "plain ViT")
+
+
+def _names(spec: GoodViTSpec | BadViTSpec) -> tuple[tuple[str, str], ...]:
+    if isinstance(spec, GoodViTSpec):
+        return _GOOD
+    if spec.fault != "none":
+        raise ModelError(
+            f"bad-vit:{spec.fault} computes what no plain ViT computes, so its weights have no counterpart; "
+            "convert those of bad-vit:none"
+        )
+    return _BAD
+
+
+def _renamed(state: Mapping[str, Tensor], names: list[tuple[str, str]], what: str) -> dict[str, Tensor]:
+    patterns = [
+        (re.compile(re.escape(old).replace(r"\#", r"(?P<block>\d+)") + r"(?P<kind>\.(weight|bias))?"), new)
+        for old, new in names
+    ]
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, new in patterns:
+            if match := pattern.fullmatch(name):
+                renamed[new.replace("#", match.groupdict().get("block") or "") + (match["kind"] or "")] = tensor
+                break
+        else:
+            raise ModelError(f"weight '{name}' is not one of a {what}; give the state dict of the model that was named")
+    return renamed
