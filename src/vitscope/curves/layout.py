@@ -9,18 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
+from unicodedata import east_asian_width
 
 NAME_LENGTH = 20
 ELLIPSIS = "…"
 
 
 def shorten(name: str, length: int = NAME_LENGTH) -> str:
-    """The name, its middle left out where it is longer than `length`: run names differ at the end, recipes at the start."""
+    """The name, its middle left out where it is longer than `length`: run names differ at the end, recipes at the start.
+
+    Japanese letters count twice, as they are twice as wide.
+    """
     name = " ".join(name.split()) or "?"
-    if len(name) <= length:
+    if _width(name) <= length:
         return name
-    tail = (length - 1) // 2
-    return name[: length - 1 - tail] + ELLIPSIS + name[-tail:]
+    head, tail = name, ""
+    while _width(tail) < (length - 1) // 2:
+        head, tail = head[:-1], head[-1] + tail
+    while _width(head) + 1 + _width(tail) > length:
+        head = head[:-1]
+    return head + ELLIPSIS + tail
+
+
+def _width(text: str) -> int:
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def short_names(names: Sequence[str], length: int = NAME_LENGTH) -> list[str]:

@@ -31,7 +31,8 @@ _BELOW = Text("below from epoch {}", "エポック {} から帯の下")
 _ABOVE = Text("above from epoch {}", "エポック {} から帯の上")
 _RISING = Text("rising from epoch {}", "エポック {} から上昇")
 _DIVERGED = Text("diverged at epoch {}", "エポック {} で発散")
-_AT = Text("at epoch {}", "エポック {} の時点")
+_COMMA = Text(", ", "、")
+_AT = Text("at epoch {}", "（エポック {}）")
 _NOTHING = Text("no run measured this", "測定値のある実行がありません")
 _LABEL_GAP = 0.108
 """Of the height of a panel: room for the two lines of a label."""
@@ -140,9 +141,11 @@ def _draw_reference(
 
 
 def _label_of(line: Line, end: tuple[int, float], value: str, remark: str, span: int, lang: Lang) -> _Label:
-    if not remark and end[0] < span:
-        remark = _AT[lang].format(end[0])
-    return _Label(*end, line.name, f"{value} {remark}".strip(), line.colour, line.marker)
+    if remark:
+        value += _COMMA[lang] + remark
+    elif end[0] < span:
+        value += f" {_AT[lang].format(end[0])}"
+    return _Label(*end, line.name, value, line.colour, line.marker)
 
 
 def _draw_run(axes: Axes, line: Line, column: str, *, dashed: bool = False) -> tuple[int, float] | None:
@@ -191,10 +194,10 @@ def _finish(
     axes.set_xlim(1 - margin, span + margin)
     axes.set_ylim(*height)
     axes.set_xticks(epoch_ticks(span))
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelfontfamily="DejaVu Sans")
     low, high = height
     wishes = [(min(max(label.value, low), high) - low) / (high - low) for label in labels]
-    for label, wish, place in zip(labels, wishes, spread(wishes, _LABEL_GAP, 0.02, 0.98), strict=True):
+    for label, wish, place in zip(labels, wishes, spread(wishes, _LABEL_GAP, 0.03, 0.95), strict=True):
         start = (label.epoch - 1 + margin) / (span - 1 + 2 * margin)
         _write_label(axes, label, start, wish, place)
 

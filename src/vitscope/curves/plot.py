@@ -23,6 +23,7 @@ from vitscope.runs import EpochMetrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_LATIN = "DejaVu Sans"  # comes with matplotlib
 JAPANESE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans JP",
@@ -69,8 +70,9 @@ def draw(runs: Sequence[NamedRun], reference: ReferenceCurve | None, lang: Lang 
     from matplotlib.figure import Figure
 
     font = japanese_font()
-    lang = lang if font else "en"
-    with _style(font):
+    if font is None:
+        lang = "en"
+    with _style(_families(font, lang)):
         figure = Figure(figsize=(10, 4.6), dpi=200)
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.045, right=0.812, top=0.9, bottom=0.165, wspace=0.86)
@@ -92,7 +94,7 @@ def save(figure: Figure, path_png: Path | None = None, path_svg: Path | None = N
     Raises:
         RunError: a file cannot be written.
     """
-    with _style(japanese_font()):
+    with _style([_LATIN]):
         if path_png is not None:
             with written_whole(path_png) as temporary:
                 figure.savefig(temporary, format="png", metadata={"Software": None})
@@ -109,12 +111,18 @@ def japanese_font() -> str | None:
     return next((name for name in JAPANESE_FONTS if name in present), None)
 
 
-def _style(font: str | None) -> AbstractContextManager[None]:
+def _families(font: str | None, lang: Lang) -> list[str]:
+    """Fonts in the order in which they are asked for a letter; English looks the same with and without a Japanese font."""
+    japanese = [font] if font else []
+    return [*japanese, _LATIN] if lang == "ja" else [_LATIN, *japanese]
+
+
+def _style(families: Sequence[str]) -> AbstractContextManager[None]:
     """Matplotlib's own defaults and ours, whatever the user's configuration says, until the block ends."""
     from matplotlib import style
 
     ours: dict[str, Any] = {
-        "font.family": [*([font] if font else []), "DejaVu Sans", "sans-serif"],
+        "font.family": [*families, "sans-serif"],
         "font.size": 9,
         "text.color": INK,
         "axes.edgecolor": "#999999",
@@ -137,8 +145,7 @@ def _drawable(name: str, instead: str, font: str | None) -> str:
     """The name, or another where no font at hand has its letters: never a row of empty boxes."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    families = ([font] if font else []) + ["DejaVu Sans"]
-    faces = [get_font(findfont(FontProperties(family=[family]))) for family in families]
+    faces = [get_font(findfont(FontProperties(family=[family]))) for family in _families(font, "en")]
     shown = "".join(name.split())
     return name if all(any(face.get_char_index(ord(c)) for face in faces) for c in shown) else instead
 

@@ -144,7 +144,12 @@ def of_divergence(epoch: int, column: str) -> Text:
 
 def of_range(end: int, last: int) -> Text:
     """A run that is longer than its reference."""
+    beyond = (
+        Text(f"epoch {last}", f"エポック {last}")
+        if last == end + 1
+        else Text(f"epochs {end + 1} to {last}", f"エポック {end + 1}〜{last}")
+    )
     return Text(
-        f"the reference ends at epoch {end}, so the run is not judged from epoch {end + 1} to {last}",
-        f"基準はエポック {end} までのため、エポック {end + 1} から {last} までは判定していません",
+        f"the reference ends at epoch {end}, so the run is not judged after it ({beyond.en})",
+        f"基準はエポック {end} までのため、それより後（{beyond.ja}）は判定していません",
     )
