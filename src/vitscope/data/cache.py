@@ -92,7 +92,7 @@ def _build(
     try:
         labels, unusable = _write_images(temporary / "images.npy", split, how, keep_incomplete, progress)
         if unusable and not keep_incomplete:
-            return Cached(np.empty((0, *how.image_size, how.channels), np.uint8), labels, tuple(unusable), key)
+            return Cached(np.empty((0, *how.image_size, how.channels), np.uint8), labels[:0], tuple(unusable), key)
         with (temporary / "labels.npy").open("wb") as handle:
             np.save(handle, labels, allow_pickle=False)
             _to_disk(handle)

@@ -31,10 +31,12 @@ class BatchLoader:
         """A loader for one process, at epoch 0.
 
         Raises:
-            ConfigError: `batch_size` is below 1, or `drop_last` leaves no batch.
+            ConfigError: `batch_size` is below 1, `seed` below 0, or there is no batch.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}, expected at least 1")
+        if seed < 0:
+            raise ConfigError(f"seed is {seed}, expected at least 0")
         self.table = table
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -42,8 +44,7 @@ class BatchLoader:
         self.drop_last = drop_last
         self.epoch, self.start = 0, 0
         self.rank, self.world_size = 0, 1
-        self._store = torch.from_numpy(table.images.transpose(0, 3, 1, 2))
-        self._labels = torch.from_numpy(np.ascontiguousarray(table.labels))
+        self._store = table.images.transpose(0, 3, 1, 2)
         self._check()
 
     def shard(self, rank: int, world_size: int) -> BatchLoader:
@@ -95,16 +96,17 @@ class BatchLoader:
         whole = min(size * world, count - first)
         return first + whole * rank // world, first + whole * (rank + 1) // world
 
-    def _order(self) -> Int64[Tensor, " N"]:
+    def _order(self) -> Int64[np.ndarray, " N"]:
         """Rows of the table in this epoch's order: a pure function of the seed and the epoch."""
         if not self.shuffle:
-            return torch.arange(len(self.table))
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, self.epoch]))
-        return torch.from_numpy(rng.permutation(len(self.table)))
+            return np.arange(len(self.table))
+        return np.random.Generator(np.random.Philox(key=[self.seed, self.epoch])).permutation(len(self.table))
 
-    def _gather(self, rows: Int64[Tensor, " B"]) -> Batch:
-        places = rows if self.table.index is None else torch.from_numpy(self.table.index[rows.numpy()])
-        return self._store.index_select(0, places).contiguous(), self._labels.index_select(0, rows)
+    def _gather(self, rows: Int64[np.ndarray, " B"]) -> Batch:
+        # numpy copies on this thread: torch's index_select takes a thread pool, which on a busy machine costs 1000 times as much
+        places = rows if self.table.index is None else self.table.index[rows]
+        images = np.ascontiguousarray(self._store[places])
+        return torch.from_numpy(images), torch.from_numpy(self.table.labels[rows])
 
     def _check(self) -> None:
         if len(self) == 0:
