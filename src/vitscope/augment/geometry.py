@@ -7,6 +7,7 @@ black.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -79,19 +80,26 @@ def affine(
 ) -> UInt8[Tensor, "B C H W"]:
     """Fills pixel (x, y) from (a x + b y + c, d x + e y + f), nearest: `Image.transform(size, AFFINE, matrix)`.
 
-    In 16.16 fixed point, as Pillow, so that the same pixels are taken. One matrix for all images.
+    One matrix for all images. Where each pixel comes from is kept for the next batch, since a table's strength is constant.
     """
-    _, _, H, W = images.shape
+    index, inside = _sources(matrix, images.shape[-2], images.shape[-1], images.device)
+    return images.flatten(2).index_select(2, index).mul_(inside).view_as(images)
+
+
+@lru_cache(maxsize=64)
+def _sources(
+    matrix: tuple[float, float, float, float, float, float], H: int, W: int, device: torch.device
+) -> tuple[Int64[Tensor, " HW"], Bool[Tensor, " HW"]]:
+    """Which pixel each pixel is taken from, and whether that lies inside; in 16.16 fixed point, to choose as Pillow does."""
     a, b, c, d, e, f = matrix
     c, f = c + (a + b) / 2, f + (d + e) / 2
     fixed = [math.floor(value * 65536 + 0.5) for value in (a, b, c, d, e, f)]
-    across = torch.arange(W, device=images.device)
-    down = torch.arange(H, device=images.device)[:, None]
+    across = torch.arange(W, device=device)
+    down = torch.arange(H, device=device)[:, None]
     x = (across * fixed[0] + down * fixed[1] + fixed[2]) >> 16
     y = (across * fixed[3] + down * fixed[4] + fixed[5]) >> 16
     inside = (x >= 0) & (x < W) & (y >= 0) & (y < H)
-    index = torch.where(inside, y * W + x, 0).flatten()
-    return images.flatten(2).index_select(2, index).view_as(images) * inside
+    return torch.where(inside, y * W + x, 0).flatten(), inside.flatten()
 
 
 def shear_x(images: UInt8[Tensor, "B C H W"], slope: float) -> UInt8[Tensor, "B C H W"]:
