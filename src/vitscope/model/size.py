@@ -112,10 +112,10 @@ def _kept(spec: ViTSpec, *, fused: bool) -> int:
         block += T * M if spec.activation == "relu" else 0  # ReLU's output is no longer the next layer's input
     if spec.layer_scale is not None:
         block += 2 * T * D  # what is scaled
+    if spec.qk_norm or (fused and spec.position == "rotary"):
+        block += 3 * T * D  # the packed queries, keys, values beside the normed or turned ones
     if spec.qk_norm:
-        block += 3 * T * D + 2 * 2 * K * T  # inputs of the norms: they keep the packed q, k, v alive
-    if fused and spec.position == "rotary" and not spec.qk_norm:
-        block += 2 * T * D  # unturned queries and keys, which lie packed with the values
+        block += 2 * 2 * K * T  # means and deviations
     ends = T * D + 2 * T if spec.norm == "pre" else 0  # input of the final norm
     ends += T * D if spec.class_token else D  # what the head reads: a row of all tokens, or their mean
     ends += T * D if spec.dropout_at("embedding") else 0
