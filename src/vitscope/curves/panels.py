@@ -89,7 +89,7 @@ def accuracy_panel(axes: Axes, lines: Sequence[Line], reference: ReferenceCurve 
             remark = (_BELOW if left.side == "below" else _ABOVE)[lang].format(left.first)
         if end is not None:
             labels.append(_label_of(line, end, f"{end[1]:.1f} %", remark, span, lang))
-    _finish(axes, _ACCURACY[lang], span, limits(seen, floor=0, ceiling=100), labels, lang)
+    _finish(axes, _ACCURACY[lang], span, limits(seen, floor=0.0, ceiling=100.0), labels, lang)
     _say_if_empty(axes, lines, labels, lang)
 
 
@@ -114,14 +114,14 @@ def loss_panel(axes: Axes, lines: Sequence[Line], reference: ReferenceCurve | No
             value = f"{end[1]:.3f}" if abs(end[1]) < 1000 else f"{end[1]:.2g}"
             labels.append(_label_of(line, end, value, remark, span, lang))
     seen = [value for curve in curves for value in curve]
-    _finish(axes, _LOSS[lang], span, limits(seen, floor=0, ceiling=loss_ceiling(curves)), labels, lang)
+    _finish(axes, _LOSS[lang], span, limits(seen, floor=0.0, ceiling=loss_ceiling(curves)), labels, lang)
     _say_if_empty(axes, lines, labels, lang)
 
 
 def _reference_points(reference: ReferenceCurve, column: str, span: int) -> tuple[list[float], list[float]]:
     """The reference up to epoch `span`; at a single epoch a short bar in place of a point, which would not be seen."""
     rows = [row for row in reference.rows if row.epoch <= span and math.isfinite(getattr(row, column))]
-    points: list[tuple[float, float]] = [(row.epoch, getattr(row, column)) for row in rows]
+    points: list[tuple[float, float]] = [(float(row.epoch), getattr(row, column)) for row in rows]
     if len(points) == 1:
         epoch, value = points[0]
         points = [(epoch - 0.2, value), (epoch + 0.2, value)]

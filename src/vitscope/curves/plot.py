@@ -83,6 +83,7 @@ def draw(runs: Sequence[NamedRun], reference: ReferenceCurve | None, lang: Lang 
         accuracy_panel(left, lines, reference, span, lang)
         loss_panel(right, lines, reference, span, lang)
         figure.text(0.045, 0.03, _caption(reference, lines, font, lang), fontsize=7.5, color=GREY, parse_math=False)
+        _fit_labels(figure)
     return figure
 
 
@@ -139,6 +140,21 @@ def _style(families: Sequence[str]) -> AbstractContextManager[None]:
     }
     context: AbstractContextManager[None] = style.context(["default", ours])
     return context
+
+
+def _fit_labels(figure: Figure) -> None:
+    """Makes letters smaller where a label of wide ones would leave the picture or touch the next panel."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    left, right = figure.axes
+    ends = {left: right.get_position().x0 - 0.035, right: 0.998}
+    for axes, end in ends.items():
+        for text in axes.texts:
+            box = text.get_window_extent(canvas.get_renderer())
+            room = end * canvas.get_width_height()[0] - box.x0
+            if text.get_gid() == "label" and box.width > room:
+                text.set_fontsize(text.get_fontsize() * room / box.width)
 
 
 def _drawable(name: str, instead: str, font: str | None) -> str:
