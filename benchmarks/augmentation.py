@@ -2,7 +2,8 @@
 
 In go random uint8 images; out comes a table, or JSON with `--json`. The question it answers: does augmentation stay under
 a tenth of a training step of the specimen ViT on a CPU (everything but RandAugment, whose cost is stated)? All cases are
-measured in turn within each round, so that what else the machine does falls on all of them alike.
+measured in turn within each round, so that what else the machine does falls on all of them alike; `load_before` says how
+busy it was, and a figure from a busy machine is worth little.
 
     python benchmarks/augmentation.py --rounds 7 --json
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
@@ -204,6 +206,7 @@ def main() -> None:
         "machine": platform.machine(),
         "threads": arguments.threads,
         "rounds": arguments.rounds,
+        "load_before": round(os.getloadavg()[0], 2),
         "sizes": [run(side, arguments) for side in arguments.sides],
     }
     print(json.dumps(result, indent=2)) if arguments.json else show(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vitscope._core.errors import DataError
 from vitscope._core.preprocessing import Preprocessing
 from vitscope.augment import Augmentation, AugmentSpec, geometry, policy
 
@@ -162,6 +164,15 @@ def test_mix_probability_leaves_batches_whole_but_soft() -> None:
     out, targets = augment(images, labels, seeded())
     assert torch.equal(out, augmentation("nothing")(images, labels, seeded())[0])
     assert torch.equal(targets, torch.nn.functional.one_hot(labels, 10).float())
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(2, 3, 8, 8), torch.zeros(3, 8, 8).byte(), torch.zeros(2, 4, 8, 8).byte()]
+)
+def test_other_images_are_refused(images: Tensor) -> None:
+    call = inspect.unwrap(Augmentation.__call__)  # without the annotations' own check, which only tests have
+    with pytest.raises(DataError, match="expected uint8 pixels B×C×H×W with one or three channels"):
+        call(augmentation("nothing"), images, torch.zeros(2, dtype=torch.int64), seeded())
 
 
 def test_describes_itself() -> None:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Generator, Tensor
 
+from vitscope._core.errors import DataError
 from vitscope.augment import colour, geometry, mixing
 from vitscope.augment.draws import Draws
 from vitscope.augment.randaugment import TABLES, rand_augment
@@ -60,7 +61,15 @@ class Augmentation:
 
         Returns:
             Normalised images, and class indices, or with mixup or cutmix on a weight for each class (rows sum to 1).
+
+        Raises:
+            DataError: the images are not uint8 with one or three channels.
         """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise DataError(
+                f"augmentation was given {images.dtype} of shape {tuple(images.shape)}, expected uint8 pixels B×C×H×W with one "
+                "or three channels; normalising is its own last step"
+            )
         draws = Draws(generator, images.device)
         for step in self._pixel_steps:
             images = step(images, draws)
