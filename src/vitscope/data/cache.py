@@ -51,7 +51,8 @@ def open_cached(
 ) -> Cached:
     """The decoded split, from the cache or decoded now.
 
-    Where images are unusable and `keep_incomplete` is false, nothing is kept, and the result carries their names and no pixels.
+    Where images are unusable and `keep_incomplete` is false, or none is usable, nothing is kept, and the result carries the names
+    of the unusable ones and no pixels.
 
     Raises:
         DataError: the cache cannot be written, or the source cannot be read.
@@ -91,7 +92,7 @@ def _build(
     temporary.mkdir()
     try:
         labels, unusable = _write_images(temporary / "images.npy", split, how, keep_incomplete, progress)
-        if unusable and not keep_incomplete:
+        if not len(labels) or (unusable and not keep_incomplete):
             return Cached(np.empty((0, *how.image_size, how.channels), np.uint8), labels[:0], tuple(unusable), key)
         with (temporary / "labels.npy").open("wb") as handle:
             np.save(handle, labels, allow_pickle=False)

@@ -37,6 +37,10 @@ class Columns:
         if any(v is None for v in used):
             raise DataError(f"column '{self.label}' has empty cells; every image needs a label")
         ordered = sorted(used)
+        if len(ordered) == 1:
+            raise DataError(
+                f"column '{self.label}' holds only one class, {ordered[0]!r}, expected at least two; add another class"
+            )
         return tuple(str(v) for v in ordered), {v: i for i, v in enumerate(ordered)}
 
     def is_labelled(self, values: Sequence[Any]) -> bool:
