@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vitscope._core.errors import ConfigError
 from vitscope._core.suggest import did_you_mean
+
+AnySpec = TypeVar("AnySpec", bound="Spec")  # not typing.Self, which beartype refuses on methods
 
 
 class Spec(BaseModel):
@@ -17,7 +19,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
+    def parse(cls: type[AnySpec], values: Mapping[str, Any], where: str = "") -> AnySpec:
         """A validated spec.
 
         Args:
@@ -32,7 +34,7 @@ class Spec(BaseModel):
         except ValidationError as error:
             raise ConfigError(explain_validation_error(error, cls, where)) from None
 
-    def changed(self, **changes: Any) -> Self:
+    def changed(self: AnySpec, **changes: Any) -> AnySpec:
         """A validated copy with some settings changed."""
         return type(self).parse({**self.to_dict(), **changes})
 

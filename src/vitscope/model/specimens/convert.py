@@ -50,7 +50,7 @@ def specimen_to_vit(state: Mapping[str, Tensor], spec: GoodViTSpec | BadViTSpec)
     Raises:
         ModelError: a bad-vit with a fault, which no plain ViT equals, or a weight that is not a specimen's.
     """
-    return _renamed(state, [(ours, plain) for ours, plain in _names(spec)], type(spec).__name__)
+    return _renamed(state, [(ours, plain) for ours, plain in _names(spec)], spec.name)
 
 
 def vit_to_specimen(state: Mapping[str, Tensor], spec: GoodViTSpec | BadViTSpec) -> dict[str, Tensor]:

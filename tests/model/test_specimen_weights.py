@@ -1,0 +1,52 @@
+"""Weights of the specimens as the plain ViT's and back: the same scores in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_vits import SPECIMEN, awake, images_for
+
+from vitscope._core.errors import ModelError
+from vitscope.model.create import build
+from vitscope.model.spec import BadViTSpec, GoodViTSpec, equivalent_vit
+from vitscope.model.specimens.convert import specimen_to_vit, vit_to_specimen
+
+SPECS = [
+    GoodViTSpec(),
+    GoodViTSpec(**SPECIMEN),
+    BadViTSpec(fault="none"),
+    BadViTSpec(**{**SPECIMEN, "channels": 1}, fault="none"),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["good", "good tiny", "bad", "bad tiny grey"])
+def test_scores_are_equal_there_and_back(spec: Any) -> None:
+    ours, plain = awake(spec), build(equivalent_vit(spec)).double().eval()
+    plain.load_state_dict(specimen_to_vit(ours.state_dict(), spec))
+    images = images_for(spec, 2)
+    with torch.no_grad():
+        assert torch.allclose(ours(images), plain(images), atol=1e-10, rtol=0)
+        fresh = awake(equivalent_vit(spec))
+        ours.load_state_dict(vit_to_specimen(fresh.state_dict(), spec))
+        assert torch.allclose(ours(images), fresh(images), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("spec", SPECS[1::2])
+def test_there_and_back_is_the_same_state(spec: Any) -> None:
+    state = awake(spec).state_dict()
+    back = vit_to_specimen(specimen_to_vit(state, spec), spec)
+    assert list(back) == list(state)
+    assert all(torch.equal(back[name], state[name]) for name in state)
+
+
+def test_a_fault_has_no_counterpart() -> None:
+    spec = BadViTSpec(**SPECIMEN, fault="post-norm")
+    with pytest.raises(ModelError, match="bad-vit:post-norm computes what no plain ViT computes"):
+        specimen_to_vit(awake(spec).state_dict(), spec)
+
+
+def test_a_foreign_weight_is_named() -> None:
+    with pytest.raises(ModelError, match="weight 'cls' is not one of a good-vit"):
+        specimen_to_vit({"cls": torch.zeros(1)}, GoodViTSpec())
