@@ -282,6 +282,16 @@ def test_a_rise_like_the_references_own_is_a_note() -> None:
     assert judge(worse, PUBLISHED).findings[-1].severity == "warning"
 
 
+def test_the_yardstick_is_the_references_rise_up_to_the_same_epoch() -> None:
+    early = [0.5 + 0.05 * abs(row.epoch - 20) for row in PUBLISHED.rows[:30]]  # lowest long before the reference's
+    run = [replace(r, train_loss=f, val_loss=v) for r, f, v in zip(PUBLISHED.rows, FALLING, early, strict=False)]
+    verdict = judge(run, PUBLISHED)
+    assert verdict.overfitting is not None
+    assert verdict.overfitting.reference_rise is not None
+    assert verdict.overfitting.reference_rise < 0.05  # it rises by 20 %, but not before epoch 75
+    assert verdict.overfitting.severity == "warning"
+
+
 def test_without_a_yardstick_it_is_a_warning() -> None:
     verdict = judge(rows([50.0] * 30, v_shaped(9, 0.02), FALLING), None)
     assert verdict.findings[-1].severity == "warning"

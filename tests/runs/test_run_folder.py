@@ -214,6 +214,21 @@ def test_a_worker_that_outlives_its_killed_training_holds_nothing(tmp_path: Path
             os.kill(worker, signal.SIGKILL)
 
 
+def test_a_run_that_came_and_went_before_the_lock_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    lock = RunFolder.lock
+
+    def lock_after_another_run(folder: RunFolder) -> object:
+        make_run(folder.path)
+        return lock(folder)
+
+    monkeypatch.setattr(RunFolder, "lock", lock_after_another_run)
+    with pytest.raises(RunError, match="already holds a run"), RunFolder.claim(path):
+        pass
+
+
 def test_one_process_cannot_hold_a_folder_twice(tmp_path: Path) -> None:
     with RunFolder.claim(tmp_path) as folder:
         message = refusal(folder.lock().__enter__)
