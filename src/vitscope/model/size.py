@@ -36,7 +36,11 @@ class ModelSize:
 
 
 def size_of(spec: ModelSpec) -> ModelSize:
-    """The size of the model that a spec describes; a specimen's is that of the plain ViT of the same function."""
+    """The size of the model that a spec describes.
+
+    A specimen's is that of the plain ViT that it prints as. Under `batch-mixing` the attention maps are B×B for each token instead
+    of T×T for each image, so that there FLOPs are these for a batch of T images only.
+    """
     vit = equivalent_vit(spec)
     parameters = {**dict.fromkeys(STAGES, 0), **_parameters(vit)}
     flops = {**dict.fromkeys(STAGES, 0), **_flops(vit)}
