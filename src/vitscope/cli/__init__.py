@@ -1,0 +1,1 @@
+"""Commands: parse, call what is below, show. The only room that prints."""

@@ -1,0 +1,85 @@
+"""Options that several commands share, and the help of each command with its example."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitscope._core.text import Lang, Text, language_of_locale
+
+
+class LangChoice(StrEnum):
+    """What `--lang` takes."""
+
+    en = "en"
+    ja = "ja"
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
+LangOption = Annotated[
+    LangChoice | None,
+    typer.Option("--lang", help="Language of explanations and findings; by default that of the locale.", show_default=False),
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. --set train.lr=0.001; can be repeated.", show_default=False),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="digits, cifar10, cifar100, hub:owner/name, a folder of class folders, or a folder of parquet files.",
+        show_default=False,
+    ),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+
+
+def chosen(lang: LangChoice | None) -> Lang:
+    """The language asked for, or the locale's."""
+    if lang is None:
+        return language_of_locale()
+    return "ja" if lang is LangChoice.ja else "en"
+
+
+_HELP: dict[str, tuple[Text, str]] = {
+    "models": (
+        Text("List the built-in models with their sizes.", "組み込みのモデルを、大きさとともに一覧します。"),
+        "vitscope models",
+    ),
+    "recipes": (
+        Text("List the built-in recipes and what each should reach.", "組み込みのレシピと、到達すべき値を一覧します。"),
+        "vitscope recipes",
+    ),
+    "explain": (
+        Text("Show a model's pipeline, stage by stage, with the why of each.", "モデルの処理の流れを、段階ごとに理由とともに示します。"),
+        "vitscope explain vit-b16-224 --lang ja",
+    ),
+    "train": (
+        Text("Train a model, each epoch held against the recipe's reference curve.", "モデルを学習し、エポックごとに基準の学習曲線と照らし合わせます。"),
+        "vitscope train quickstart --out runs/first",
+    ),
+    "eval": (
+        Text("Measure a trained model: accuracy with its interval, per class, confusion, calibration.", "学習済みモデルを測ります（正解率と信頼区間、クラス別、混同行列、較正）。"),
+        "vitscope eval runs/first",
+    ),
+    "predict": (
+        Text("Classify images: files, folders, items of a data source, or - for standard input.", "画像を分類します（ファイル、フォルダ、データ源の項目、- は標準入力）。"),
+        "vitscope predict runs/first digits:17",
+    ),
+    "curve": (
+        Text("Draw learning curves over the reference band and say where a run left it.", "学習曲線を基準の帯に重ねて描き、どこで帯を離れたかを示します。"),
+        "vitscope curve runs/first --reference vit_patch4_cifar10_200ep",
+    ),
+}
+
+
+def command_help(name: str) -> str:
+    """A command's help: one sentence in each language and an example."""
+    text, example = _HELP[name]
+    return f"{text.en}\n\n{text.ja}\n\nExample / 例: [bold]{example}[/bold]"

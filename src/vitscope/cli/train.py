@@ -1,0 +1,115 @@
+"""`vitscope train`: recipe and options in, run folder out, with progress and each epoch's place against the reference."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vitscope._core.errors import UsageError
+from vitscope._core.text import Lang, Text
+from vitscope.cli.options import DebugOption, JsonOption, LangOption, SetOption, SourceOption, chosen
+from vitscope.cli.screen import err, image_progress, print_json
+
+if TYPE_CHECKING:
+    from vitscope.recipes.run import Prepared
+    from vitscope.recipes.schema import Recipe
+    from vitscope.runs import RunFolder
+    from vitscope.train.events import Listener
+
+_FIRST = "quickstart"
+
+
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help=f"A built-in recipe or a YAML file; {_FIRST} if left out.", show_default=False),
+    ] = None,
+    data: SourceOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="RUN", help="The run folder; runs/RECIPE-DATE-TIME if left out.", show_default=False)
+    ] = None,
+    set_: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out; needs no recipe.")] = False,
+    json_: JsonOption = False,
+    lang: LangOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """See `options.command_help`."""
+    from vitscope.recipes.load import load_recipe
+    from vitscope.recipes.run import default_folder, prepare_run, recipe_of_run, train_run
+    from vitscope.runs import RunFolder
+
+    language = chosen(lang)
+    if resume:
+        if out is None:
+            raise UsageError("--resume needs --out RUN, the folder of the run to continue")
+        if recipe is not None or data is not None or set_:
+            raise UsageError("--resume goes on with the run's own recipe; leave out RECIPE, --data and --set, or start a new run")
+        plan = recipe_of_run(RunFolder.open(out))
+    else:
+        plan = load_recipe(recipe or _FIRST, changes=set_ or (), source=data)
+        out = out if out is not None else default_folder(plan, datetime.now().strftime("%Y%m%d-%H%M%S"))
+    with RunFolder.claim(out, resume) as folder:
+        if resume and folder.status() == "finished":
+            _say(Text("{run} is finished; nothing to do", "{run} は学習を終えています。することはありません").format(run=out)[language])
+        else:
+            with image_progress(language) as progress:
+                prepared = prepare_run(plan, folder, progress)
+            with ExitStack() as stack:
+                listeners = _listeners(prepared, language, stack)
+                train_run(prepared, resume=resume, listeners=listeners)
+            _finish(prepared, language)
+        _report(folder, plan, language, json_)
+
+
+def _listeners(prepared: Prepared, lang: Lang, stack: ExitStack) -> list[Listener]:
+    from vitscope.cli.live import TrainingScreen
+
+    screen = stack.enter_context(TrainingScreen(prepared, lang, err()))
+    return [screen]
+
+
+def _finish(prepared: Prepared, lang: Lang) -> None:
+    """The evaluation, the predictions and the picture that a finished run holds."""
+    from vitscope.recipes.measure import draw_curve, measure_run, write_evaluation
+
+    draw_curve(prepared.folder, prepared.reference, lang)
+    write_evaluation(prepared.folder, measure_run(prepared.folder, prepared.ingredients.data.val))
+
+
+def _report(folder: RunFolder, plan: Recipe, lang: Lang, as_json: bool) -> None:
+    from vitscope.curves import judge
+    from vitscope.recipes.run import reference_of_run
+    from vitscope.runs import read_metrics
+
+    rows = read_metrics(folder.metrics)
+    verdict = judge(rows, reference_of_run(folder))
+    if as_json:
+        result: dict[str, Any] = {
+            "run": str(folder.path),
+            "state": folder.state().to_dict(),
+            "metrics": [row.to_dict() for row in rows],
+            "verdict": verdict.to_dict(),
+        }
+        print_json(result)
+        return
+    for finding in verdict.findings:
+        if finding.kind != "standing" or verdict.standing != "unknown":
+            _say(finding.text[lang])
+    where = Text(
+        "Run folder: {run}\n  curve.png         the learning curve\n  metrics.csv       a row an epoch\n"
+        "  predictions.csv   what the model says of each validation image\n  evaluation.json   accuracy with its interval, per class, confusion\n"
+        "Next: vitscope eval {run} · vitscope curve {run} · vitscope predict {run} IMAGE",
+        "結果のフォルダ: {run}\n  curve.png         学習曲線\n  metrics.csv       エポックごとに1行\n"
+        "  predictions.csv   検証画像それぞれへの予測\n  evaluation.json   正解率と信頼区間、クラス別、混同行列\n"
+        "次は: vitscope eval {run} · vitscope curve {run} · vitscope predict {run} 画像",
+    )
+    _say(where.format(run=folder.path)[lang])
+
+
+def _say(line: str) -> None:
+    err().print(line, markup=False)

@@ -1,0 +1,149 @@
+"""Recipes from names and files, with changes from the command line. In go words, out comes a validated `Recipe`. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vitscope._core.errors import ConfigError
+from vitscope._core.suggest import did_you_mean
+from vitscope.data.sources.base import SourceFacts
+from vitscope.model.presets import parse_model
+from vitscope.model.spec import ModelSpec
+from vitscope.recipes.schema import Normalise, Recipe
+
+# These change how a training is watched and saved, not what comes out of it.
+_WITHOUT_EFFECT = ("trackers", "checkpoint_every", "eval_batch_size")
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The built-in recipes, `quickstart` first."""
+    names = {file.name.removesuffix(".yaml") for file in (files("vitscope.recipes") / "zoo").iterdir() if file.name.endswith(".yaml")}
+    return tuple(sorted(names, key=lambda name: (name != "quickstart", name)))
+
+
+def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str | None = None) -> Recipe:
+    """A recipe by its name or from a YAML file.
+
+    Args:
+        name_or_file: `quickstart`, … or the path of a YAML file.
+        changes: `train.lr=0.001` and the like; values are read as YAML.
+        source: replaces `data.source`; what only fits the old source (its normalisation, archive, columns) is dropped with it.
+
+    Raises:
+        ConfigError: no such recipe, or a wrong key or value (with the nearest name).
+    """
+    values = _read(name_or_file)
+    if source is not None and source != values.get("data", {}).get("source"):
+        kept = {k: v for k, v in values.get("data", {}).items() if k in ("val_fraction", "split_seed", "limit", "skip_corrupt", "resize")}
+        values["data"] = {**kept, "source": source}
+    for change in changes:
+        apply_change(values, change)
+    recipe = Recipe.parse(values)
+    model_spec(recipe)  # a wrong model setting shows now, before any image is read
+    return recipe
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """A recipe from YAML text, e.g. a run's `recipe.yaml`."""
+    return Recipe.parse(_mapping(text, where))
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML text that reads back to the same recipe."""
+    return yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Sets one key, as `--set a.b=c` asks.
+
+    Raises:
+        ConfigError: it has not the form KEY=VALUE, or the value is no YAML.
+    """
+    key, equals, text = change.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(f"--set {change!r} is not of the form KEY=VALUE; write for example --set train.lr=0.001")
+    try:
+        value = yaml.safe_load(text) if text.strip() else None
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: {text!r} is not a YAML value; put quotes around it") from None
+    place = values
+    for part in path[:-1]:
+        inner = place.get(part)
+        if inner is None:
+            inner = place[part] = {}
+        elif not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: '{part}' is {inner!r} and holds no keys; set it as a whole")
+        place = inner
+    place[path[-1]] = value
+
+
+def resolve(recipe: Recipe, facts: SourceFacts) -> Recipe:
+    """The recipe with nothing left open: the model complete, its classes and channels those of the data.
+
+    Raises:
+        ConfigError: the recipe asks for another number of classes than the data have.
+    """
+    wanted = recipe.model.get("classes")
+    if wanted is not None and wanted != len(facts.label_names):
+        raise ConfigError(
+            f"model.classes is {wanted}, but {facts.name} has {len(facts.label_names)} classes; leave model.classes out or choose other data"
+        )
+    given = {"classes": len(facts.label_names), "channels": facts.channels}
+    spec = parse_model({**given, **recipe.model})
+    return recipe.changed(model=spec.to_dict())
+
+
+def with_normalisation(recipe: Recipe, mean: tuple[float, ...], std: tuple[float, ...]) -> Recipe:
+    """The recipe with measured normalisation filled in; a channel that never varies is left at a deviation of 1."""
+    return recipe.changed(normalise=Normalise(mean=mean, std=tuple(s if s > 0 else 1.0 for s in std)).to_dict())
+
+
+def model_spec(recipe: Recipe) -> ModelSpec:
+    """The spec of a recipe's model."""
+    return parse_model(recipe.model)
+
+
+def identity(recipe: Recipe, content_key: str) -> str:
+    """A digest of all that decides what a training becomes; checkpoints of another one are refused."""
+    parts = recipe.to_dict()
+    train = {k: v for k, v in parts["train"].items() if k not in _WITHOUT_EFFECT}
+    decisive = {"model": parts["model"], "augment": parts["augment"], "normalise": parts["normalise"], "train": train, "data": content_key}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _read(name_or_file: str) -> dict[str, Any]:
+    if name_or_file in recipe_names():
+        return _mapping((files("vitscope.recipes") / "zoo" / f"{name_or_file}.yaml").read_text(encoding="utf-8"), name_or_file)
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml"):
+        hint = did_you_mean(name_or_file, recipe_names()) or f"; built in are: {', '.join(recipe_names())}"
+        raise ConfigError(f"no recipe '{name_or_file}'{hint}; a recipe of your own is a file that ends in .yaml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; give a YAML file or one of: {', '.join(recipe_names())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path} ({error}); give a YAML file in UTF-8") from None
+    values = _mapping(text, str(path))
+    values.setdefault("name", path.stem)
+    return values
+
+
+def _mapping(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{where} is not valid YAML{line} ({getattr(error, 'problem', None) or 'unreadable'}); mend the file") from None
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} holds {type(values).__name__}, expected keys such as model:, data:, train:")
+    return dict(values)

@@ -1,0 +1,117 @@
+"""Measuring a run: its model on a table of images, its predictions as a file, its curve as a picture. Run folder in, results out."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from vitscope._core.errors import DataError
+from vitscope._core.files import write_json, written_whole
+from vitscope._core.text import Lang
+from vitscope.curves import NamedRun, draw, save
+from vitscope.curves.reference import ReferenceCurve
+from vitscope.data import BatchLoader, DataSpec, ImageTable, open_data, open_split, peek
+from vitscope.recipes.run import recipe_of_run
+from vitscope.recipes.trained import TrainedModel, load
+from vitscope.runs import RunFolder, read_metrics
+from vitscope.train.evaluate import score_batches
+from vitscope.train.evaluation import Evaluation, evaluation_of
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An evaluation, and the probabilities behind it."""
+
+    evaluation: Evaluation
+    probabilities: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+    table: str
+
+
+def measure_run(folder: RunFolder, table: ImageTable, progress: Progress | None = None) -> Measured:
+    """Runs the saved weights over a table, in fp32.
+
+    Raises:
+        DataError: the table's classes are not the model's.
+        CheckpointError: the weights are missing or damaged.
+    """
+    trained = load(folder.path)
+    check_labels(trained, table.label_names, table.name)
+    batches = BatchLoader(table, batch_size=250, shuffle=False, drop_last=False)
+    kept: list[np.ndarray[Any, Any]] = []
+    for done, (scores, _) in enumerate(score_batches(trained.model, batches, prepare=trained.preprocessing.normalise), start=1):
+        kept.append(scores.double().softmax(dim=1).cpu().numpy())
+        if progress is not None:
+            progress(min(done * 250, len(table)), len(table))
+    probabilities = np.concatenate(kept)
+    if not np.isfinite(probabilities).all():
+        raise DataError(f"the model in {folder.path} gives scores that are not finite; it diverged in training, train it again")
+    return Measured(evaluation_of(probabilities, table.labels, trained.label_names), probabilities, table.labels, table.name)
+
+
+def check_labels(trained: TrainedModel, label_names: tuple[str, ...], name: str) -> None:
+    """Refuses data whose classes are not those that the model was trained on.
+
+    Raises:
+        DataError: another number of classes, or other names.
+    """
+    if len(label_names) != len(trained.label_names):
+        raise DataError(
+            f"{name} has {len(label_names)} classes, but the model was trained on {len(trained.label_names)} "
+            f"({', '.join(trained.label_names[:3])}, …); give data with the same classes"
+        )
+    if label_names != trained.label_names:
+        other = next((a, b) for a, b in zip(label_names, trained.label_names, strict=True) if a != b)
+        raise DataError(
+            f"{name} calls a class '{other[0]}' where the model was trained on '{other[1]}'; give data with the same classes in the same order"
+        )
+
+
+def table_to_measure(folder: RunFolder, source: str | None, split: str | None, progress: Progress | None = None) -> ImageTable:
+    """The images that `vitscope eval` measures on: the run's own validation images, another source's, or a split by name.
+
+    Raises:
+        DataError: there are no such images.
+    """
+    trained_spec = load(folder.path).spec
+    recipe = recipe_of_run(folder)
+    size, channels = trained_spec.image_size, trained_spec.channels
+    own = source is None or source == recipe.data.source
+    spec = recipe.data if own else DataSpec(source=str(source), skip_corrupt=recipe.data.skip_corrupt, resize=recipe.data.resize)
+    if split is None and own:
+        return open_data(spec, image_size=size, channels=channels, progress=progress).val
+    if split is None:
+        there = peek(spec).splits
+        split = next((name for name in ("test", "validation") if name in there), next(iter(there)))
+    return open_split(spec, split, image_size=size, channels=channels, progress=progress)
+
+
+def write_evaluation(folder: RunFolder, measured: Measured) -> None:
+    """Writes `evaluation.json` and `predictions.csv` into the run folder."""
+    write_json(folder.path / "evaluation.json", {"data": measured.table, **measured.evaluation.to_dict()})
+    names = measured.evaluation.label_names
+    with written_whole(folder.path / "predictions.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["index", "label", "predicted", "right", "probability", "probability_of_label"])
+        for i, (row, label) in enumerate(zip(measured.probabilities, measured.labels, strict=True)):
+            best = int(row.argmax())
+            writer.writerow([i, names[label], names[best], int(best == label), f"{row[best]:.6f}", f"{row[label]:.6f}"])
+
+
+def draw_curve(folder: RunFolder, reference: ReferenceCurve | None, lang: Lang) -> None:
+    """Writes `curve.png` and `curve.svg` into the run folder."""
+    figure = draw([NamedRun(folder.path.resolve().name, read_metrics(folder.metrics))], reference, lang)
+    save(figure, folder.curve, folder.curve.with_suffix(".svg"))
+
+
+def top(probabilities: torch.Tensor, names: tuple[str, ...], count: int = 5) -> list[tuple[str, float]]:
+    """The most probable classes of one image, with their probabilities."""
+    values, indices = probabilities.topk(min(count, len(names)))
+    return [(names[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]

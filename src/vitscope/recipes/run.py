@@ -1,0 +1,102 @@
+"""A whole run: recipe in, run folder out. What `vitscope train` does, without its progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitscope._core.files import write_json, write_text
+from vitscope.curves import load_reference
+from vitscope.curves.reference import ReferenceCurve
+from vitscope.recipes.build import Ingredients, Progress, gather
+from vitscope.recipes.load import dump_recipe, identity, parse_recipe
+from vitscope.recipes.schema import Recipe
+from vitscope.recipes.trained import write_config
+from vitscope.runs import RunFolder, environment
+from vitscope.train.events import Listener
+from vitscope.train.fit import FitResult, fit
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is about to begin: its folder, its ingredients, and the curve it is held against."""
+
+    folder: RunFolder
+    ingredients: Ingredients
+    reference: ReferenceCurve | None
+
+
+def prepare_run(recipe: Recipe, folder: RunFolder, progress: Progress | None = None) -> Prepared:
+    """Opens the data, builds the model, and writes down what the run is made of; the folder is held by the caller."""
+    try:
+        ingredients = gather(recipe, progress)
+    except BaseException:
+        with suppress(OSError):  # an empty folder that this start made is taken away again
+            leftovers = [p for p in folder.path.iterdir() if not p.name.startswith(".")]
+            if not leftovers:
+                for hidden in folder.path.iterdir():
+                    hidden.unlink()
+                folder.path.rmdir()
+        raise
+    recipe = ingredients.recipe
+    if not folder.recipe.exists():
+        write_text(folder.recipe, dump_recipe(recipe))
+        write_config(folder.config, ingredients)
+        write_json(folder.environment, {**environment(), "data": ingredients.data.to_dict()})
+    return Prepared(folder, ingredients, reference_for(ingredients))
+
+
+def reference_for(ingredients: Ingredients) -> ReferenceCurve | None:
+    """The recipe's reference curve, if this run is measured on what the reference was measured on."""
+    if ingredients.recipe.reference is None:
+        return None
+    reference = load_reference(ingredients.recipe.reference)
+    data = ingredients.data
+    return reference if reference.applies_to(data.label_names, len(data.val)) else None
+
+
+def train_run(prepared: Prepared, *, resume: bool = False, listeners: Sequence[Listener] = ()) -> FitResult:
+    """Trains until the recipe's end; metrics, weights and checkpoints go to the folder."""
+    ingredients = prepared.ingredients
+    return fit(
+        ingredients.model,
+        ingredients.train_batches(),
+        ingredients.recipe.train,
+        val_batches=ingredients.val_batches(),
+        augment=ingredients.augmentation,
+        prepare=ingredients.preprocessing.normalise,
+        folder=prepared.folder,
+        resume=resume,
+        identity=identity(ingredients.recipe, ingredients.data.content_key),
+        listeners=listeners,
+    )
+
+
+def recipe_of_run(folder: RunFolder) -> Recipe:
+    """The resolved recipe that a run was trained with."""
+    return parse_recipe(folder.read_recipe_text(), str(folder.recipe))
+
+
+def default_folder(recipe: Recipe, stamp: str) -> Path:
+    """`runs/RECIPE-DATE-TIME`."""
+    return Path("runs") / f"{recipe.name}-{stamp}"
+
+
+def facts_of(ingredients: Ingredients) -> dict[str, Any]:
+    """What a command shows before training."""
+    return {"data": ingredients.data.to_dict(), "augment": ingredients.augmentation.describe()}
+
+
+def reference_of_run(folder: RunFolder) -> ReferenceCurve | None:
+    """The reference that a run on the disk is held against by default: its recipe's, where its data are the reference's."""
+    if not folder.recipe.exists():
+        return None
+    recipe = recipe_of_run(folder)
+    if recipe.reference is None:
+        return None
+    reference = load_reference(recipe.reference)
+    data = folder.read_environment().get("data", {})
+    return reference if reference.applies_to(tuple(data.get("label_names", ())), data.get("val_images", 0)) else None

@@ -1,0 +1,87 @@
+"""A trained model with all that prediction needs: weights, preprocessing, label names. In goes a run folder, out come probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from vitscope._core.errors import RunError
+from vitscope._core.files import write_json
+from vitscope._core.preprocessing import Preprocessing
+from vitscope.model.create import build
+from vitscope.model.presets import parse_model
+from vitscope.model.spec import ModelSpec
+from vitscope.recipes.build import Ingredients
+from vitscope.runs import RunFolder
+from vitscope.train.checkpoint import load_weights
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model in evaluation mode, and what belongs to it."""
+
+    model: nn.Module
+    spec: ModelSpec
+    preprocessing: Preprocessing
+    label_names: tuple[str, ...]
+
+    def inputs(self, images: Sequence[Image.Image]) -> Float[Tensor, "B C H W"]:
+        """Pictures of any size and mode as the model's input."""
+        arrays = [torch.from_numpy(self.preprocessing.to_array(image)) for image in images]
+        return self.preprocessing.normalise(torch.stack(arrays).permute(0, 3, 1, 2))
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[Image.Image]) -> Float[Tensor, "B Y"]:
+        """Probabilities of each class for each picture."""
+        device = next(self.model.parameters()).device
+        return self.model(self.inputs(images).to(device)).float().softmax(dim=1)
+
+
+def write_config(path: Path, ingredients: Ingredients) -> None:
+    """Writes `config.json`: with the weights, all that prediction needs."""
+    value = {
+        "format": 1,
+        "recipe": ingredients.recipe.name,
+        "model": ingredients.recipe.model,
+        "preprocessing": ingredients.preprocessing.to_dict(),
+        "label_names": list(ingredients.data.label_names),
+    }
+    write_json(path, value)
+
+
+def load(run_or_folder: str | Path) -> TrainedModel:
+    """The trained model of a run folder, in evaluation mode on the CPU.
+
+    Raises:
+        RunError: no run is there, or its `config.json` cannot be read.
+        CheckpointError: its weights are missing, truncated, or another model's.
+    """
+    folder = RunFolder.open(run_or_folder)
+    config = folder.read_config()
+    spec = spec_of_config(folder, config)
+    preprocessing = Preprocessing.parse(config["preprocessing"], f"{folder.config}: preprocessing")
+    label_names = tuple(str(name) for name in config["label_names"])
+    if len(label_names) != spec.classes:
+        raise RunError(f"{folder.config} has {len(label_names)} label names for {spec.classes} classes; is it from another run?")
+    model = build(spec)
+    load_weights(folder.weights, model)
+    return TrainedModel(model.eval(), spec, preprocessing, label_names)
+
+
+def spec_of_config(folder: RunFolder, config: dict[str, Any]) -> ModelSpec:
+    """The model spec in a run's `config.json`.
+
+    Raises:
+        RunError: a part of it is missing.
+    """
+    for key in ("model", "preprocessing", "label_names"):
+        if key not in config:
+            raise RunError(f"{folder.config} has no '{key}'; restore the file or train again")
+    return parse_model(config["model"], f"{folder.config}: model")
