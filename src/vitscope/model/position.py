@@ -90,9 +90,13 @@ def resize_table(
     """
     prefix = table.shape[1] - old[0] * old[1]
     grid = rearrange(table[:, prefix:], "1 (Gh Gw) D -> 1 D Gh Gw", Gh=old[0])
-    grid = nn.functional.interpolate(grid.float(), size=new, mode="bicubic", antialias=True, align_corners=False).to(
-        table.dtype
-    )
+    grid = nn.functional.interpolate(
+        grid.to(torch.promote_types(grid.dtype, torch.float32)),
+        size=new,
+        mode="bicubic",
+        antialias=True,
+        align_corners=False,
+    ).to(table.dtype)
     return torch.cat([table[:, :prefix], rearrange(grid, "1 D Gh Gw -> 1 (Gh Gw) D")], dim=1)
 
 
