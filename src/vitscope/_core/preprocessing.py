@@ -48,7 +48,11 @@ class Preprocessing(Spec):
     std: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.5, 0.5)
 
     @model_validator(mode="after")
-    def _one_number_a_channel(self) -> Preprocessing:
+    def _numbers_fit(self) -> Preprocessing:
+        if min(self.image_size) < 1:
+            raise ValueError(
+                f"image_size must be at least 1 pixel a side, not {self.image_size[0]}×{self.image_size[1]}"
+            )
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(
                 f"mean has {len(self.mean)} and std {len(self.std)} numbers, expected one for each of {self.channels} channels"

@@ -1,0 +1,132 @@
+"""What specs say about wrong keys and values, suggestions, languages, and the tree of errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field, ValidationError
+
+from vitscope._core import errors
+from vitscope._core.errors import ConfigError, VitscopeError
+from vitscope._core.spec import Spec
+from vitscope._core.suggest import did_you_mean, nearest
+from vitscope._core.text import Text, language_of_locale
+
+
+class Inner(Spec):
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    kind: Literal["cosine", "linear"] = "cosine"
+
+
+class Outer(Spec):
+    inner: Inner = Inner()
+    maybe: Inner | None = None
+    count: int = 3
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "a", "cuont": 1}, "unknown key 'train.cuont' (did you mean 'count'?)"),
+        ({"name": "a", "zzz": 1}, "unknown key 'train.zzz'; known keys here: count, inner, maybe, name"),
+        ({"name": "a", "inner": {"rat": 1}}, "unknown key 'train.inner.rat' (did you mean 'rate'?)"),
+        ({"name": "a", "maybe": {"knid": "x"}}, "unknown key 'train.maybe.knid' (did you mean 'kind'?)"),
+        (
+            {"name": "a", "inner": {"kind": "cosin"}},
+            "train.inner.kind is 'cosin', expected one of 'cosine' or 'linear' (did you mean 'cosine'?)",
+        ),
+        ({"name": "a", "inner": {"rate": -1}}, "train.inner.rate is -1: input should be greater than 0"),
+        ({"name": "a", "inner": {"rate": float("nan")}}, "train.inner.rate is nan: input should be a finite number"),
+        (
+            {"name": "a", "count": "many"},
+            "train.count is 'many': input should be a valid integer, unable to parse string as an integer",
+        ),
+        ({}, "'train.name' is missing and has no default; give it a value"),
+    ],
+)
+def test_one_sentence_for_what_is_wrong(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Outer.parse(values, "train")
+    assert str(caught.value) == message
+
+
+def test_without_a_prefix_the_key_stands_alone() -> None:
+    with pytest.raises(ConfigError, match=r"^count is 'x'"):
+        Outer.parse({"name": "a", "count": "x"})
+
+
+def test_specs_are_frozen_and_change_by_validated_copies() -> None:
+    spec = Outer(name="a")
+    with pytest.raises(ValidationError):
+        spec.count = 4  # type: ignore[misc]
+    assert spec.changed(count=4).count == 4
+    assert spec.count == 3
+    with pytest.raises(ConfigError, match="unknown key 'coutn'"):
+        spec.changed(coutn=4)
+    assert Outer.parse(spec.to_dict()) == spec
+    assert isinstance(spec.changed(), Outer)
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "best"),
+    [
+        ("post-nrom", ["post-norm", "pre-norm"], "post-norm"),
+        ("DIM", ["dim", "depth"], "dim"),
+        ("vit-b16-244", ["vit-b16-224", "good-vit"], "vit-b16-224"),
+        ("xylophone", ["dim", "depth"], None),
+        ("", ["dim"], None),
+        ("dim", [], None),
+    ],
+)
+def test_suggestions(word: str, known: list[str], best: str | None) -> None:
+    assert nearest(word, known) == best
+    assert did_you_mean(word, known) == (f" (did you mean '{best}'?)" if best else "")
+
+
+def test_text_holds_both_languages() -> None:
+    text = Text("{n} layers", "{n}層")
+    assert (text["en"], text["ja"]) == ("{n} layers", "{n}層")
+    assert text.format(n=12) == Text("12 layers", "12層")
+    assert text.to_dict() == {"en": "{n} layers", "ja": "{n}層"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "ja_JP.UTF-8"}, "ja"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+        ({"LANG": "ja_JP.UTF-8", "LC_ALL": "C"}, "en"),
+        ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "ja_JP"}, "ja"),
+        ({"LC_ALL": "", "LANG": "ja"}, "ja"),
+        ({"LC_ALL": "JA_JP.eucJP"}, "ja"),
+    ],
+)
+def test_language_follows_the_locale(
+    environment: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert language_of_locale() == language
+
+
+def test_every_error_is_in_the_tree_that_its_module_draws() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    for kind in kinds:
+        assert issubclass(kind, VitscopeError)
+        assert kind.exit_code == (130 if kind.__name__ == "Interrupted" else 2)
+        assert kind.__name__ in (errors.__doc__ or "")
+    assert len(kinds) >= 11
+
+
+def test_the_core_needs_no_torch() -> None:
+    modules = "errors, files, preprocessing, spec, suggest, text, shapes"
+    code = f"import sys; from vitscope._core import {modules}; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"
