@@ -194,6 +194,22 @@ def test_a_cache_that_cannot_be_made_gets_one_sentence(tmp_path: Path, monkeypat
     )
 
 
+def test_too_little_space_is_told_before_the_decoding(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, no_decoding: Any
+) -> None:
+    root = class_folders(tmp_path / "d", {"a": 2, "b": 2})
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
+    no_decoding()
+    with pytest.raises(DataError) as caught:
+        opened(root, (1000, 1000))
+    assert str(caught.value) == (
+        f"the image cache {cache} needs 12 MB and its disk has 3 MB free; free some space there or set VITSCOPE_CACHE to "
+        "another folder"
+    )
+    assert caches(cache) == []
+
+
 def test_corrupt_images_are_all_counted_the_first_named_and_nothing_is_kept(tmp_path: Path, cache: Path) -> None:
     root = class_folders(tmp_path / "d", {"a": 5, "b": 5})
     for i in range(7):

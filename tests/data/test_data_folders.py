@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,16 @@ def test_hidden_and_foreign_files_are_passed_over_and_nested_folders_and_links_a
     assert len(splits.train) + len(splits.val) == 15
     assert splits.ignored == 3
     assert splits.to_dict()["ignored"] == 3
+
+
+def test_a_dangling_link_is_told_and_a_pipe_is_passed_over(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "d", {"a": 5, "b": 5})
+    os.mkfifo(root / "a" / "pipe.png")
+    assert len(opened(root).train) == 8
+    (root / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert sentence(lambda: opened(root)) == (
+        f"{root}/a/gone.png cannot be read (No such file or directory); it may have been removed meanwhile"
+    )
 
 
 def test_names_that_are_no_unicode_and_japanese_ones_are_read(tmp_path: Path) -> None:

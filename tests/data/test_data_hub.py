@@ -9,6 +9,8 @@ from typing import Any
 import datasets
 import huggingface_hub
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data_samples import encode, parquet, picture
 from datasets.exceptions import DatasetNotFoundError
@@ -91,6 +93,23 @@ def test_unusable_rows_are_named(hub: Path) -> None:
         CorruptImageError, match=r"1 of 10 images cannot be used: someone/pets train row 9 is not an image"
     ):
         open_data(DataSpec(source="hub:someone/pets"), image_size=(8, 8))
+
+
+def test_a_repository_cannot_point_at_files_of_this_machine(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "private.png"
+    private.write_bytes(encode(picture(1)))
+    cells = pa.array(
+        [{"bytes": None, "path": str(private)}] * 4, pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    )
+    hub.mkdir()
+    pq.write_table(pa.table({"img": cells, "label": [0, 1, 0, 1]}), hub / "train-0.parquet")
+    assert sentence(source="hub:someone/pets").startswith(
+        "4 of 4 images cannot be used: someone/pets train row 0 is not an image"
+    )
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert len(open_data(DataSpec(source="hub:someone/pets", val_fraction=0.5), image_size=(8, 8)).train) == 2
 
 
 def test_a_change_on_the_hub_is_noticed(hub: Path) -> None:

@@ -65,6 +65,8 @@ def test_items_of_folders_and_parquet(tmp_path: Path) -> None:
     for text, seed in ((f"{tmp_path}/d:4", 44), (f"{tmp_path}/d:test:6", 46), (f"{tmp_path}/d:train:5", 5)):
         np.testing.assert_array_equal(np.asarray(open_item(text).image), picture(seed))
     assert open_item(f"{tmp_path}/d:train:5").label == "y"
+    of_the_run = open_item("d:test:6", spec=DataSpec(source=f"{tmp_path}/d"))
+    np.testing.assert_array_equal(np.asarray(of_the_run.image), picture(46))
 
 
 def test_items_that_do_not_exist(tmp_path: Path) -> None:

@@ -106,6 +106,17 @@ def test_what_cannot_be_used_gets_one_sentence(tmp_path: Path) -> None:
     assert (
         sentence(blind.parent) == f"{blind} has no image column (columns: text, label); name it with data.image_column"
     )
+    listed = tmp_path / "listed" / "train.parquet"
+    listed.parent.mkdir()
+    cells = pa.array([{"bytes": b"x", "path": None}])
+    pq.write_table(pa.table({"img": cells, "boxes": [[1.5]], "words": ["x"], "label": [1]}), listed)
+    assert sentence(listed.parent, label_column="boxes") == (
+        f"column 'boxes' of {listed} holds list<element: double>, expected integers or words; name another with data.label_column"
+    )
+    assert sentence(listed.parent, image_column="words") == (
+        f"column 'words' of {listed} holds string, expected encoded images; name another with data.image_column"
+    )
+    assert sentence(listed.parent) == "column 'label' holds only one class, 1, expected at least two; add another class"
     broken = parquet(tmp_path / "broken" / "train.parquet", images(0, 3), [0, 1, 0], ["a", "b"])
     broken.write_bytes(broken.read_bytes()[:-20])
     assert sentence(broken.parent).startswith(f"{broken} is not a readable parquet file (")

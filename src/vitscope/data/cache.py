@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -88,6 +89,7 @@ def cache_key(split: Split, how: Preprocessing, digest: Digester) -> str:
 def _build(
     place: Path, key: str, split: Split, how: Preprocessing, keep_incomplete: bool, progress: Progress | None
 ) -> Cached:
+    _check_space(place.parent, len(split) * how.channels * math.prod(how.image_size))
     temporary = place.with_name(f"{place.name}.building-{os.getpid()}-{os.urandom(4).hex()}")
     temporary.mkdir()
     try:
@@ -126,9 +128,9 @@ def _write_images(
     labels: list[int] = []
     unusable: list[Unusable] = []
     total = len(split)
-    with path.open("wb") as handle:
+    with path.open("wb") as handle, closing(decode_all(split.records(), how)) as stream:
         _write_header(handle, total, how)
-        for decoded in decode_all(split.records(), how):
+        for decoded in stream:
             unusable.extend(decoded.unusable)
             labels.extend(decoded.labels)
             if keep_incomplete or not unusable:
@@ -139,6 +141,16 @@ def _write_images(
         _write_header(handle, len(labels), how)
         _to_disk(handle)
     return np.asarray(labels, dtype=np.int64), unusable
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Stops before an hour of decoding that cannot be kept."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"the image cache {cache_root()} needs {needed / 1e6:,.0f} MB and its disk has {free / 1e6:,.0f} MB free; free some space "
+            "there or set VITSCOPE_CACHE to another folder"
+        )
 
 
 def _write_header(handle: BinaryIO, count: int, how: Preprocessing) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -39,7 +39,7 @@ class Decoded:
     unusable: list[Unusable]
 
 
-def decode_all(records: Iterable[Record], how: Preprocessing) -> Iterator[Decoded]:
+def decode_all(records: Iterable[Record], how: Preprocessing) -> Generator[Decoded, None, None]:
     """Decodes records in their order; at most four tasks a thread are under way, so memory stays bounded."""
     workers = os.cpu_count() or 1
     pending: deque[Future[Decoded]] = deque()

@@ -35,7 +35,8 @@ def open_item(text: str, *, spec: DataSpec | None = None) -> Item:
     Args:
         text: SOURCE:split:index or SOURCE:index. Without a split: all of `digits` in scikit-learn's order; of another source the
             test split, else validation, else all.
-        spec: settings of a run, e.g. its `archive`; they are used when `text` names the same source.
+        spec: settings of a run, e.g. its `archive`; they are used when `text` names the same source, or its folder by the
+            last part: `cifar10:test:3` for a run on `../data/cifar10`.
 
     Raises:
         DataError: no such source or split, an index outside, or an image that cannot be used.
@@ -46,7 +47,8 @@ def open_item(text: str, *, spec: DataSpec | None = None) -> Item:
             f"'{text}' does not name an image of a source; expected SOURCE:split:index, e.g. cifar10:test:3"
         )
     name, split_name, index = match["source"], match["split"], int(match["index"])
-    source = find_source(spec if spec is not None and spec.source == name else DataSpec(source=name))
+    same = spec is not None and name in (spec.source, Path(spec.source).name)
+    source = find_source(spec if spec is not None and same else DataSpec(source=name))
     splits = dict(source.splits)
     if name == "digits":
         from vitscope.data.sources.digits import DigitsSplit

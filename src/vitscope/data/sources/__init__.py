@@ -37,8 +37,11 @@ def find_source(spec: DataSpec) -> Source:
 
 
 def _open_path(path: Path, spec: DataSpec) -> Source:
-    if not path.exists():
-        raise DataError(_not_found(spec.source, path))
+    try:
+        if not path.exists():
+            raise DataError(_not_found(spec.source, path))
+    except OSError as error:
+        raise DataError(f"folder {spec.source} cannot be read ({error.strerror}); give an existing folder") from None
     if not path.is_dir():
         raise DataError(
             f"{spec.source} is a file, expected a folder; for the binary CIFAR archive write cifar10:{spec.source} "
@@ -68,7 +71,7 @@ def files_below(root: Path) -> list[str]:
                         continue
                     if entry.is_dir(follow_symlinks=prefix.count("/") < 2):
                         pending.append(f"{prefix}{entry.name}/")
-                    else:
+                    elif entry.is_file() or not os.path.exists(entry.path):  # noqa: PTH110  no pipes; a dangling link is told later
                         found.append(prefix + entry.name)
         except PermissionError as error:
             raise DataError(f"{error.filename} cannot be read (permission denied); change its permissions") from None

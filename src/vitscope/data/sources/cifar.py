@@ -110,7 +110,12 @@ class CifarSplit(Split):
         files = self.layout.files[self.split]
         if self.md5 is None:
             for file in files:
-                yield file, (self.path / file).read_bytes()
+                try:
+                    yield file, (self.path / file).read_bytes()
+                except OSError as error:
+                    raise DataError(
+                        f"{self.path / file} cannot be read ({error.strerror}); check its permissions"
+                    ) from None
             return
         held = _read_members(self.path, files, self.layout.records[self.split] * (self.layout.label_bytes + PIXELS))
         for file in files:

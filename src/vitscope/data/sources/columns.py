@@ -61,8 +61,24 @@ def find_columns(schema: pa.Schema, where: str, spec: DataSpec) -> Columns:
     label = _asked(spec.label_column, "label_column", schema, where) or _label_column(schema, features)
     if label is None:
         raise DataError(f"{where} has no label column (columns: {_list(schema)}); name it with data.label_column")
+    _check_types(schema, image, label, where)
     names = features.get(label, {}).get("names")
     return Columns(image, label, tuple(str(n) for n in names) if names else None)
+
+
+def _check_types(schema: pa.Schema, image: str, label: str, where: str) -> None:
+    import pyarrow.types as types
+
+    kind = schema.field(image).type
+    if not (types.is_struct(kind) or types.is_binary(kind) or types.is_large_binary(kind)):
+        raise DataError(
+            f"column '{image}' of {where} holds {kind}, expected encoded images; name another with data.image_column"
+        )
+    kind = schema.field(label).type
+    if not (types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)):
+        raise DataError(
+            f"column '{label}' of {where} holds {kind}, expected integers or words; name another with data.label_column"
+        )
 
 
 def _asked(name: str | None, key: str, schema: pa.Schema, where: str) -> str | None:

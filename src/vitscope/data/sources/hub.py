@@ -169,10 +169,19 @@ class HubSplit(Split):
 def encoded(cell: Any) -> bytes | Path:
     """An image cell's bytes, or the file in the local hub cache that it points to; empty bytes where there is neither."""
     if isinstance(cell, dict):
-        if cell.get("bytes") is None and cell.get("path"):
+        if cell.get("bytes") is None and cell.get("path") and _kept_from_hub(Path(cell["path"])):
             return Path(cell["path"])
         cell = cell.get("bytes")
     return bytes(cell) if cell is not None else b""
+
+
+def _kept_from_hub(path: Path) -> bool:
+    """Whether a file is one that was fetched; a repository must not make us read anything else of this machine."""
+    import datasets
+    from huggingface_hub import constants
+
+    homes = (constants.HF_HUB_CACHE, datasets.config.HF_CACHE_HOME, datasets.config.HF_DATASETS_CACHE)
+    return any(path.resolve().is_relative_to(Path(home).expanduser().resolve()) for home in homes)
 
 
 def load(repo: str, spec: DataSpec) -> dict[str, Any]:

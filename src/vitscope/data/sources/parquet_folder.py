@@ -91,10 +91,12 @@ class ParquetSplit(Split):
                 while index >= start + file.metadata.row_group(group).num_rows:
                     start += file.metadata.row_group(group).num_rows
                     group += 1
-                rows = file.read_row_group(group, columns=[self.columns.image, self.columns.label])
-                row = rows.slice(index - start, 1)
-                image, label = row.column(self.columns.image)[0].as_py(), row.column(self.columns.label)[0].as_py()
-                return self._record(path, index, image, label)
+                wanted = [self.columns.image, self.columns.label]
+                skip = index - start
+                for batch in _batches(file, path, wanted, row_groups=[group]):
+                    if skip < batch.num_rows:
+                        return self._record(path, index, batch.column(0)[skip].as_py(), batch.column(1)[skip].as_py())
+                    skip -= batch.num_rows
         raise IndexError(index)
 
     def sample(self, count: int) -> list[bytes]:
@@ -157,11 +159,17 @@ def read_labels(files: Sequence[Path], columns: Columns) -> list[Any]:
     return found
 
 
-def _batches(file: pq.ParquetFile, path: Path, columns: list[str], rows: int = ROWS_AT_A_TIME) -> Iterator[Any]:
+def _batches(
+    file: pq.ParquetFile,
+    path: Path,
+    columns: list[str],
+    rows: int = ROWS_AT_A_TIME,
+    row_groups: list[int] | None = None,
+) -> Iterator[Any]:
     import pyarrow as pa
 
     try:
-        for batch in file.iter_batches(batch_size=rows, columns=columns):
+        for batch in file.iter_batches(batch_size=rows, row_groups=row_groups, columns=columns):
             yield batch.select(columns)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is damaged ({_first_line(error)}); fetch it again") from None
