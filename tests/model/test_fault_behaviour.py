@@ -32,11 +32,6 @@ def gradient_of_first_image(model: nn.Module) -> Tensor:
     return images.grad.abs().sum(dim=(1, 2, 3))
 
 
-def branch_input_output(model: nn.Module, path: str, x: Tensor) -> Tensor:
-    out: Tensor = model.get_submodule(path)(x)
-    return out
-
-
 def tokens(batch: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.randn(batch, SPEC.patches + 1, SPEC.dim, generator=generator, dtype=torch.float64)
@@ -152,14 +147,12 @@ def test_double_dropout_drops_more_of_the_mlp(fault: str, attention: float, mlp:
     block = bad(fault).train().blocks[0]
     x = tokens(200)
     dropped = {}
-    for alone, (silent, name) in {"attention": (block.mlp.fc2, "attn"), "mlp": (block.attn.out_proj, "mlp")}.items():
-        quiet = copy.deepcopy(block)
-        del silent, name
-        branch = quiet.mlp.fc2 if alone == "attention" else quiet.attn.out_proj
+    for branch, silenced in {"attention": "mlp.fc2", "mlp": "attn.out_proj"}.items():
+        alone = copy.deepcopy(block)
         with torch.no_grad():
-            branch.weight.zero_()
-            branch.bias.zero_()
-        dropped[alone] = (quiet(x) == x).double().mean().item()  # where nothing was added
+            alone.get_submodule(silenced).weight.zero_()
+            alone.get_submodule(silenced).bias.zero_()
+        dropped[branch] = (alone(x) == x).double().mean().item()  # where nothing was added
     assert dropped["attention"] == pytest.approx(attention, abs=0.01)
     assert dropped["mlp"] == pytest.approx(mlp, abs=0.01)
 
