@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vitscope.model.attention import AttentionPath, attend
 from vitscope.model.dropout import Dropout
 from vitscope.model.position import Rotary
-from vitscope.model.spec import ViTSpec
+from vitscope.model.spec import TOKENIZER_WIDTH, ViTSpec
 
 ACTIVATION: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
@@ -22,7 +22,6 @@ ACTIVATION: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "silu": nn.SiLU,
 }
-TOKENIZER_WIDTH = 64  # channels between the convolutions of a tokenizer of several layers (Compact Transformers' code)
 
 
 class LinearPatchEmbedding(nn.Sequential):

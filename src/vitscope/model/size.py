@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vitscope.model.spec import ModelSpec, ViTSpec, equivalent_vit
+from vitscope.model.spec import TOKENIZER_WIDTH, ModelSpec, ViTSpec, equivalent_vit
 
-TOKENIZER_WIDTH = 64  # as in parts.py, which imports torch
 BYTES = 4  # of an fp32 number
 STAGES = ("image", "patches", "patch_embedding", "with_class", "with_position", "encoder", "pooled", "logits")
 

@@ -11,6 +11,7 @@ from vitscope._core.spec import Spec
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+TOKENIZER_WIDTH = 64  # channels between the convolutions of a tokenizer of several layers (Compact Transformers' code)
 
 BadViTFault = Literal[
     "none",
