@@ -119,6 +119,22 @@ def identity(recipe: Recipe, content_key: str) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
+def spec_of_file(path: Path) -> ModelSpec:
+    """The model of a YAML file: a recipe's `model:` part, or a file that holds nothing but model settings.
+
+    Raises:
+        ConfigError: it does not exist, is no YAML, or holds a wrong key or value.
+    """
+    values = _read(str(path))
+    if "model" not in values:
+        values.pop("name") if values.get("name") == path.stem else None
+        return parse_model(values, str(path))
+    inner = values["model"]
+    if not isinstance(inner, Mapping):
+        raise ConfigError(f"{path}: model is {inner!r}, expected settings such as {{name: vit-ti4-32}}")
+    return parse_model(inner)
+
+
 def _read(name_or_file: str) -> dict[str, Any]:
     if name_or_file in recipe_names():
         return _mapping((files("vitscope.recipes") / "zoo" / f"{name_or_file}.yaml").read_text(encoding="utf-8"), name_or_file)

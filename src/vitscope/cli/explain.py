@@ -1,0 +1,75 @@
+"""`vitscope explain`: a built-in name, a YAML file or a run in, the eight stages of its pipeline with their why out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitscope._core.errors import UsageError
+from vitscope._core.text import Text
+from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
+from vitscope.cli.screen import big, out, print_json, table
+
+if TYPE_CHECKING:
+    from vitscope.model.spec import ModelSpec
+
+
+def explain(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A built-in name, a YAML file with a model: part, or a run folder.", show_default=False)
+    ],
+    json_: JsonOption = False,
+    lang: LangOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """See `options.command_help`."""
+    from vitscope.model.pipeline import pipeline_of
+    from vitscope.model.size import size_of
+
+    language = chosen(lang)
+    spec = spec_of(model)
+    pipeline, size = pipeline_of(spec), size_of(spec)
+    if json_:
+        print_json({"model": model, "spec": spec.to_dict(), **pipeline.to_dict(), "size": size.to_dict()})
+        return
+    heads = (Text("#", "#"), Text("stage", "段階"), Text("shape", "形"), Text("parameters", "パラメータ数"), Text("FLOPs", "FLOPs"))
+    shown = table(*(head[language] for head in heads), numbers=(0, 3, 4), title=model)
+    for stage in pipeline.stages:
+        shown.add_row(str(stage.number), stage.name[language], stage.shape, f"{stage.parameters:,}", big(stage.flops))
+    shown.add_row("", Text("in all", "合計")[language], "", f"{pipeline.parameters:,}", big(pipeline.flops))
+    out().print(shown)
+    for stage in pipeline.stages:
+        out().print(f"\n{stage.number}. {stage.name[language]}", style="bold", markup=False)
+        gap = "" if language == "ja" else " "
+        out().print(f"   {stage.what[language]}{gap}{stage.why[language]}", markup=False, soft_wrap=True)
+    for note in pipeline.notes:
+        out().print(f"\n{note[language]}", markup=False, soft_wrap=True)
+    memory = Text(
+        "\nTraining keeps about {mib:.1f} MiB of activations an image (fp32). FLOPs are for one image forward, two per multiply-add.",
+        "\n学習中は画像1枚あたり約 {mib:.1f} MiB の中間値を保持します（fp32）。FLOPsは画像1枚の順伝播の値で、積和1回を2と数えます。",
+    )
+    out().print(memory.format(mib=size.activation_bytes_explicit / 2**20)[language], markup=False, soft_wrap=True)
+
+
+def spec_of(model: str) -> ModelSpec:
+    """The spec behind a name, a recipe or spec in YAML, or a run folder.
+
+    Raises:
+        UsageError: `package.module:callable`, which has no spec.
+    """
+    from vitscope.model.presets import spec_by_name
+    from vitscope.recipes.load import spec_of_file
+    from vitscope.recipes.trained import spec_of_config
+    from vitscope.runs import RunFolder
+
+    path = Path(model)
+    if path.suffix in (".yaml", ".yml"):
+        return spec_of_file(path)
+    if path.is_dir():
+        folder = RunFolder.open(path)
+        return spec_of_config(folder, folder.read_config())
+    if ":" in model and not model.startswith("bad-vit:"):
+        raise UsageError(f"'{model}' is code; explain works in closed form and takes a built-in name, a YAML file or a run folder")
+    return spec_by_name(model)
