@@ -7,7 +7,6 @@ until a tensor is given.
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -92,6 +91,12 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
+def _formats() -> list[str]:
+    """Every format that Pillow reads but those that start another program (EPS: Ghostscript)."""
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
+
+
 def decode_image(source: Path | bytes, name: str) -> Image.Image:
     """Opens and fully decodes an image.
 
@@ -103,14 +108,14 @@ def decode_image(source: Path | bytes, name: str) -> Image.Image:
         CorruptImageError: not an image, truncated, or otherwise undecodable.
         DataError: a decompression bomb, or a picture smaller than 2×2 pixels.
     """
+    limit = Image.MAX_IMAGE_PIXELS
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            width, height = image.size
-            image.load()
+        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+        width, height = image.size
+        if limit is not None and width * height > limit:
+            raise Image.DecompressionBombError
+        image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        limit = Image.MAX_IMAGE_PIXELS or 0
         raise DataError(
             f"{name} claims more than {limit:,} pixels and may be a decompression bomb; scale it down first"
         ) from None
@@ -120,7 +125,7 @@ def decode_image(source: Path | bytes, name: str) -> Image.Image:
         raise DataError(f"{name} is a folder, expected an image file") from None
     except UnidentifiedImageError:
         raise CorruptImageError(f"{name} is not an image that Pillow can read; remove or replace it") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, MemoryError) as error:
+    except Exception as error:  # decoders raise what they like: struct.error, zlib.error, KeyError, SyntaxError, …
         raise CorruptImageError(f"{name} cannot be decoded ({error}); remove or replace it") from None
     if min(width, height) < MIN_SIDE:
         raise DataError(

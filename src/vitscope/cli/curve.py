@@ -16,14 +16,26 @@ if TYPE_CHECKING:
 
 
 def curve(
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or CSV files of metrics.", show_default=False)],
+    run: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, or CSV files of metrics.", show_default=False)
+    ],
     reference: Annotated[
         str | None,
-        typer.Option("--reference", metavar="NAME", help="A reference curve's name or CSV file, or 'none'; by default the runs' own.", show_default=False),
+        typer.Option(
+            "--reference",
+            metavar="NAME",
+            help="A reference curve's name or CSV file, or 'none'; by default the runs' own.",
+            show_default=False,
+        ),
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option("--out", metavar="PNG", help="Where the picture goes (an SVG lies beside it); by default curve.png in the run, or here for several.", show_default=False),
+        typer.Option(
+            "--out",
+            metavar="PNG",
+            help="Where the picture goes (an SVG lies beside it); by default curve.png in the run, or here for several.",
+            show_default=False,
+        ),
     ] = None,
     json_: JsonOption = False,
     lang: LangOption = None,
@@ -41,7 +53,9 @@ def curve(
     save(draw(runs, curve_to_follow, language), picture, picture.with_suffix(".svg"))
     if json_:
         parts = [{"run": str(path), **verdict.to_dict()} for path, verdict in zip(run, verdicts, strict=True)]
-        print_json({"reference": curve_to_follow.name if curve_to_follow else None, "picture": str(picture), "runs": parts})
+        print_json(
+            {"reference": curve_to_follow.name if curve_to_follow else None, "picture": str(picture), "runs": parts}
+        )
     else:
         for named, verdict in zip(runs, verdicts, strict=True):
             out().print(named.name, style="bold", markup=False)

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 def explain(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A built-in name, a YAML file with a model: part, or a run folder.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A built-in name, a YAML file with a model: part, or a run folder.",
+            show_default=False,
+        ),
     ],
     json_: JsonOption = False,
     lang: LangOption = None,
@@ -34,7 +39,13 @@ def explain(
     if json_:
         print_json({"model": model, "spec": spec.to_dict(), **pipeline.to_dict(), "size": size.to_dict()})
         return
-    heads = (Text("#", "#"), Text("stage", "段階"), Text("shape", "形"), Text("parameters", "パラメータ数"), Text("FLOPs", "FLOPs"))
+    heads = (
+        Text("#", "#"),
+        Text("stage", "段階"),
+        Text("shape", "形"),
+        Text("parameters", "パラメータ数"),
+        Text("FLOPs", "FLOPs"),
+    )
     shown = table(*(head[language] for head in heads), numbers=(0, 3, 4), title=model)
     for stage in pipeline.stages:
         shown.add_row(str(stage.number), stage.name[language], stage.shape, f"{stage.parameters:,}", big(stage.flops))
@@ -71,5 +82,7 @@ def spec_of(model: str) -> ModelSpec:
         folder = RunFolder.open(path)
         return spec_of_config(folder, folder.read_config())
     if ":" in model and not model.startswith("bad-vit:"):
-        raise UsageError(f"'{model}' is code; explain works in closed form and takes a built-in name, a YAML file or a run folder")
+        raise UsageError(
+            f"'{model}' is code; explain works in closed form and takes a built-in name, a YAML file or a run folder"
+        )
     return spec_by_name(model)

@@ -28,7 +28,13 @@ class TrainingScreen:
 
     def __init__(self, prepared: Prepared, lang: Lang, console: Console) -> None:
         self.prepared, self.lang, self.console = prepared, lang, console
-        self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), console=console, transient=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
         self.task: TaskID | None = None
         self.steps_per_epoch = 1
 
@@ -36,7 +42,9 @@ class TrainingScreen:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
     def __call__(self, event: Event) -> None:
@@ -69,7 +77,9 @@ class TrainingScreen:
         )
         self.say(head[self.lang])
         if data.skipped:
-            left_out = Text("left out {n} unusable images, such as {first}", "使えない画像 {n} 枚を除きました（例: {first}）")
+            left_out = Text(
+                "left out {n} unusable images, such as {first}", "使えない画像 {n} 枚を除きました（例: {first}）"
+            )
             self.say(left_out.format(n=len(data.skipped), first=data.skipped[0])[self.lang])
         machine = Text("{steps:,} steps on {device}, {precision}", "{device} 上で {steps:,} ステップ、{precision}")
         self.say(machine.format(steps=event.steps, device=event.device, precision=event.precision)[self.lang])
@@ -93,12 +103,16 @@ class TrainingScreen:
     def end_epoch(self, event: EpochEnded) -> None:
         """`epoch 12: 66.9 %, reference 63.2 % ± 2.0, ahead` and the numbers behind it."""
         row = event.row
-        spot = place(row.epoch, row.val_acc, self.prepared.reference)
+        plain = Text("epoch {epoch}: {value:.1f} %", "エポック {epoch}: {value:.1f} %").format(
+            epoch=row.epoch, value=row.val_acc
+        )
+        reference = self.prepared.reference
+        says = place(row.epoch, row.val_acc, reference).text if reference is not None else plain
         numbers = Text(
             "   [train loss {train:.3f}, val loss {val:.3f}, {speed:.0f} images/s, {minutes:.1f} min]",
             "   [学習損失 {train:.3f}、検証損失 {val:.3f}、毎秒 {speed:.0f} 枚、{minutes:.1f} 分]",
         ).format(train=row.train_loss, val=row.val_loss, speed=row.images_per_second, minutes=row.seconds / 60)
-        self.say(spot.text[self.lang] + numbers[self.lang])
+        self.say(says[self.lang] + numbers[self.lang])
 
     def say(self, line: str) -> None:
         """One line above the bar."""
@@ -113,7 +127,9 @@ class TrainingScreen:
             "損失 {loss:.3f}、{accuracy:.1f} %、毎秒 {speed:.0f} 枚、残り {left}",
         )
         left = clock(event.seconds_left)
-        return note.format(loss=event.loss, accuracy=event.accuracy, speed=event.images_per_second, left=left)[self.lang]
+        return note.format(loss=event.loss, accuracy=event.accuracy, speed=event.images_per_second, left=left)[
+            self.lang
+        ]
 
 
 def clock(seconds: float) -> str:

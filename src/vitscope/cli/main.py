@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import click
 import typer
 
 from vitscope import __version__
@@ -28,6 +28,12 @@ app = typer.Typer(
 )
 
 
+# Typer brings its own click since 0.27 or uses the installed one: its public BadParameter leads to the errors of whichever it is.
+_USAGE_ERROR = typer.BadParameter.__mro__[1]
+_CLICK_ERROR: Any = _USAGE_ERROR.__mro__[1]
+_NO_ARGUMENTS: Any = getattr(sys.modules[_USAGE_ERROR.__module__], "NoArgsIsHelpError", ())
+
+
 def _show_version(value: bool) -> None:
     if value:
         typer.echo(f"vitscope {__version__}")
@@ -36,7 +42,9 @@ def _show_version(value: bool) -> None:
 
 @app.callback()
 def _app(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version and end."),
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and end."
+    ),
 ) -> None:
     """Options that belong to no command."""
 
@@ -61,15 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         fail(str(error))
         code = error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.ctx.get_help() if error.ctx else "")
-        code = 0
-    except click.ClickException as error:
+    except _NO_ARGUMENTS:  # the help is on the screen already
+        code = 2
+    except _CLICK_ERROR as error:
         context = getattr(error, "ctx", None)
-        hint = f" See '{context.command_path} --help'." if context is not None else ""
+        hint = f" (see '{context.command_path} --help')" if context is not None else ""
         fail(f"{error.format_message()}{hint}")
         code = 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         fail("interrupted")
         code = 130
     except BrokenPipeError:  # the reader of our output (`| head`) has gone

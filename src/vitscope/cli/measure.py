@@ -20,7 +20,12 @@ def evaluate(
     run: RunArgument,
     data: SourceOption = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="A split of the data by name, e.g. train; by default what the run was validated on.", show_default=False)
+        str | None,
+        typer.Option(
+            "--split",
+            help="A split of the data by name, e.g. train; by default what the run was validated on.",
+            show_default=False,
+        ),
     ] = None,
     json_: JsonOption = False,
     lang: LangOption = None,
@@ -77,8 +82,18 @@ def show(evaluation: Evaluation, lang: Lang) -> None:
         classes.add_row(name, str(part.images), shown, f"{part.low:.1f} – {part.high:.1f}", worst)
     console.print(classes)
     if len(evaluation.label_names) <= WIDE:
-        console.print(Text("\nconfusion: rows are true classes, columns what the model said", "\n混同行列: 行が正解、列がモデルの答え")[lang], markup=False)
-        matrix = table("", *(name[:10] for name in evaluation.label_names), numbers=tuple(range(1, len(evaluation.label_names) + 1)))
+        console.print(
+            Text(
+                "\nconfusion: rows are true classes, columns what the model said",
+                "\n混同行列: 行が正解、列がモデルの答え",
+            )[lang],
+            markup=False,
+        )
+        matrix = table(
+            "",
+            *(name[:10] for name in evaluation.label_names),
+            numbers=tuple(range(1, len(evaluation.label_names) + 1)),
+        )
         for name, row in zip(evaluation.label_names, evaluation.confusion, strict=True):
             matrix.add_row(name, *(str(n) if n else "·" for n in row))
         console.print(matrix)

@@ -18,15 +18,24 @@ class LangChoice(StrEnum):
     ja = "ja"
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")
+]
 LangOption = Annotated[
     LangChoice | None,
-    typer.Option("--lang", help="Language of explanations and findings; by default that of the locale.", show_default=False),
+    typer.Option(
+        "--lang", help="Language of explanations and findings; by default that of the locale.", show_default=False
+    ),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. --set train.lr=0.001; can be repeated.", show_default=False),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one setting, e.g. --set train.lr=0.001; can be repeated.",
+        show_default=False,
+    ),
 ]
 SourceOption = Annotated[
     str | None,
@@ -57,23 +66,38 @@ _HELP: dict[str, tuple[Text, str]] = {
         "vitscope recipes",
     ),
     "explain": (
-        Text("Show a model's pipeline, stage by stage, with the why of each.", "モデルの処理の流れを、段階ごとに理由とともに示します。"),
+        Text(
+            "Show a model's pipeline, stage by stage, with the why of each.",
+            "モデルの処理の流れを、段階ごとに理由とともに示します。",
+        ),
         "vitscope explain vit-b16-224 --lang ja",
     ),
     "train": (
-        Text("Train a model, each epoch held against the recipe's reference curve.", "モデルを学習し、エポックごとに基準の学習曲線と照らし合わせます。"),
+        Text(
+            "Train a model, each epoch held against the recipe's reference curve.",
+            "モデルを学習し、エポックごとに基準の学習曲線と照らし合わせます。",
+        ),
         "vitscope train quickstart --out runs/first",
     ),
     "eval": (
-        Text("Measure a trained model: accuracy with its interval, per class, confusion, calibration.", "学習済みモデルを測ります（正解率と信頼区間、クラス別、混同行列、較正）。"),
+        Text(
+            "Measure a trained model: accuracy with its interval, per class, confusion, calibration.",
+            "学習済みモデルを測ります（正解率と信頼区間、クラス別、混同行列、較正）。",
+        ),
         "vitscope eval runs/first",
     ),
     "predict": (
-        Text("Classify images: files, folders, items of a data source, or - for standard input.", "画像を分類します（ファイル、フォルダ、データ源の項目、- は標準入力）。"),
+        Text(
+            "Classify images: files, folders, items of a data source, or - for standard input.",
+            "画像を分類します（ファイル、フォルダ、データ源の項目、- は標準入力）。",
+        ),
         "vitscope predict runs/first digits:17",
     ),
     "curve": (
-        Text("Draw learning curves over the reference band and say where a run left it.", "学習曲線を基準の帯に重ねて描き、どこで帯を離れたかを示します。"),
+        Text(
+            "Draw learning curves over the reference band and say where a run left it.",
+            "学習曲線を基準の帯に重ねて描き、どこで帯を離れたかを示します。",
+        ),
         "vitscope curve runs/first --reference vit_patch4_cifar10_200ep",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +25,11 @@ def predict(
     run: RunArgument,
     image: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE...", help="Files, folders, SOURCE:split:index (cifar10:test:3, digits:17), or - for standard input.", show_default=False),
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Files, folders, SOURCE:split:index (cifar10:test:3, digits:17), or - for standard input.",
+            show_default=False,
+        ),
     ],
     json_: JsonOption = False,
     lang: LangOption = None,
@@ -37,6 +42,7 @@ def predict(
     from vitscope.runs import RunFolder
 
     language = chosen(lang)
+    warnings.filterwarnings("ignore", message=".*decompression bomb", category=Warning)  # our own sentence says it
     trained = load(run)
     folder = RunFolder.open(run)
     spec = recipe_of_run(folder).data if folder.recipe.exists() else None
@@ -90,7 +96,9 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, Any]]:
     from PIL import Image
 
     endings = Image.registered_extensions()
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in endings and p.is_file() and not p.name.startswith("."))
+    found = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in endings and p.is_file() and not p.name.startswith(".")
+    )
     if not found:
         raise DataError(f"{folder} holds no image files; give a folder with images, or single files")
     for path in found:

@@ -54,7 +54,12 @@ def image_progress(lang: Lang) -> Iterator[Any]:
     """A progress callback (done, total) for reading and decoding images; the bar shows once there is something to wait for."""
     words = Text("reading images", "画像を読み込み中")[lang]
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err(), transient=True
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err(),
+        transient=True,
     ) as bar:
         task: TaskID | None = None
 

@@ -26,11 +26,16 @@ _FIRST = "quickstart"
 def train(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help=f"A built-in recipe or a YAML file; {_FIRST} if left out.", show_default=False),
+        typer.Argument(
+            metavar="[RECIPE]", help=f"A built-in recipe or a YAML file; {_FIRST} if left out.", show_default=False
+        ),
     ] = None,
     data: SourceOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="RUN", help="The run folder; runs/RECIPE-DATE-TIME if left out.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", metavar="RUN", help="The run folder; runs/RECIPE-DATE-TIME if left out.", show_default=False
+        ),
     ] = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out; needs no recipe.")] = False,
@@ -48,14 +53,20 @@ def train(
         if out is None:
             raise UsageError("--resume needs --out RUN, the folder of the run to continue")
         if recipe is not None or data is not None or set_:
-            raise UsageError("--resume goes on with the run's own recipe; leave out RECIPE, --data and --set, or start a new run")
+            raise UsageError(
+                "--resume goes on with the run's own recipe; leave out RECIPE, --data and --set, or start a new run"
+            )
         plan = recipe_of_run(RunFolder.open(out))
     else:
         plan = load_recipe(recipe or _FIRST, changes=set_ or (), source=data)
         out = out if out is not None else default_folder(plan, datetime.now().strftime("%Y%m%d-%H%M%S"))
     with RunFolder.claim(out, resume) as folder:
         if resume and folder.status() == "finished":
-            _say(Text("{run} is finished; nothing to do", "{run} は学習を終えています。することはありません").format(run=out)[language])
+            _say(
+                Text("{run} is finished; nothing to do", "{run} は学習を終えています。することはありません").format(
+                    run=out
+                )[language]
+            )
         else:
             with image_progress(language) as progress:
                 prepared = prepare_run(plan, folder, progress)

@@ -51,7 +51,9 @@ class Ingredients:
 
     def val_batches(self) -> BatchLoader:
         """The images that the `val_` columns are measured on, each exactly once."""
-        return BatchLoader(self.data.val, batch_size=self.recipe.train.eval_batch_size, shuffle=False, seed=0, drop_last=False)
+        return BatchLoader(
+            self.data.val, batch_size=self.recipe.train.eval_batch_size, shuffle=False, seed=0, drop_last=False
+        )
 
 
 def gather(recipe: Recipe, progress: Progress | None = None) -> Ingredients:

@@ -24,7 +24,11 @@ _WITHOUT_EFFECT = ("trackers", "checkpoint_every", "eval_batch_size")
 
 def recipe_names() -> tuple[str, ...]:
     """The built-in recipes, `quickstart` first."""
-    names = {file.name.removesuffix(".yaml") for file in (files("vitscope.recipes") / "zoo").iterdir() if file.name.endswith(".yaml")}
+    names = {
+        file.name.removesuffix(".yaml")
+        for file in (files("vitscope.recipes") / "zoo").iterdir()
+        if file.name.endswith(".yaml")
+    }
     return tuple(sorted(names, key=lambda name: (name != "quickstart", name)))
 
 
@@ -41,7 +45,11 @@ def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str |
     """
     values = _read(name_or_file)
     if source is not None and source != values.get("data", {}).get("source"):
-        kept = {k: v for k, v in values.get("data", {}).items() if k in ("val_fraction", "split_seed", "limit", "skip_corrupt", "resize")}
+        kept = {
+            k: v
+            for k, v in values.get("data", {}).items()
+            if k in ("val_fraction", "split_seed", "limit", "skip_corrupt", "resize")
+        }
         values["data"] = {**kept, "source": source}
     for change in changes:
         apply_change(values, change)
@@ -115,7 +123,13 @@ def identity(recipe: Recipe, content_key: str) -> str:
     """A digest of all that decides what a training becomes; checkpoints of another one are refused."""
     parts = recipe.to_dict()
     train = {k: v for k, v in parts["train"].items() if k not in _WITHOUT_EFFECT}
-    decisive = {"model": parts["model"], "augment": parts["augment"], "normalise": parts["normalise"], "train": train, "data": content_key}
+    decisive = {
+        "model": parts["model"],
+        "augment": parts["augment"],
+        "normalise": parts["normalise"],
+        "train": train,
+        "data": content_key,
+    }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
@@ -137,7 +151,9 @@ def spec_of_file(path: Path) -> ModelSpec:
 
 def _read(name_or_file: str) -> dict[str, Any]:
     if name_or_file in recipe_names():
-        return _mapping((files("vitscope.recipes") / "zoo" / f"{name_or_file}.yaml").read_text(encoding="utf-8"), name_or_file)
+        return _mapping(
+            (files("vitscope.recipes") / "zoo" / f"{name_or_file}.yaml").read_text(encoding="utf-8"), name_or_file
+        )
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
         hint = did_you_mean(name_or_file, recipe_names()) or f"; built in are: {', '.join(recipe_names())}"
@@ -159,7 +175,9 @@ def _mapping(text: str, where: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{where} is not valid YAML{line} ({getattr(error, 'problem', None) or 'unreadable'}); mend the file") from None
+        raise ConfigError(
+            f"{where} is not valid YAML{line} ({getattr(error, 'problem', None) or 'unreadable'}); mend the file"
+        ) from None
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where} holds {type(values).__name__}, expected keys such as model:, data:, train:")
     return dict(values)

@@ -46,14 +46,20 @@ def measure_run(folder: RunFolder, table: ImageTable, progress: Progress | None 
     check_labels(trained, table.label_names, table.name)
     batches = BatchLoader(table, batch_size=250, shuffle=False, drop_last=False)
     kept: list[np.ndarray[Any, Any]] = []
-    for done, (scores, _) in enumerate(score_batches(trained.model, batches, prepare=trained.preprocessing.normalise), start=1):
+    for done, (scores, _) in enumerate(
+        score_batches(trained.model, batches, prepare=trained.preprocessing.normalise), start=1
+    ):
         kept.append(scores.double().softmax(dim=1).cpu().numpy())
         if progress is not None:
             progress(min(done * 250, len(table)), len(table))
     probabilities = np.concatenate(kept)
     if not np.isfinite(probabilities).all():
-        raise DataError(f"the model in {folder.path} gives scores that are not finite; it diverged in training, train it again")
-    return Measured(evaluation_of(probabilities, table.labels, trained.label_names), probabilities, table.labels, table.name)
+        raise DataError(
+            f"the model in {folder.path} gives scores that are not finite; it diverged in training, train it again"
+        )
+    return Measured(
+        evaluation_of(probabilities, table.labels, trained.label_names), probabilities, table.labels, table.name
+    )
 
 
 def check_labels(trained: TrainedModel, label_names: tuple[str, ...], name: str) -> None:
@@ -74,7 +80,9 @@ def check_labels(trained: TrainedModel, label_names: tuple[str, ...], name: str)
         )
 
 
-def table_to_measure(folder: RunFolder, source: str | None, split: str | None, progress: Progress | None = None) -> ImageTable:
+def table_to_measure(
+    folder: RunFolder, source: str | None, split: str | None, progress: Progress | None = None
+) -> ImageTable:
     """The images that `vitscope eval` measures on: the run's own validation images, another source's, or a split by name.
 
     Raises:
@@ -84,7 +92,11 @@ def table_to_measure(folder: RunFolder, source: str | None, split: str | None, p
     recipe = recipe_of_run(folder)
     size, channels = trained_spec.image_size, trained_spec.channels
     own = source is None or source == recipe.data.source
-    spec = recipe.data if own else DataSpec(source=str(source), skip_corrupt=recipe.data.skip_corrupt, resize=recipe.data.resize)
+    spec = (
+        recipe.data
+        if own
+        else DataSpec(source=str(source), skip_corrupt=recipe.data.skip_corrupt, resize=recipe.data.resize)
+    )
     if split is None and own:
         return open_data(spec, image_size=size, channels=channels, progress=progress).val
     if split is None:
@@ -97,7 +109,10 @@ def write_evaluation(folder: RunFolder, measured: Measured) -> None:
     """Writes `evaluation.json` and `predictions.csv` into the run folder."""
     write_json(folder.path / "evaluation.json", {"data": measured.table, **measured.evaluation.to_dict()})
     names = measured.evaluation.label_names
-    with written_whole(folder.path / "predictions.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+    with (
+        written_whole(folder.path / "predictions.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as handle,
+    ):
         writer = csv.writer(handle)
         writer.writerow(["index", "label", "predicted", "right", "probability", "probability_of_label"])
         for i, (row, label) in enumerate(zip(measured.probabilities, measured.labels, strict=True)):

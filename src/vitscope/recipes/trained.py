@@ -69,7 +69,9 @@ def load(run_or_folder: str | Path) -> TrainedModel:
     preprocessing = Preprocessing.parse(config["preprocessing"], f"{folder.config}: preprocessing")
     label_names = tuple(str(name) for name in config["label_names"])
     if len(label_names) != spec.classes:
-        raise RunError(f"{folder.config} has {len(label_names)} label names for {spec.classes} classes; is it from another run?")
+        raise RunError(
+            f"{folder.config} has {len(label_names)} label names for {spec.classes} classes; is it from another run?"
+        )
     model = build(spec)
     load_weights(folder.weights, model)
     return TrainedModel(model.eval(), spec, preprocessing, label_names)

@@ -56,7 +56,9 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """As it stands in `evaluation.json`."""
         value = asdict(self)
-        value["per_class"] = [{"label": name, **asdict(share)} for name, share in zip(self.label_names, self.per_class, strict=True)]
+        value["per_class"] = [
+            {"label": name, **asdict(share)} for name, share in zip(self.label_names, self.per_class, strict=True)
+        ]
         return value
 
 

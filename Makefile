@@ -1,0 +1,41 @@
+# `make demo` and `make test` set up what they need (a virtual environment in .venv) and do their job; a second time is quick.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := runs/demo
+
+.PHONY: demo test lint unit e2e clean help
+
+help:
+	@echo "make demo   train a small ViT on built-in data and show what came out"
+	@echo "make test   lint, types, layers, unit and end-to-end tests"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "vitscope needs Python 3.11 or newer; set PYTHON=..." >&2; exit 2; }
+	@echo "setting up $(VENV) (some minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)
+	@if [ -e $(DEMO)/recipe.yaml ]; then $(BIN)/vitscope train --resume --out $(DEMO); else $(BIN)/vitscope train quickstart --out $(DEMO); fi
+	@$(BIN)/vitscope eval $(DEMO)
+	@$(BIN)/vitscope predict $(DEMO) digits:17 digits:test:3 digits:test:42
+
+test: lint unit e2e
+
+lint: $(READY)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/python -m pytest -m "not e2e"
+
+e2e: $(READY)
+	$(BIN)/python -m pytest -m e2e
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
