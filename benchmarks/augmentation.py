@@ -61,7 +61,7 @@ def by_kornia(settings: dict[str, Any], images: Tensor, labels: Tensor) -> Task 
     if settings.get("rand_augment", {}).get("table") == "published":
         return None
     try:
-        from kornia import augmentation as K  # noqa: N812  the name that kornia's own documentation uses
+        from kornia import augmentation as K
         from kornia.augmentation import auto
     except ImportError:
         return None

@@ -13,14 +13,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vitscope._core.errors import VitscopeError as VitscopeError
     from vitscope.model.create import create_model as create_model
-    from vitscope.recipes.load import load as load
+    from vitscope.recipes.trained import load as load
     from vitscope.train.fit import fit as fit
 
 _HOME = {
     "VitscopeError": "vitscope._core.errors",
     "create_model": "vitscope.model.create",
     "fit": "vitscope.train.fit",
-    "load": "vitscope.recipes.load",
+    "load": "vitscope.recipes.trained",
 }
 __all__ = ["VitscopeError", "__version__", "create_model", "fit", "load"]
 

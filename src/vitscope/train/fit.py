@@ -21,7 +21,7 @@ from vitscope.runs.metrics import EpochMetrics, write_metrics
 from vitscope.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
 from vitscope.train.ema import running_mean
 from vitscope.train.evaluate import Batch, Prepare, Totals, score_batches, totals
-from vitscope.train.events import CheckpointWritten, EpochEnded, Listener, Started, StepEnded
+from vitscope.train.events import CheckpointWritten, EpochEnded, Event, Listener, Started, StepEnded
 from vitscope.train.feed import batches_of_epoch, part_of_this_process
 from vitscope.train.finite import refuse_non_finite
 from vitscope.train.groups import parameter_groups
@@ -88,7 +88,7 @@ def fit(
         )
         if resume:
             session.restore()
-        session.tell(Started(**session.facts()))
+        session.tell(session.facts())
         while session.progress.step < session.total:
             session.train_to_end_of_epoch(interrupted)
             session.end_epoch()
@@ -148,7 +148,7 @@ class _Session:
             if self.machine.may_synchronise(progress.step):
                 progress.sums = sums.tolist()
                 refuse_non_finite(progress, lr, self.gradient_norm, self.folder)
-                self.tell(StepEnded(**self.state_of_step()))
+                self.tell(self.state_of_step())
             if self.machine.any_process(interrupted()):
                 progress.sums = sums.tolist()
                 self.stop()
@@ -284,35 +284,34 @@ class _Session:
             self.folder.write_state("interrupted", self.progress.epoch)
         raise Interrupted(f"stopped at {where}, saved; go on with: vitscope train --resume --out {self.folder.path}")
 
-    def facts(self) -> dict[str, object]:
-        """What `Started` tells."""
-        machine = self.machine
-        return {
-            "device": str(machine.device),
-            "precision": self.spec.precision,
-            "processes": machine.processes,
-            "groups": self.groups,
-            "steps": self.total,
-            "steps_per_epoch": self.steps_per_epoch,
-            "first_step": self.progress.step,
-        }
+    def facts(self) -> Started:
+        """What a training is, before its first step."""
+        return Started(
+            device=str(self.machine.device),
+            precision=self.spec.precision,
+            processes=self.machine.processes,
+            groups=self.groups,
+            steps=self.total,
+            steps_per_epoch=self.steps_per_epoch,
+            first_step=self.progress.step,
+        )
 
-    def state_of_step(self) -> dict[str, object]:
-        """What `StepEnded` tells."""
+    def state_of_step(self) -> StepEnded:
+        """Where the epoch stands, as this process sees it."""
         progress = self.progress
         now = Totals(*progress.sums)
         a_step = (time.perf_counter() - self.started) / max(progress.step - self.first_step, 1)
-        return {
-            "epoch": progress.epoch + 1,
-            "step": progress.step,
-            "loss": now.mean_loss,
-            "accuracy": now.accuracy,
-            "images_per_second": now.images * self.machine.processes / progress.epoch_seconds,
-            "seconds_left": a_step * (self.total - progress.step),
-        }
+        return StepEnded(
+            epoch=progress.epoch + 1,
+            step=progress.step,
+            loss=now.mean_loss,
+            accuracy=now.accuracy,
+            images_per_second=now.images * self.machine.processes / progress.epoch_seconds,
+            seconds_left=a_step * (self.total - progress.step),
+        )
 
-    def tell(self, event: object) -> None:
+    def tell(self, event: Event) -> None:
         """Hands an event to every listener, in the first process."""
         if self.machine.is_first:
             for listener in self.listeners:
-                listener(event)  # type: ignore[arg-type]
+                listener(event)
