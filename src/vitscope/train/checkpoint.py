@@ -7,6 +7,8 @@ handed you runs none of their code. Rows of `metrics.csv` are kept in it too, so
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,7 @@ def save_checkpoint(folder: Path, identity: str, progress: Progress, parts: dict
         parts: state dicts by name (`model`, `optimizer`, …).
     """
     path = folder / STATE_FILE
-    with written_whole(path) as temporary, temporary.open("wb") as handle:
+    with _writing(path) as temporary, temporary.open("wb") as handle:
         torch.save({"format": FORMAT, "identity": identity, "progress": asdict(progress), **parts}, handle)
     return path
 
@@ -104,7 +106,7 @@ def save_weights(path: Path, model: nn.Module) -> None:
         key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset())
         tensors[name] = tensor.detach().cpu().contiguous() if key not in seen else tensor.detach().cpu().clone()
         seen.add(key)
-    with written_whole(path) as temporary:
+    with _writing(path) as temporary:
         save_file(tensors, temporary)
 
 
@@ -136,3 +138,16 @@ def load_weights(path: Path, model: nn.Module) -> None:
                 f"{path}: '{name}' has shape {tuple(tensor.shape)}, the model in config.json wants {tuple(own[name].shape)}; is it from another run?"
             )
     model.load_state_dict(tensors)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """`written_whole`, also where torch or safetensors wrap the system's error in their own."""
+    with written_whole(path) as temporary:
+        try:
+            yield temporary
+        except (RuntimeError, SafetensorError) as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise OSError(None, f"{reason} (is the disk full?)") from error

@@ -7,33 +7,21 @@ and resumed is bit for bit the training that was not.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from vitscope._core.errors import Interrupted
 from vitscope.runs.folder import RunFolder
-from vitscope.runs.metrics import EpochMetrics, write_metrics
-from vitscope.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
-from vitscope.train.ema import running_mean
-from vitscope.train.evaluate import Batch, Prepare, Totals, score_batches, totals
-from vitscope.train.events import CheckpointWritten, EpochEnded, Event, Listener, Started, StepEnded
-from vitscope.train.feed import batches_of_epoch, part_of_this_process
-from vitscope.train.finite import refuse_non_finite
-from vitscope.train.groups import parameter_groups
+from vitscope.runs.metrics import EpochMetrics
+from vitscope.train.evaluate import Batch, Prepare
+from vitscope.train.events import Listener
 from vitscope.train.interrupt import interrupts_noted
-from vitscope.train.machine import Machine, open_machine
-from vitscope.train.optimizer import build_optimizer
-from vitscope.train.randomness import generator_of, global_generator_restored, seed_of
-from vitscope.train.schedule import lr_at
+from vitscope.train.machine import open_machine
+from vitscope.train.randomness import global_generator_restored
+from vitscope.train.session import Augment, Loss, Session
 from vitscope.train.spec import TrainSpec
-
-Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,7 +69,7 @@ def fit(
     """
     spec = spec if spec is not None else TrainSpec()
     with global_generator_restored(), interrupts_noted() as interrupted, open_machine(spec, folder) as machine:
-        session = _Session(model, train_batches, spec, machine, folder, identity, listeners)
+        session = Session(model, train_batches, spec, machine, folder, identity, listeners)
         session.augment, session.prepare, session.val_batches = augment, prepare, val_batches
         session.loss_fn = loss_fn or (
             lambda scores, y: F.cross_entropy(scores, y, label_smoothing=spec.label_smoothing)
@@ -89,229 +77,12 @@ def fit(
         if resume:
             session.restore()
         session.tell(session.facts())
-        while session.progress.step < session.total:
-            session.train_to_end_of_epoch(interrupted)
-            session.end_epoch()
+        try:
+            while session.progress.step < session.total:
+                session.train_to_end_of_epoch(interrupted)
+                session.end_epoch()
+        finally:
+            session.hand_back()
         if session.mean is not None:
             model.load_state_dict(session.mean.module.state_dict())
         return FitResult(tuple(session.progress.rows), session.progress.step)
-
-
-class _Session:
-    """One training under way: what `fit` was given, made ready, and how far it has come."""
-
-    augment: Augment | None
-    prepare: Prepare | None
-    val_batches: Iterable[Batch] | None
-    loss_fn: Loss
-
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        spec: TrainSpec,
-        machine: Machine,
-        folder: RunFolder | None,
-        identity: str,
-        listeners: Sequence[Listener],
-    ) -> None:
-        self.spec, self.machine, self.folder, self.identity, self.listeners = spec, machine, folder, identity, listeners
-        self.batches = part_of_this_process(batches, machine)
-        self.steps_per_epoch = len(self.batches) // spec.accumulate  # type: ignore[arg-type]
-        self.total = spec.duration.steps(per_epoch=self.steps_per_epoch)
-        self.raw = model.to(machine.device)
-        self.groups = parameter_groups(model, muon=spec.optimizer == "muon")
-        if spec.compile:
-            model.compile()
-        self.mean = running_mean(model, spec.ema) if spec.ema is not None else None
-        self.model, self.optimizer = machine.accelerator.prepare(model, build_optimizer(self.groups, spec))
-        self.progress = Progress()
-        self.started, self.first_step, self.earlier_seconds = time.perf_counter(), 0, 0.0
-        self.gradient_norm = torch.zeros((), device=machine.device)
-
-    def train_to_end_of_epoch(self, interrupted: Callable[[], bool]) -> None:
-        """Optimizer steps until the epoch or the training ends; sums of loss and right answers gather in `progress`."""
-        progress, spec = self.progress, self.spec
-        epoch_start = time.perf_counter() - progress.epoch_seconds
-        sums = torch.tensor(progress.sums, dtype=torch.float64, device=self.machine.device)
-        checkpoint_every = spec.checkpoint_every.steps(per_epoch=self.steps_per_epoch, total=self.total)
-        last_batch = min(self.steps_per_epoch, self.total - progress.epoch * self.steps_per_epoch) * spec.accumulate
-        self.model.train()
-        for images, labels in batches_of_epoch(self.batches, progress.epoch, progress.batch, last_batch, spec.seed):
-            lr = lr_at(progress.step, spec, total=self.total, per_epoch=self.steps_per_epoch)
-            sums += self.train_batch(images, labels, lr)
-            progress.batch += 1
-            if progress.batch % spec.accumulate:
-                continue
-            progress.step += 1
-            progress.epoch_seconds = time.perf_counter() - epoch_start
-            if self.machine.may_synchronise(progress.step):
-                progress.sums = sums.tolist()
-                refuse_non_finite(progress, lr, self.gradient_norm, self.folder)
-                self.tell(self.state_of_step())
-            if self.machine.any_process(interrupted()):
-                progress.sums = sums.tolist()
-                self.stop()
-            if progress.step % checkpoint_every == 0 and progress.batch < last_batch:
-                progress.sums = sums.tolist()
-                self.save()
-        progress.sums = sums.tolist()
-        refuse_non_finite(
-            progress,
-            lr_at(progress.step - 1, spec, total=self.total, per_epoch=self.steps_per_epoch),
-            self.gradient_norm,
-            self.folder,
-        )
-
-    def train_batch(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
-        """Forward and backward for one batch, and a step of the optimizer when a whole batch is gathered: loss, right answers, images."""
-        accelerator, device, rank = self.machine.accelerator, self.machine.device, self.machine.rank
-        batch_number = self.progress.epoch * self.steps_per_epoch * self.spec.accumulate + self.progress.batch
-        images, targets = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        if self.augment is not None:
-            generator = generator_of(self.spec.seed, "augment", batch_number, rank)
-            images, targets = self.augment(images, targets, generator)
-        elif self.prepare is not None:
-            images = self.prepare(images)
-        torch.manual_seed(seed_of(self.spec.seed, "forward", batch_number, rank))
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        with accelerator.accumulate(self.model):
-            scores = self.model(images).float()
-            loss = self.loss_fn(scores, targets)
-            accelerator.backward(loss)
-            if accelerator.sync_gradients:
-                limit = self.spec.gradient_clip if self.spec.gradient_clip is not None else float("inf")
-                self.gradient_norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        if self.mean is not None and accelerator.sync_gradients:
-            self.mean.update_parameters(self.raw)
-        answers = targets if targets.ndim == 1 else targets.argmax(dim=1)
-        right = (scores.detach().argmax(dim=1) == answers).sum()
-        count = loss.new_tensor(len(answers), dtype=torch.float64)
-        return torch.stack([loss.detach().double() * count, right.double(), count])
-
-    def end_epoch(self) -> None:
-        """Measures, then writes: checkpoint first, since all else can be made again from it."""
-        progress, spec = self.progress, self.spec
-        trained = Totals(*self.machine.sum_over_processes(progress.sums))
-        measured = self.measure()
-        progress.seconds = self.earlier_seconds + time.perf_counter() - self.started
-        row = EpochMetrics(
-            epoch=progress.epoch + 1,
-            step=progress.step,
-            seconds=progress.seconds,
-            train_loss=trained.mean_loss,
-            train_acc=trained.accuracy,
-            val_loss=measured.mean_loss if measured else float("nan"),
-            val_acc=measured.accuracy if measured else float("nan"),
-            lr=lr_at(progress.step - 1, spec, total=self.total, per_epoch=self.steps_per_epoch),
-            images_per_second=trained.images / progress.epoch_seconds,
-        )
-        if measured:
-            refuse_non_finite(
-                progress, row.lr, self.gradient_norm, self.folder, value=measured.mean_loss, what="validation loss"
-            )
-        progress.rows.append(row)
-        progress.epoch += 1
-        progress.batch, progress.sums, progress.epoch_seconds = 0, [0.0, 0.0, 0.0], 0.0
-        self.save()
-        self.write_results()
-        self.machine.track(row.to_dict(), progress.step)
-        self.tell(EpochEnded(row))
-
-    def measure(self) -> Totals | None:
-        """Loss and accuracy on the validation batches, with the weights that are saved."""
-        if self.val_batches is None:
-            return None
-        module = self.mean.module if self.mean is not None else self.raw
-        autocast = self.machine.accelerator.autocast
-        batches = part_of_this_process(self.val_batches, self.machine)
-        sums = totals(
-            score_batches(module, batches, prepare=self.prepare, device=self.machine.device, autocast=autocast)
-        )
-        return Totals(*self.machine.sum_over_processes(sums.tolist()))
-
-    def save(self) -> None:
-        """A checkpoint, by the first process."""
-        if self.folder is None or not self.machine.is_first:
-            return
-        self.progress.seconds = self.earlier_seconds + time.perf_counter() - self.started
-        parts = {"model": self.raw.state_dict(), "optimizer": self.optimizer.state_dict()}
-        if self.mean is not None:
-            parts["mean"] = self.mean.state_dict()
-        if self.machine.accelerator.scaler is not None:
-            parts["scaler"] = self.machine.accelerator.scaler.state_dict()
-        path = save_checkpoint(self.folder.checkpoint, self.identity, self.progress, parts)
-        self.tell(CheckpointWritten(path, self.progress.step))
-
-    def write_results(self) -> None:
-        """Metrics, weights and state as of the last whole epoch, by the first process."""
-        if self.folder is None or not self.machine.is_first:
-            return
-        write_metrics(self.folder.metrics, self.progress.rows)
-        save_weights(self.folder.weights, self.mean.module if self.mean is not None else self.raw)
-        self.folder.write_state("finished" if self.progress.step >= self.total else "running", self.progress.epoch)
-
-    def restore(self) -> None:
-        """Takes up the checkpoint, if there is one, and makes the files that it implies again."""
-        found = load_checkpoint(self.folder.checkpoint, self.identity) if self.folder is not None else None
-        if found is None:
-            return
-        self.progress, parts = found
-        self.raw.load_state_dict(parts["model"])
-        self.optimizer.load_state_dict(parts["optimizer"])
-        if self.mean is not None:
-            self.mean.load_state_dict(parts["mean"])
-        if self.machine.accelerator.scaler is not None:
-            self.machine.accelerator.scaler.load_state_dict(parts["scaler"])
-        self.first_step, self.earlier_seconds = self.progress.step, self.progress.seconds
-        if self.progress.batch == 0:
-            self.write_results()
-
-    def stop(self) -> None:
-        """Saves and leaves, after an interrupt.
-
-        Raises:
-            Interrupted: always.
-        """
-        self.save()
-        where = f"step {self.progress.step} of {self.total}"
-        if self.folder is None:
-            raise Interrupted(f"stopped at {where}")
-        if self.machine.is_first:
-            self.folder.write_state("interrupted", self.progress.epoch)
-        raise Interrupted(f"stopped at {where}, saved; go on with: vitscope train --resume --out {self.folder.path}")
-
-    def facts(self) -> Started:
-        """What a training is, before its first step."""
-        return Started(
-            device=str(self.machine.device),
-            precision=self.spec.precision,
-            processes=self.machine.processes,
-            groups=self.groups,
-            steps=self.total,
-            steps_per_epoch=self.steps_per_epoch,
-            first_step=self.progress.step,
-        )
-
-    def state_of_step(self) -> StepEnded:
-        """Where the epoch stands, as this process sees it."""
-        progress = self.progress
-        now = Totals(*progress.sums)
-        a_step = (time.perf_counter() - self.started) / max(progress.step - self.first_step, 1)
-        return StepEnded(
-            epoch=progress.epoch + 1,
-            step=progress.step,
-            loss=now.mean_loss,
-            accuracy=now.accuracy,
-            images_per_second=now.images * self.machine.processes / progress.epoch_seconds,
-            seconds_left=a_step * (self.total - progress.step),
-        )
-
-    def tell(self, event: Event) -> None:
-        """Hands an event to every listener, in the first process."""
-        if self.machine.is_first:
-            for listener in self.listeners:
-                listener(event)
