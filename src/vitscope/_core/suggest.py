@@ -5,11 +5,36 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# What other libraries call our settings.
+ALIASES = {
+    "learning_rate": "lr",
+    "epochs": "duration",
+    "steps": "duration",
+    "num_classes": "classes",
+    "num_heads": "heads",
+    "n_heads": "heads",
+    "num_layers": "depth",
+    "layers": "depth",
+    "embed_dim": "dim",
+    "hidden_size": "dim",
+    "img_size": "image_size",
+    "in_channels": "channels",
+    "in_chans": "channels",
+    "drop_path_rate": "stochastic_depth",
+    "drop_rate": "dropout",
+    "clip_grad": "gradient_clip",
+    "warmup_steps": "warmup",
+    "scheduler": "schedule",
+    "dtype": "precision",
+    "pos_embed": "position",
+}
+
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like `word`, or None where nothing comes close."""
     names = list(known)
     by_fold = {name.lower(): name for name in names}
+    by_fold |= {alias: name for alias, name in ALIASES.items() if name in names and alias not in by_fold}
     found = difflib.get_close_matches(word.lower(), by_fold, n=1, cutoff=0.6)
     return by_fold[found[0]] if found else None
 

@@ -18,6 +18,7 @@ from vitscope.recipes.trained import write_config
 from vitscope.runs import RunFolder, environment
 from vitscope.train.events import Listener
 from vitscope.train.fit import FitResult, fit
+from vitscope.train.machine import check_machine
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Prepared:
 def prepare_run(recipe: Recipe, folder: RunFolder, progress: Progress | None = None) -> Prepared:
     """Opens the data, builds the model, and writes down what the run is made of; the folder is held by the caller."""
     try:
+        check_machine(recipe.train)
         ingredients = gather(recipe, progress)
     except BaseException:
         with suppress(OSError):  # an empty folder that this start made is taken away again

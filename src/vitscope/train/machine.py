@@ -67,12 +67,11 @@ class Machine:
             self.accelerator.log(values, step=step)
 
 
-@contextmanager
-def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]:
-    """Sets Accelerate up for one training, and down again, so that the next may ask for another precision or device.
+def check_machine(spec: TrainSpec) -> None:
+    """Finds out before anything is written whether this machine can do what a spec asks.
 
     Raises:
-        ConfigError: the device or a tracker is not there, or fp16 is asked for on a CPU.
+        ConfigError: the device or a tracker is not there, or fp16 is asked for without an accelerator.
     """
     available = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available[spec.device]:
@@ -82,6 +81,19 @@ def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]
             raise ConfigError(
                 f"train.trackers asks for {tracker}, which is not installed; run: pip install 'vitscope[{tracker}]'"
             )
+    accelerated = spec.device != "cpu" and (available["cuda"] or available["mps"])
+    if spec.precision == "fp16" and not accelerated:
+        raise ConfigError("train.precision fp16 does not work on a CPU; use bf16 or fp32")
+
+
+@contextmanager
+def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]:
+    """Sets Accelerate up for one training, and down again, so that the next may ask for another precision or device.
+
+    Raises:
+        ConfigError: the device or a tracker is not there, or fp16 is asked for on a CPU.
+    """
+    check_machine(spec)
     if spec.trackers and folder is None:
         raise ConfigError("train.trackers needs a run folder to write to; give one or leave the trackers out")
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -93,8 +105,6 @@ def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]
         project_dir=str(folder.path) if folder is not None else None,
     )
     try:
-        if spec.precision == "fp16" and accelerator.device.type == "cpu":
-            raise ConfigError("train.precision fp16 does not work on a CPU; use bf16 or fp32")
         if spec.trackers:
             accelerator.init_trackers("vitscope", config={k: str(v) for k, v in spec.to_dict().items()})
         yield Machine(accelerator, bool(spec.trackers))
