@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,6 @@ from vitscope.cli.screen import err, image_progress, print_json
 
 if TYPE_CHECKING:
     from vitscope.recipes.run import Prepared
-    from vitscope.recipes.schema import Recipe
     from vitscope.runs import RunFolder
     from vitscope.train.events import Listener
 
@@ -60,7 +60,8 @@ def train(
     else:
         plan = load_recipe(recipe or _FIRST, changes=set_ or (), source=data)
         out = out if out is not None else default_folder(plan, datetime.now().strftime("%Y%m%d-%H%M%S"))
-    with RunFolder.claim(out, resume) as folder:
+    first = os.environ.get("RANK", "0") == "0"  # of several processes one writes and speaks
+    with RunFolder.claim(out, resume) if first else nullcontext(RunFolder(out)) as folder:
         if resume and folder.status() == "finished":
             _say(
                 Text("{run} is finished; nothing to do", "{run} は学習を終えています。することはありません").format(
@@ -69,12 +70,14 @@ def train(
             )
         else:
             with image_progress(language) as progress:
-                prepared = prepare_run(plan, folder, progress)
+                prepared = prepare_run(plan, folder, progress, writes=first)
             with ExitStack() as stack:
                 listeners = _listeners(prepared, language, stack)
                 train_run(prepared, resume=resume, listeners=listeners)
-            _finish(prepared, language)
-        _report(folder, plan, language, json_)
+            if first:
+                _finish(prepared, language)
+        if first:
+            _report(folder, language, json_)
 
 
 def _listeners(prepared: Prepared, lang: Lang, stack: ExitStack) -> list[Listener]:
@@ -92,7 +95,7 @@ def _finish(prepared: Prepared, lang: Lang) -> None:
     write_evaluation(prepared.folder, measure_run(prepared.folder, prepared.ingredients.data.val))
 
 
-def _report(folder: RunFolder, plan: Recipe, lang: Lang, as_json: bool) -> None:
+def _report(folder: RunFolder, lang: Lang, as_json: bool) -> None:
     from vitscope.curves import judge
     from vitscope.recipes.run import reference_of_run
     from vitscope.runs import read_metrics

@@ -30,8 +30,13 @@ class Prepared:
     reference: ReferenceCurve | None
 
 
-def prepare_run(recipe: Recipe, folder: RunFolder, progress: Progress | None = None) -> Prepared:
-    """Opens the data, builds the model, and writes down what the run is made of; the folder is held by the caller."""
+def prepare_run(
+    recipe: Recipe, folder: RunFolder, progress: Progress | None = None, *, writes: bool = True
+) -> Prepared:
+    """Opens the data, builds the model, and writes down what the run is made of; the folder is held by the caller.
+
+    Of several processes only the one with `writes` touches the folder.
+    """
     try:
         check_machine(recipe.train)
         ingredients = gather(recipe, progress)
@@ -44,7 +49,7 @@ def prepare_run(recipe: Recipe, folder: RunFolder, progress: Progress | None = N
                 folder.path.rmdir()
         raise
     recipe = ingredients.recipe
-    if not folder.recipe.exists():
+    if writes and not folder.recipe.exists():
         write_text(folder.recipe, dump_recipe(recipe))
         write_config(folder.config, ingredients)
         write_json(folder.environment, {**environment(), "data": ingredients.data.to_dict()})

@@ -16,7 +16,7 @@ Tracker = Literal["tensorboard", "wandb"]
 class TrainSpec(Spec):
     """Everything that `fit` needs to know beside the model and its data."""
 
-    duration: TrainingDuration = Duration(10, "ep")
+    duration: TrainingDuration = Duration(10.0, "ep")
     """How long: `10ep` or `500st`."""
     batch_size: Annotated[int, Field(gt=0)] = 128
     """Images in one optimizer step, over all processes and accumulated parts: the same recipe is the same training on any machine."""
@@ -43,11 +43,11 @@ class TrainSpec(Spec):
     """What the learning rate does after the warm-up (cosine: Loshchilov and Hutter 2017, arXiv 1608.03983)."""
     schedule_unit: Literal["step", "epoch"] = "step"
     """Whether the rate changes with every step or only between epochs."""
-    warmup: AnyDuration = Duration(0, "st")
+    warmup: AnyDuration = Duration(0.0, "st")
     """Linear rise from (almost) 0 to `lr`."""
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
     """What cosine and linear end at, as a part of `lr`."""
-    step_every: AnyDuration = Duration(30, "%")
+    step_every: AnyDuration = Duration(30.0, "%")
     """`step` multiplies the rate by `step_factor` each time this has passed."""
     step_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
 
@@ -63,7 +63,7 @@ class TrainSpec(Spec):
     """Of the matrix products; weights and optimizer state are fp32. fp16 needs a GPU."""
     compile: bool = False
     """torch.compile the model."""
-    checkpoint_every: AnyDuration = Duration(1, "ep")
+    checkpoint_every: AnyDuration = Duration(1.0, "ep")
     """How often all that a resume needs is saved; an epoch's end always is."""
     trackers: tuple[Tracker, ...] = ()
     """Where metrics go beside `metrics.csv`."""
