@@ -98,7 +98,7 @@ def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]
         raise ConfigError("train.trackers needs a run folder to write to; give one or leave the trackers out")
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
-        cpu=spec.device == "cpu",
+        cpu=spec.device == "cpu" or not torch.accelerator.is_available(),
         mixed_precision={"fp32": "no"}.get(spec.precision, spec.precision),
         gradient_accumulation_steps=spec.accumulate,
         log_with=list(spec.trackers) or None,
