@@ -59,7 +59,15 @@ def table(images: int = IMAGES, classes: int = CLASSES, seed: int = 0) -> ImageT
 def small_vit(seed: int = 0, **switches: Any) -> nn.Module:
     """A ViT of 4 patches, width 16."""
     torch.manual_seed(seed)
-    sizes: dict[str, Any] = {"image_size": 8, "patch_size": 4, "channels": 1, "classes": CLASSES, "dim": 16, "depth": 2, "heads": 2}
+    sizes: dict[str, Any] = {
+        "image_size": 8,
+        "patch_size": 4,
+        "channels": 1,
+        "classes": CLASSES,
+        "dim": 16,
+        "depth": 2,
+        "heads": 2,
+    }
     return build(ViTSpec.parse({**sizes, **switches}))
 
 
@@ -86,7 +94,9 @@ def noisy(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[T
     return pixels(images) + 0.1 * torch.randn(images.shape, generator=generator), labels
 
 
-def train(folder: Path | None = None, *, listeners: Any = (), resume: bool = False, **settings: Any) -> tuple[nn.Module, FitResult]:
+def train(
+    folder: Path | None = None, *, listeners: Any = (), resume: bool = False, **settings: Any
+) -> tuple[nn.Module, FitResult]:
     """One small training: the trained model, and what `fit` gave."""
     model = small_vit(**{key: settings.pop(key) for key in MODEL_KEYS if key in settings})
     spec = spec_of(**settings)
@@ -128,4 +138,10 @@ def _killed_at(step: int) -> Any:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     RunFolder.create(sys.argv[1]).recipe.write_text("model: {}\n")
-    train(Path(sys.argv[1]), listeners=[_killed_at(int(sys.argv[3]))], resume=True, checkpoint_every="3st", **CASES[sys.argv[2]])
+    train(
+        Path(sys.argv[1]),
+        listeners=[_killed_at(int(sys.argv[3]))],
+        resume=True,
+        checkpoint_every="3st",
+        **CASES[sys.argv[2]],
+    )

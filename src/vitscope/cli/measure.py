@@ -64,7 +64,9 @@ def show(evaluation: Evaluation, lang: Lang) -> None:
         images=total.images,
         loss=evaluation.loss,
         ece=evaluation.calibration_error,
-        top5="" if evaluation.top5 is None else f", top-5 {evaluation.top5:.2f} %",
+        top5=""
+        if evaluation.top5 is None
+        else Text(", top-5 {0:.2f} %", "、上位5位以内 {0:.2f} %")[lang].format(evaluation.top5),
     )
     console.print(head[lang], markup=False, soft_wrap=True)
     words = {

@@ -38,7 +38,7 @@ def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str |
     Args:
         name_or_file: `quickstart`, … or the path of a YAML file.
         changes: `train.lr=0.001` and the like; values are read as YAML.
-        source: replaces `data.source`; what only fits the old source (its normalisation, archive, columns) is dropped with it.
+        source: replaces `data.source`; what only fits the old source (its archive, columns, split names) is dropped with it.
 
     Raises:
         ConfigError: no such recipe, or a wrong key or value (with the nearest name).

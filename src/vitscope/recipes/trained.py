@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -34,8 +35,8 @@ class TrainedModel:
 
     def inputs(self, images: Sequence[Image.Image]) -> Float[Tensor, "B C H W"]:
         """Pictures of any size and mode as the model's input."""
-        arrays = [torch.from_numpy(self.preprocessing.to_array(image)) for image in images]
-        return self.preprocessing.normalise(torch.stack(arrays).permute(0, 3, 1, 2))
+        pixels = torch.from_numpy(np.stack([self.preprocessing.to_array(image) for image in images]))
+        return self.preprocessing.normalise(pixels.permute(0, 3, 1, 2))
 
     @torch.no_grad()
     def predict(self, images: Sequence[Image.Image]) -> Float[Tensor, "B Y"]:

@@ -72,6 +72,7 @@ def load_checkpoint(folder: Path, identity: str) -> tuple[Progress, dict[str, An
         parts: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found, whose = parts.pop("format"), parts.pop("identity")
         values = parts.pop("progress")
+        progress = Progress(**{**values, "rows": [EpochMetrics(**row) for row in values["rows"]]})
     except (
         RuntimeError,
         pickle.UnpicklingError,
@@ -94,8 +95,7 @@ def load_checkpoint(folder: Path, identity: str) -> tuple[Progress, dict[str, An
         raise CheckpointError(
             f"{path} belongs to another recipe than this run's recipe.yaml; put the recipe back or choose a new --out"
         )
-    rows = [EpochMetrics(**row) for row in values.pop("rows")]
-    return Progress(**values, rows=rows), parts
+    return progress, parts
 
 
 def save_weights(path: Path, model: nn.Module) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
 import torch
 
@@ -28,11 +27,21 @@ def batches_of_epoch(batches: Iterable[Batch], epoch: int, start: int, stop: int
     """Batches `start` to `stop` of an epoch.
 
     A loader with `set_epoch(epoch, start)` jumps there; one with `set_epoch(epoch)` or its own shuffling (a torch `DataLoader` draws its
-    order from torch's global generator, which is seeded here) is walked from the beginning.
+    order from torch's global generator, which is seeded here) is walked from the beginning. What a data set draws from that generator
+    for a batch depends on the batch's number alone, not on what the model drew before.
     """
-    torch.manual_seed(seed_of(seed, "order", epoch))
+    order = seed_of(seed, "order", epoch)
+    torch.manual_seed(order)
     set_epoch = getattr(batches, "set_epoch", None) or getattr(getattr(batches, "sampler", None), "set_epoch", None)
     jumps = set_epoch is not None and "start" in inspect.signature(set_epoch).parameters
     if set_epoch is not None:
         set_epoch(epoch, start) if jumps else set_epoch(epoch)
-    return islice(iter(batches), 0 if jumps else start, stop - start if jumps else stop)
+    iterator = iter(batches)
+    for number in range(start if jumps else 0, stop):
+        if number:
+            torch.manual_seed(seed_of(order, "load", number))
+        batch = next(iterator, None)
+        if batch is None:
+            return
+        if number >= start:
+            yield batch

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-_PURPOSE = {"init": 0, "augment": 1, "forward": 2, "order": 3}
-Purpose = Literal["init", "augment", "forward", "order"]
+_PURPOSE = {"init": 0, "augment": 1, "forward": 2, "order": 3, "load": 4}
+Purpose = Literal["init", "augment", "forward", "order", "load"]
 
 
 def seed_of(seed: int, purpose: Purpose, step: int = 0, rank: int = 0) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import Interrupted
+from vitscope._core.errors import DataError, Interrupted
 from vitscope.runs.folder import RunFolder
 from vitscope.runs.metrics import EpochMetrics, write_metrics
 from vitscope.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
@@ -52,7 +52,12 @@ class Session:
         self.spec, self.machine, self.folder, self.identity, self.listeners = spec, machine, folder, identity, listeners
         self.batches = part_of_this_process(batches, machine)
         self.steps_per_epoch = len(self.batches) // spec.accumulate  # type: ignore[arg-type]
+        if self.steps_per_epoch == 0:
+            raise DataError(
+                f"there are {len(self.batches)} batches, too few for one step of {spec.accumulate}; give more images or a smaller batch"  # type: ignore[arg-type]
+            )
         self.total = spec.duration.steps(per_epoch=self.steps_per_epoch)
+        self.modes = {module: module.training for module in model.modules()}
         self.raw = model.to(machine.device)
         self.groups = parameter_groups(model, muon=spec.optimizer == "muon")
         if spec.compile:
@@ -80,22 +85,25 @@ class Session:
             progress.step += 1
             progress.epoch_seconds = time.perf_counter() - epoch_start
             if self.machine.may_synchronise(progress.step):
-                progress.sums = sums.tolist()
-                refuse_non_finite(progress, lr, self.gradient_norm, self.folder)
+                self.take_up(sums)
                 self.tell(self.state_of_step())
             if self.machine.any_process(interrupted()) and progress.batch < last_batch:  # else the epoch is ended first
-                progress.sums = sums.tolist()
+                self.take_up(sums)
                 self.stop()
             if progress.step % checkpoint_every == 0 and progress.batch < last_batch:
-                progress.sums = sums.tolist()
+                self.take_up(sums)
                 self.save()
+        self.take_up(sums)
+
+    def take_up(self, sums: Tensor) -> None:
+        """The epoch's sums as numbers; with a loss or a gradient that is none, nothing is told or saved any more."""
+        progress = self.progress
         progress.sums = sums.tolist()
-        refuse_non_finite(
-            progress,
-            lr_at(progress.step - 1, spec, total=self.total, per_epoch=self.steps_per_epoch),
-            self.gradient_norm,
-            self.folder,
-        )
+        lr = lr_at(progress.step - 1, self.spec, total=self.total, per_epoch=self.steps_per_epoch)
+        refuse_non_finite(progress, lr, self.gradient_norm, self.folder)
+        if self.machine.accelerator.scaler is None:  # which leaves out such steps by itself
+            norm = float(self.gradient_norm)
+            refuse_non_finite(progress, lr, self.gradient_norm, self.folder, value=norm, what="gradient")
 
     def train_batch(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
         """Forward and backward for one batch, and a step of the optimizer when a whole batch is gathered: loss, right answers, images."""
@@ -219,8 +227,10 @@ class Session:
         raise Interrupted(f"stopped at {where}, saved; go on with: vitscope train --resume --out {self.folder.path}")
 
     def hand_back(self) -> None:
-        """Takes Accelerate's mixed-precision wrapper off the module, which is its owner's again."""
+        """Takes Accelerate's mixed-precision wrapper off the module, which is its owner's again, in the mode it was in."""
         self.machine.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        for module, training in self.modes.items():
+            module.training = training
 
     def facts(self) -> Started:
         """What a training is, before its first step."""
