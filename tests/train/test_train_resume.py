@@ -270,7 +270,7 @@ def test_a_checkpoint_runs_nobodys_code(tmp_path: Path, how: str) -> None:
     if how == "torch":
         torch.save(value, tmp_path / "state.pt")
     else:
-        (tmp_path / "state.pt").write_bytes(pickle.dumps(value))
+        (tmp_path / "state.pt").write_bytes(pickle.dumps(value, protocol=2))
     assert "is not a whole vitscope checkpoint" in refusal(tmp_path)
     assert not mark.exists()
 
