@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 
 from vitscope._core.errors import DataError
 from vitscope._core.files import write_json, written_whole
@@ -30,8 +30,8 @@ class Measured:
     """An evaluation, and the probabilities behind it."""
 
     evaluation: Evaluation
-    probabilities: np.ndarray[Any, Any]
-    labels: np.ndarray[Any, Any]
+    probabilities: Float[np.ndarray, "N Y"]
+    labels: Int64[np.ndarray, " N"]
     table: str
 
 
@@ -45,7 +45,7 @@ def measure_run(folder: RunFolder, table: ImageTable, progress: Progress | None 
     trained = load(folder.path)
     check_labels(trained, table.label_names, table.name)
     batches = BatchLoader(table, batch_size=250, shuffle=False, drop_last=False)
-    kept: list[np.ndarray[Any, Any]] = []
+    kept: list[Float[np.ndarray, "B Y"]] = []
     for done, (scores, _) in enumerate(
         score_batches(trained.model, batches, prepare=trained.preprocessing.normalise), start=1
     ):

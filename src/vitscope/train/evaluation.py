@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from sklearn.metrics import confusion_matrix, log_loss
 
 Z95 = 1.959963984540054
@@ -97,7 +97,7 @@ def evaluation_of(
     )
 
 
-def _bins(confidence: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> tuple[Bin, ...]:
+def _bins(confidence: Float[np.ndarray, " N"], right: Bool[np.ndarray, " N"]) -> tuple[Bin, ...]:
     edges = np.linspace(0, 1, BINS + 1)
     which = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     made = []

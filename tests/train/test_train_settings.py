@@ -1,0 +1,313 @@
+"""What a recipe's `train:` part means in numbers: durations, schedules, parameter groups, optimizers; and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from train_samples import small_vit
+
+from vitscope._core.errors import ConfigError
+from vitscope.model.create import build
+from vitscope.model.spec import BadViTSpec, GoodViTSpec, ViTSpec
+from vitscope.train.duration import Duration
+from vitscope.train.groups import ParameterGroup, parameter_groups
+from vitscope.train.optimizer import MuonWithAdamW, build_optimizer
+from vitscope.train.schedule import lr_at
+from vitscope.train.spec import TrainSpec
+
+SMALL: dict[str, Any] = {
+    "image_size": 8,
+    "patch_size": 4,
+    "channels": 1,
+    "classes": 4,
+    "dim": 16,
+    "depth": 2,
+    "heads": 2,
+}
+
+
+def refusal(**settings: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        TrainSpec.parse(settings, "train")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("10ep", 1000),
+        ("1ep", 100),
+        ("0.5ep", 50),
+        ("0.001ep", 1),
+        ("500st", 500),
+        ("5%", 100),
+        ("0.01%", 1),
+        (" 3 st ", 3),
+        ("0st", 0),
+    ],
+)
+def test_a_duration_in_steps(text: str, steps: int) -> None:
+    duration = TrainSpec.parse({"warmup": text}).warmup
+    assert duration.steps(per_epoch=100, total=2000) == steps
+
+
+def test_a_tenth_of_an_epoch_is_not_rounded_up_by_a_hair() -> None:
+    assert [Duration(n / 10, "ep").steps(per_epoch=390) for n in range(11)] == [39 * n for n in range(11)]
+
+
+def test_a_percentage_needs_a_whole() -> None:
+    with pytest.raises(ValueError, match="a percentage needs something to be a part of; use ep or st"):
+        Duration(5.0, "%").steps(per_epoch=10)
+
+
+@pytest.mark.parametrize("text", ["10ep", "1.5ep", "500st"])
+def test_durations_survive_yaml(text: str) -> None:
+    spec = TrainSpec.parse({"duration": text})
+    assert spec.to_dict()["duration"] == text
+    assert TrainSpec.parse(spec.to_dict()) == spec
+
+
+@pytest.mark.parametrize("value", ["10", 10, "ep", "10 epochs", "-1ep", "1e3st", None, "ten ep", ""])
+def test_what_is_no_duration_is_told_how_to_be_one(value: Any) -> None:
+    assert refusal(duration=value) == (
+        f"train.duration: {value!r} is not a duration; write epochs as '10ep', steps as '500st', a part of the training as '5%'"
+    )
+
+
+@pytest.mark.parametrize("value", ["5%", "0ep", "0st", "2.5st"])
+def test_what_cannot_be_the_length_of_a_training(value: str) -> None:
+    assert refusal(duration=value) == (
+        f"train.duration: '{value}' cannot be the length of a training; write epochs as '10ep' or whole steps as '500st'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": -1.0}, "train.lr is -1.0: input should be greater than 0"),
+        ({"lr": 0}, "train.lr is 0: input should be greater than 0"),
+        ({"lr": float("nan")}, "train.lr is nan: "),
+        ({"lr": "fast"}, "train.lr is 'fast': input should be a valid number"),
+        ({"learning_rate": 1.0}, "unknown key 'train.learning_rate'"),
+        ({"warm_up": "1ep"}, "unknown key 'train.warm_up' (did you mean 'warmup'?)"),
+        (
+            {"optimizer": "adamW"},
+            "train.optimizer is 'adamW', expected one of 'adamw', 'adam', 'sgd' or 'muon' (did you mean 'adamw'?)",
+        ),
+        ({"schedule": "cosin"}, "(did you mean 'cosine'?)"),
+        ({"batch_size": 0}, "train.batch_size is 0: input should be greater than 0"),
+        ({"batch_size": 10, "accumulate": 4}, "batch_size 10 does not divide into 4 accumulated parts"),
+        ({"checkpoint_every": "0st"}, "checkpoint_every is '0st', expected more than nothing"),
+        ({"step_every": "0%"}, "step_every is '0%', expected more than nothing"),
+        ({"device": "cpu", "precision": "fp16"}, "precision fp16 does not work on a CPU; use bf16 or fp32"),
+        ({"ema": 1.0}, "train.ema is 1.0: input should be less than 1"),
+        ({"seed": -1}, "train.seed is -1: input should be greater than or equal to 0"),
+        ({"betas": [0.9]}, "train.betas.1"),
+        ({"trackers": ["mlflow"]}, "train.trackers.0 is 'mlflow', expected one of 'tensorboard' or 'wandb'"),
+        ({"label_smoothing": 1.0}, "train.label_smoothing is 1.0"),
+        ({"gradient_clip": 0.0}, "train.gradient_clip is 0.0: input should be greater than 0"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_refused_in_one_sentence(settings: dict[str, Any], words: str) -> None:
+    assert words in refusal(**settings)
+
+
+def rates(total: int = 10, per_epoch: int = 5, **settings: Any) -> list[float]:
+    spec = TrainSpec.parse({"lr": 1.0, **settings})
+    return [lr_at(step, spec, total=total, per_epoch=per_epoch) for step in range(total)]
+
+
+def test_schedules_in_numbers() -> None:
+    assert rates(schedule="constant") == [1.0] * 10
+    assert rates(schedule="linear") == pytest.approx([1 - n / 10 for n in range(10)])
+    assert rates(schedule="linear", final_lr=0.5)[5] == pytest.approx(0.75)
+    cosine = rates(schedule="cosine")
+    assert (cosine[0], cosine[5]) == (1.0, pytest.approx(0.5))
+    assert cosine[2] == pytest.approx(0.9045085, abs=1e-7)
+    assert cosine == sorted(cosine, reverse=True)
+    assert rates(schedule="cosine", final_lr=0.1)[5] == pytest.approx(0.55)
+    assert rates(schedule="step", step_every="3st", step_factor=0.5) == [1.0] * 3 + [0.5] * 3 + [0.25] * 3 + [0.125]
+    assert rates(schedule="step", step_every="50%", step_factor=0.1) == pytest.approx([1.0] * 5 + [0.1] * 5)
+
+
+def test_the_warm_up_rises_to_the_rate_and_the_rest_is_shared_out() -> None:
+    assert rates(schedule="constant", warmup="4st") == pytest.approx([0.2, 0.4, 0.6, 0.8, *[1.0] * 6])
+    linear = rates(schedule="linear", warmup="50%")
+    assert linear == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0, 0.8, 0.6, 0.4, 0.2])
+    assert (
+        rates(schedule="step", step_every="3st", step_factor=0.5, warmup="2st")[2:]
+        == [1.0] * 3 + [0.5] * 3 + [0.25] * 2
+    )
+    assert rates(schedule="cosine", warmup="1ep") == rates(schedule="cosine", warmup="5st")
+
+
+def test_a_warm_up_longer_than_the_training_is_cut() -> None:
+    assert rates(schedule="cosine", warmup="99ep") == pytest.approx([(n + 1) / 11 for n in range(10)])
+
+
+def test_by_the_epoch_the_rate_stands_still_within_one() -> None:
+    assert rates(schedule="linear", schedule_unit="epoch") == pytest.approx([1.0] * 5 + [0.5] * 5)
+    whole = [
+        lr_at(s, TrainSpec.parse({"lr": 1.0, "schedule_unit": "epoch"}), total=1000, per_epoch=5) for s in range(1000)
+    ]
+    torch_model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(torch_model.parameters(), lr=1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=200)
+    expected = []
+    for _ in range(200):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert whole[::5] == pytest.approx(expected, abs=1e-9)
+
+
+MODELS: dict[str, Any] = {
+    "vit": ViTSpec.parse(SMALL),
+    "vit with everything": ViTSpec.parse(
+        {**SMALL, "registers": 2, "layer_scale": 0.1, "qk_norm": True, "patch_embedding": "conv", "norm": "post"}
+    ),
+    "conv-tokenizer": ViTSpec.parse({**SMALL, "patch_size": 2, "patch_embedding": "conv-tokenizer", "pooling": "mean"}),
+    "good-vit": GoodViTSpec.parse({**SMALL, "mlp_dim": 32}),
+    "bad-vit": BadViTSpec.parse({**SMALL, "mlp_dim": 32}),
+    "bad-vit:post-norm": BadViTSpec.parse({**SMALL, "mlp_dim": 32, "fault": "post-norm"}),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("muon", [False, True])
+def test_every_parameter_is_in_the_right_group_once(name: str, muon: bool) -> None:
+    model = build(MODELS[name])
+    groups = parameter_groups(model, muon=muon)
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    assert sorted(n for g in groups for n in g.names) == sorted(trainable)
+    assert sum(g.numbers for g in groups) == sum(p.numel() for p in trainable.values())
+    for group in groups:
+        for n, p in zip(group.names, group.parameters, strict=True):
+            assert trainable[n] is p
+            assert group.decays == is_matrix(model, n, p), n
+            assert group.muon == (group.role == "hidden matrices")
+
+
+def is_matrix(model: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+    """By the owner's type, not by the name: weights of linear, convolution and attention layers."""
+    owner = model.get_submodule(name.rpartition(".")[0]) if "." in name else model
+    kinds = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
+    return isinstance(owner, kinds) and name.endswith("weight") and parameter.ndim >= 2
+
+
+def roles(groups: tuple[ParameterGroup, ...]) -> dict[str, tuple[str, ...]]:
+    return {group.role: group.names for group in groups}
+
+
+def test_the_groups_of_a_plain_vit_by_name() -> None:
+    held = roles(parameter_groups(build(ViTSpec.parse({**SMALL, "depth": 1}))))
+    assert set(held) == {"matrices", "rest"}
+    assert [n for n in held["rest"] if not n.endswith(("bias", "norm.weight", "norm1.weight", "norm2.weight"))] != []
+    assert all(n.endswith("weight") for n in held["matrices"])
+    assert len(held["matrices"]) == 6  # patches, qkv, out, two of the MLP, head
+
+
+def test_muon_gets_the_hidden_matrices_only() -> None:
+    for name in ("vit", "good-vit", "bad-vit"):
+        held = roles(parameter_groups(build(MODELS[name]), muon=True))
+        assert len(held["matrices"]) == 2, held["matrices"]  # patch embedding and head
+        assert len(held["hidden matrices"]) == 2 * 4
+        model = build(MODELS[name])
+        assert all(dict(model.named_parameters())[n].ndim == 2 for n in held["hidden matrices"])
+
+
+def test_other_peoples_tokens_and_norms_are_known() -> None:
+    class Foreign(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, 4))
+            self.pos_embed = nn.Parameter(torch.zeros(1, 5, 4))
+            self.register_tokens = nn.Parameter(torch.zeros(1, 2, 4))
+            self.proj = nn.Conv2d(3, 4, 2)
+            self.norm = nn.GroupNorm(2, 4)
+            self.head = nn.Linear(4, 2)
+            self.gamma = nn.Parameter(torch.ones(4))
+
+    held = roles(parameter_groups(Foreign()))
+    assert held["matrices"] == ("proj.weight", "head.weight")
+
+
+def test_a_group_of_nothing_is_left_out_and_frozen_parameters_too() -> None:
+    model = small_vit()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    assert parameter_groups(model) == ()
+
+
+def test_tied_parameters_are_held_once() -> None:
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    groups = parameter_groups(nn.Sequential(first, second))
+    assert sum(g.numbers for g in groups) == 9 + 6
+
+
+def optimizer_of(name: str, **settings: Any) -> torch.optim.Optimizer:
+    spec = TrainSpec.parse({"optimizer": name, "lr": 0.5, "weight_decay": 0.25, **settings})
+    return build_optimizer(parameter_groups(small_vit(), muon=name == "muon"), spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD), ("muon", MuonWithAdamW)],
+)
+def test_each_optimizer_is_torchs_own(name: str, kind: type) -> None:
+    optimizer = optimizer_of(name, betas=(0.8, 0.95), momentum=0.7)
+    assert type(optimizer) is kind
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert len(held) == len(list(small_vit().parameters()))
+    assert {group["role"]: group["weight_decay"] for group in optimizer.param_groups}["rest"] == 0.0
+    assert all(group["weight_decay"] == 0.25 for group in optimizer.param_groups if group["role"] != "rest")
+    assert all(group["lr"] == 0.5 for group in optimizer.param_groups)
+    if name in ("adam", "adamw"):
+        assert optimizer.param_groups[0]["betas"] == (0.8, 0.95)
+    if name == "sgd":
+        assert (optimizer.param_groups[0]["momentum"], optimizer.param_groups[0]["nesterov"]) == (0.7, True)
+        assert not optimizer_of("sgd", momentum=0.0).param_groups[0]["nesterov"]
+
+
+def test_muon_shares_the_work_with_adamw() -> None:
+    optimizer = optimizer_of("muon", muon_momentum=0.9)
+    assert isinstance(optimizer, MuonWithAdamW)
+    assert isinstance(optimizer.muon, torch.optim.Muon)
+    assert [group["role"] for group in optimizer.muon.param_groups] == ["hidden matrices"]
+    assert [group["role"] for group in optimizer.adamw.param_groups] == ["matrices", "rest"]
+    settings = optimizer.muon.param_groups[0]
+    assert (settings["momentum"], settings["nesterov"], settings["adjust_lr_fn"]) == (0.9, True, "match_rms_adamw")
+
+
+def test_a_model_without_hidden_matrices_trains_on_adamw_alone() -> None:
+    groups = parameter_groups(nn.Linear(3, 2), muon=True)
+    assert type(build_optimizer(groups, TrainSpec.parse({"optimizer": "muon"}))) is torch.optim.AdamW
+
+
+def test_a_schedule_still_reaches_both_optimizers_after_a_state_was_loaded() -> None:
+    optimizer = optimizer_of("muon")
+    optimizer.load_state_dict(optimizer.state_dict())
+    for group in optimizer.param_groups:
+        group["lr"] = 0.125
+    assert isinstance(optimizer, MuonWithAdamW)
+    assert {group["lr"] for o in (optimizer.muon, optimizer.adamw) for group in o.param_groups} == {0.125}
+
+
+def test_settings_load_no_torch() -> None:
+    program = "import sys, vitscope.train.spec, vitscope.train.schedule; sys.exit('torch' in sys.modules)"
+    sources = str(Path(__file__).parents[2] / "src")
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {sources!r}); {program}"], check=False
+        ).returncode
+        == 0
+    )
