@@ -58,6 +58,7 @@ class Session:
             )
         self.total = spec.duration.steps(per_epoch=self.steps_per_epoch)
         self.modes = {module: module.training for module in model.modules()}
+        self.own_forward = vars(model).get("forward")
         self.raw = model.to(machine.device)
         self.groups = parameter_groups(model, muon=spec.optimizer == "muon")
         if spec.compile:
@@ -228,7 +229,11 @@ class Session:
 
     def hand_back(self) -> None:
         """Takes Accelerate's mixed-precision wrapper off the module, which is its owner's again, in the mode it was in."""
-        self.machine.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        # by hand: Accelerate's unwrap_model would take the owner's own decorators off forward too
+        for name, own in (("forward", self.own_forward), ("_original_forward", None)):
+            vars(self.raw).pop(name, None)
+            if own is not None:
+                vars(self.raw)[name] = own
         for module, training in self.modes.items():
             module.training = training
 
