@@ -44,12 +44,9 @@ def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str |
         ConfigError: no such recipe, or a wrong key or value (with the nearest name).
     """
     values = _read(name_or_file)
-    if source is not None and source != values.get("data", {}).get("source"):
-        kept = {
-            k: v
-            for k, v in values.get("data", {}).items()
-            if k in ("val_fraction", "split_seed", "limit", "skip_corrupt", "resize")
-        }
+    data = values.get("data") or {}
+    if source is not None and isinstance(data, Mapping) and source != data.get("source"):
+        kept = {k: v for k, v in data.items() if k in ("val_fraction", "split_seed", "limit", "skip_corrupt", "resize")}
         values["data"] = {**kept, "source": source}
     for change in changes:
         apply_change(values, change)

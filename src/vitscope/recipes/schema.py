@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from vitscope._core.spec import Spec
 from vitscope._core.text import Text
@@ -44,7 +44,7 @@ class Expect(Spec):
     minutes: float | None = None
     hardware: str = ""
     data: str = ""
-    date: str = ""
+    date: Annotated[str, BeforeValidator(str)] = ""  # YAML reads 2026-01-31 as a date
     record: str = ""
     """File or publication in which the measurement stands."""
 

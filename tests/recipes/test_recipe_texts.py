@@ -1,0 +1,315 @@
+"""Recipes as text: what is built in, how they are changed, and the sentence for every kind of mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vitscope._core.errors import ConfigError, ModelError, VitscopeError
+from vitscope.data import SourceFacts
+from vitscope.recipes.load import (
+    apply_change,
+    dump_recipe,
+    identity,
+    load_recipe,
+    model_spec,
+    parse_recipe,
+    recipe_names,
+    resolve,
+    spec_of_file,
+    with_normalisation,
+)
+from vitscope.train.duration import Duration
+
+NAMES = recipe_names()
+SOURCES = str(Path(__file__).parents[2] / "src")
+
+
+def facts(classes: int = 10, channels: int = 3, name: str = "cifar10") -> SourceFacts:
+    size = (8, 8) if name == "digits" else (32, 32)
+    return SourceFacts(name, tuple(map(str, range(classes))), channels, size, {"train": 100, "test": 20})
+
+
+def own(folder: Path, text: str = "model: {image_size: 8, patch_size: 2}\ndata: {source: digits}\n") -> str:
+    file = folder / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def refusal(name: str = "quickstart", *changes: str, source: str | None = None) -> str:
+    with pytest.raises(VitscopeError) as error:
+        load_recipe(name, changes=changes, source=source)
+    assert error.value.exit_code == 2
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_recipes_of_the_contract_are_there() -> None:
+    assert NAMES[0] == "quickstart"
+    assert {"reference-cifar10", "good-vit-cifar10", "bad-vit-cifar10"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_loads_resolves_and_survives_yaml(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.summary.en
+    assert recipe.summary.ja
+    digits = recipe.data.source == "digits"
+    resolved = resolve(recipe, facts(name=recipe.data.source, channels=1 if digits else 3))
+    spec = model_spec(resolved)
+    assert (spec.classes, spec.channels) == (10, 1 if digits else 3)
+    full = with_normalisation(resolved, (0.5,) * spec.channels, (0.2,) * spec.channels)
+    for one in (recipe, resolved, full):
+        assert parse_recipe(dump_recipe(one), "recipe.yaml") == one
+    assert resolve(full, facts(name=recipe.data.source, channels=spec.channels)) == full
+    assert identity(parse_recipe(dump_recipe(full), ""), "key") == identity(full, "key")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_recipe_should_reach_says_where_that_was_measured(name: str) -> None:
+    for expect in load_recipe(name).expect:
+        assert 10 < expect.val_acc <= 100
+        assert expect.hardware
+        assert expect.record
+
+
+def test_both_specimens_have_one_recipe() -> None:
+    good, bad = load_recipe("good-vit-cifar10"), load_recipe("bad-vit-cifar10")
+    for part in ("data", "augment", "train", "normalise", "reference"):
+        assert getattr(good, part) == getattr(bad, part)
+    assert str(good.train.duration) == "10ep"
+    assert model_spec(load_recipe("bad-vit-cifar10", changes=["model.fault=post-norm"])).fault == "post-norm"  # type: ignore[union-attr]
+
+
+def test_the_published_recipe_is_the_published_one() -> None:
+    recipe = load_recipe("reference-cifar10")
+    spec: Any = model_spec(recipe)
+    assert (spec.init, spec.dim, spec.depth, spec.heads, spec.mlp_dim) == ("published", 512, 6, 8, 512)
+    assert recipe.augment.rand_augment is not None
+    assert recipe.augment.rand_augment.table == "published"
+    train = recipe.train
+    assert (train.optimizer, train.lr, train.batch_size, str(train.duration)) == ("adam", 1e-4, 512, "200ep")
+    assert (train.schedule, train.schedule_unit, train.weight_decay) == ("cosine", "epoch", 0.0)
+
+
+def test_recipes_load_no_torch() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {SOURCES!r})\n"
+        "from vitscope.recipes.load import load_recipe, recipe_names\n"
+        "[load_recipe(name) for name in recipe_names()]\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "value"),
+    [
+        ("train.lr=0.001", "train.lr", 0.001),
+        ("train.lr=1e-3", "train.lr", 0.001),
+        ("train.duration=3ep", "train.duration", Duration(3.0, "ep")),
+        ("train.ema=null", "train.ema", None),
+        ("train.ema=", "train.ema", None),
+        ("train.betas=[0.8, 0.9]", "train.betas", (0.8, 0.9)),
+        ("train.trackers=[tensorboard]", "train.trackers", ("tensorboard",)),
+        ("data.skip_corrupt=true", "data.skip_corrupt", True),
+        ("augment.rand_augment={n: 1, m: 5}", "augment.rand_augment.m", 5),
+        ("augment.rand_augment.m=3", "augment.rand_augment.m", 3),
+        (" train.seed = 7", "train.seed", 7),
+        ("summary.en=a=b", "summary.en", "a=b"),
+        ("data.source=digits", "data.source", "digits"),
+    ],
+)
+def test_set_takes_yaml_values(change: str, place: str, value: object) -> None:
+    found: Any = load_recipe("quickstart", changes=[change])
+    for part in place.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_later_changes_win_and_model_keys_are_free() -> None:
+    recipe = load_recipe("quickstart", changes=["train.lr=1", "train.lr=2", "model.dim=32", "model.heads=2"])
+    assert recipe.train.lr == 2
+    assert (recipe.model["dim"], recipe.model["heads"]) == (32, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("train.learning_rat=1", "unknown key 'train.learning_rat'"),
+        ("train.warmpu=1ep", "unknown key 'train.warmpu' (did you mean 'warmup'?)"),
+        ("trian.lr=1", "unknown key 'trian' (did you mean 'train'?)"),
+        ("model.pach_size=4", "unknown key 'model.pach_size' (did you mean 'patch_size'?)"),
+        ("data.sorce=digits", "unknown key 'data.sorce' (did you mean 'source'?)"),
+        ("augment.flpi=true", "unknown key 'augment.flpi' (did you mean 'flip'?)"),
+        ("augment.rand_augment.mm=3", "unknown key 'augment.rand_augment.mm'"),
+        ("train.lr=-0.1", "train.lr is -0.1: input should be greater than 0"),
+        ("train.lr=fast", "train.lr is 'fast': input should be a valid number, unable to parse string as a number"),
+        (
+            "model.patch_size=3",
+            "model: image_size 8×8 does not divide into patches of 3×3; the nearest image_size that does is 9×9",
+        ),
+        ("model.heads=5", "model: dim 96 does not divide among 5 heads; choose heads that divide it"),
+        ("train.lr", "--set 'train.lr' is not of the form KEY=VALUE; write for example --set train.lr=0.001"),
+        ("=1", "--set '=1' is not of the form KEY=VALUE; write for example --set train.lr=0.001"),
+        ("train..lr=1", "--set 'train..lr=1' is not of the form KEY=VALUE; write for example --set train.lr=0.001"),
+        ("train.betas=[1", "--set train.betas: '[1' is not a YAML value; put quotes around it"),
+        ("train.lr.x=1", "--set train.lr.x: 'lr' is 0.003 and holds no keys; set it as a whole"),
+    ],
+)
+def test_wrong_changes_are_refused(change: str, sentence: str) -> None:
+    message = refusal("quickstart", change)
+    assert message.startswith(sentence)
+    if "did you mean" in sentence or sentence.startswith(("--set", "model:", "train.lr")):
+        assert message == sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "model: {imag_size: 8}\ndata: {source: digits}\n",
+            "unknown key 'model.imag_size' (did you mean 'image_size'?)",
+        ),
+        ("modle: {}\ndata: {source: digits}\n", "'model' is missing"),
+        (
+            "model: {name: vit-ti4-32}\ndata: {source: digits}\ntrain: {lr: -1}\n",
+            "train.lr is -1: input should be greater than 0",
+        ),
+        (
+            "model: {name: vit-ti4-32}\ndata: {source: digits}\ntrian: {}\n",
+            "unknown key 'trian' (did you mean 'train'?)",
+        ),
+        ("model: {name: vit-ti4-32}\n", "'data' is missing and has no default; give it a value"),
+        ("model: vit-ti4-32\ndata: {source: digits}\n", "model is 'vit-ti4-32': input should be a valid dictionary"),
+        ("model: {name: vit-ti4-33}\ndata: {source: digits}\n", "the nearest that does is vit-ti4-32"),
+        ("model: {name: 7}\ndata: {source: digits}\n", "model.name is 7, expected the name of a built-in model"),
+        (
+            "model: {name: good-vti}\ndata: {source: digits}\n",
+            "no built-in model 'good-vti' (did you mean 'good-vit'?)",
+        ),
+        ("model: {name: vit-ti4-32}\ndata: digits\n", "data is 'digits': "),
+        ("model: [1\n", "mine.yaml is not valid YAML at line "),
+        ("- 1\n", "mine.yaml holds list, expected keys such as model:, data:, train:"),
+        ("", "mine.yaml holds NoneType, expected keys such as model:, data:, train:"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    assert words in refusal(own(tmp_path, text))
+
+
+def test_with_other_data_a_wrong_file_is_refused_too(tmp_path: Path) -> None:
+    file = own(tmp_path, "model: {name: vit-ti4-32}\ndata: digits\n")
+    assert refusal(file, source="cifar10").startswith("data is 'digits'")
+
+
+def test_wrong_names_are_refused(tmp_path: Path) -> None:
+    assert refusal("quikstart") == (
+        "no recipe 'quikstart' (did you mean 'quickstart'?); a recipe of your own is a file that ends in .yaml"
+    )
+    assert refusal("zzz") == (
+        f"no recipe 'zzz'; built in are: {', '.join(NAMES)}; a recipe of your own is a file that ends in .yaml"
+    )
+    missing = tmp_path / "no.yaml"
+    assert refusal(str(missing)) == f"{missing} does not exist; give a YAML file or one of: {', '.join(NAMES)}"
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    assert refusal(str(tmp_path / "bytes.yaml")).endswith("give a YAML file in UTF-8")
+    (tmp_path / "folder.yaml").mkdir()
+    assert refusal(str(tmp_path / "folder.yaml")).startswith(f"cannot read {tmp_path / 'folder.yaml'} (")
+
+
+def test_a_file_of_ones_own_is_named_after_itself(tmp_path: Path) -> None:
+    recipe = load_recipe(own(tmp_path))
+    assert recipe.name == "mine"
+    assert str(recipe.train.duration) == "10ep"
+    assert load_recipe(own(tmp_path, "name: 別名\nmodel: {name: vit-ti4-32}\ndata: {source: digits}\n")).name == "別名"
+
+
+def test_other_data_drop_what_only_fits_the_old(tmp_path: Path) -> None:
+    text = "model: {name: vit-ti4-32}\ndata: {source: cifar10, archive: a.tar.gz, limit: 5, resize: squash}\n"
+    recipe = load_recipe(own(tmp_path, text), source="digits")
+    assert (recipe.data.source, recipe.data.archive, recipe.data.limit, recipe.data.resize) == (
+        "digits",
+        None,
+        5,
+        "squash",
+    )
+    assert load_recipe(own(tmp_path, text), source="cifar10").data.archive == "a.tar.gz"
+
+
+def test_other_classes_than_the_datas_are_refused() -> None:
+    recipe = load_recipe("quickstart", changes=["model.classes=3"])
+    with pytest.raises(ConfigError) as error:
+        resolve(recipe, facts(10, 1, "digits"))
+    assert str(error.value) == (
+        "model.classes is 3, but digits has 10 classes; leave model.classes out or choose other data"
+    )
+
+
+def test_identity_holds_what_decides_and_nothing_else() -> None:
+    def of(*changes: str, key: str = "images") -> str:
+        recipe = resolve(load_recipe("quickstart", changes=changes), facts(10, 1, "digits"))
+        return identity(recipe, key)
+
+    same = of()
+    for change in (
+        "train.trackers=[tensorboard]",
+        "train.checkpoint_every=3st",
+        "train.eval_batch_size=7",
+        "name=other",
+        "summary.en=other",
+        "reference=null",
+        "data.source=digits",
+    ):
+        assert of(change) == same, change
+    for change in (
+        "train.lr=0.5",
+        "train.seed=1",
+        "train.duration=7ep",
+        "train.precision=bf16",
+        "model.depth=3",
+        "augment.crop=2",
+        "normalise={mean: [0.5], std: [0.5]}",
+    ):
+        assert of(change) != same, change
+    assert of(key="other images") != same
+
+
+def test_a_channel_that_never_varies_is_not_divided_by_nothing() -> None:
+    recipe = with_normalisation(load_recipe("quickstart"), (0.0, 0.5), (0.0, 0.25))
+    assert recipe.normalise is not None
+    assert recipe.normalise.std == (1.0, 0.25)
+
+
+def test_the_model_of_a_file(tmp_path: Path) -> None:
+    assert spec_of_file(Path(own(tmp_path))).patch_size == (2, 2)
+    assert spec_of_file(Path(own(tmp_path, "image_size: 8\npatch_size: 4\n"))).patch_size == (4, 4)
+    assert spec_of_file(Path(own(tmp_path, "name: good-vit\n"))).dim == 192
+    with pytest.raises(ConfigError, match=r"model is 'vit', expected settings such as \{name: vit-ti4-32\}"):
+        spec_of_file(Path(own(tmp_path, "model: vit\n")))
+    with pytest.raises(ConfigError, match=r"unknown key '.*mine.yaml.imag_size' \(did you mean 'image_size'\?\)"):
+        spec_of_file(Path(own(tmp_path, "imag_size: 8\n")))
+    with pytest.raises(ModelError, match="no built-in model 'vit'"):
+        spec_of_file(Path(own(tmp_path, "name: vit\n")))
+
+
+def test_changes_make_the_parts_that_are_not_there() -> None:
+    values: dict[str, Any] = {"model": {"name": "good-vit"}, "train": None}
+    for change in ("train.lr=1", "a.b.c=[1]", "model.name=bad-vit"):
+        apply_change(values, change)
+    assert values == {"model": {"name": "bad-vit"}, "train": {"lr": 1}, "a": {"b": {"c": [1]}}}
+
+
+def test_a_dumped_recipe_is_complete_and_readable() -> None:
+    text = dump_recipe(load_recipe("quickstart"))
+    assert "数字" in text
+    held = yaml.safe_load(text)
+    assert held["train"]["betas"] == [0.9, 0.999]
+    assert held["train"]["duration"] == "60ep"
+    assert not text.startswith("{")
