@@ -1,0 +1,195 @@
+"""From a recipe to a run folder and from there to a trained model: the same predictions, and a sentence for every damage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vitscope
+from vitscope._core.errors import CheckpointError, ConfigError, DataError, RunError, VitscopeError
+from vitscope.data import open_data, open_item
+from vitscope.recipes.load import load_recipe
+from vitscope.recipes.measure import check_labels, measure_run, table_to_measure, top
+from vitscope.recipes.run import prepare_run, recipe_of_run, reference_of_run, train_run
+from vitscope.runs import RunFolder, read_metrics
+
+TINY = (
+    "model.dim=16", "model.depth=1", "model.heads=2", "model.mlp_dim=32", "model.patch_size=4",
+    "train.duration=2ep", "data.limit=120", "train.batch_size=30", "train.device=cpu",
+)  # fmt: skip
+
+
+def start(path: Path, *changes: str) -> RunFolder:
+    with RunFolder.claim(path) as folder:
+        train_run(prepare_run(load_recipe("quickstart", changes=(*TINY, *changes)), folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, _cache: Path) -> RunFolder:
+    return start(tmp_path_factory.mktemp("runs") / "first")
+
+
+@pytest.fixture
+def run(finished: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy that a test may damage."""
+    return RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+
+
+def refusal(run: RunFolder) -> str:
+    with pytest.raises(RunError) as error:
+        vitscope.load(run.path)
+    assert "\n" not in str(error.value)
+    assert error.value.exit_code == 2
+    return str(error.value)
+
+
+def test_a_run_folder_holds_what_the_contract_says(finished: RunFolder) -> None:
+    names = {p.name for p in finished.path.iterdir() if not p.name.startswith(".")}
+    assert {"recipe.yaml", "environment.json", "metrics.csv", "model.safetensors", "config.json", "checkpoint"} <= names
+    assert [row.epoch for row in read_metrics(finished.metrics)] == [1, 2]
+    config = finished.read_config()
+    assert config["label_names"] == list("0123456789")
+    assert config["preprocessing"]["mean"] == list(recipe_of_run(finished).normalise.mean)  # type: ignore[union-attr]
+    environment = finished.read_environment()
+    assert environment["data"]["val_images"] == 360
+    assert reference_of_run(finished) is None
+
+
+def test_the_resolved_recipe_trains_to_the_same_weights(finished: RunFolder, tmp_path: Path) -> None:
+    recipe = recipe_of_run(finished)
+    assert (recipe.model["classes"], recipe.model["channels"]) == (10, 1)
+    with RunFolder.claim(tmp_path / "again") as folder:
+        train_run(prepare_run(recipe, folder))
+    assert folder.weights.read_bytes() == finished.weights.read_bytes()
+
+
+def test_the_loaded_model_predicts_what_was_measured(finished: RunFolder) -> None:
+    trained = vitscope.load(finished.path)
+    assert not trained.model.training
+    table = open_data(recipe_of_run(finished).data, image_size=(8, 8), channels=1).val
+    pictures = [open_item(f"digits:test:{i}").image for i in range(40)]
+    measured = measure_run(finished, table)
+    ours = trained.predict(pictures).double().numpy()
+    np.testing.assert_allclose(ours, measured.probabilities[:40], atol=1e-5)
+    np.testing.assert_allclose(ours.sum(axis=1), 1, atol=1e-5)
+    last = read_metrics(finished.metrics)[-1]
+    assert measured.evaluation.total.accuracy == pytest.approx(last.val_acc)
+    assert measured.evaluation.loss == pytest.approx(last.val_loss, rel=1e-4)
+
+
+def test_pictures_of_any_size_and_mode_are_taken(finished: RunFolder) -> None:
+    trained = vitscope.load(str(finished.path))
+    modes = [Image.new(mode, (30, 17)) for mode in ("RGB", "L", "RGBA", "P", "1", "CMYK")]
+    assert trained.predict(modes).shape == (6, 10)
+
+
+def test_the_top_five(finished: RunFolder) -> None:
+    probabilities = torch.tensor([0.1, 0.5, 0.2, 0.05, 0.1, 0.05])
+    assert [name for name, _ in top(probabilities, tuple("abcdef"), 2)] == ["b", "c"]
+    assert len(top(torch.tensor([0.3, 0.7]), ("a", "b"))) == 2
+
+
+@pytest.mark.parametrize("keep", [0, 7, 500, -1])
+def test_truncated_weights_are_refused(run: RunFolder, keep: int) -> None:
+    run.weights.write_bytes(run.weights.read_bytes()[:keep])
+    message = refusal(run)
+    assert message.startswith(f"{run.weights} is not a whole safetensors file (")
+    assert message.endswith("copy it again or resume the run")
+
+
+def test_weights_of_another_model_are_refused(run: RunFolder, tmp_path: Path) -> None:
+    deep = start(tmp_path / "deep", "model.depth=2", "train.duration=1st")
+    shutil.copy(deep.weights, run.weights)
+    message = refusal(run)
+    assert message.startswith(f"{run.weights} does not fit the model in config.json: 0 names are missing and ")
+    assert message.endswith("is it from another run?")
+    wide = start(tmp_path / "wide", "model.mlp_dim=48", "train.duration=1st")
+    shutil.copy(wide.weights, run.weights)
+    assert "has shape (48, 16), the model in config.json wants (32, 16); is it from another run?" in refusal(run)
+
+
+def test_missing_files_are_named(run: RunFolder) -> None:
+    run.weights.unlink()
+    assert refusal(run) == f"{run.weights} does not exist; a run has it once its first epoch has ended"
+    run.config.unlink()
+    assert refusal(run) == f"{run.path} has no config.json, which this needs; give a run that has one"
+
+
+@pytest.mark.parametrize("key", ["model", "preprocessing", "label_names"])
+def test_a_config_that_lacks_a_part_is_refused(run: RunFolder, key: str) -> None:
+    config = run.read_config()
+    del config[key]
+    run.config.write_text(json.dumps(config))
+    assert refusal(run) == f"{run.config} has no '{key}'; restore the file or train again"
+
+
+def test_a_config_with_other_labels_or_nonsense_is_refused(run: RunFolder) -> None:
+    config = run.read_config()
+    run.config.write_text(json.dumps({**config, "label_names": ["a", "b"]}))
+    assert refusal(run) == f"{run.config} has 2 label names for 10 classes; is it from another run?"
+    for part, value in (("model", 7), ("preprocessing", [1]), ("label_names", 3), ("model", {"dim": "x"})):
+        run.config.write_text(json.dumps({**config, part: value}))
+        with pytest.raises(VitscopeError) as error:
+            vitscope.load(run.path)
+        assert str(run.config) in str(error.value)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(run: RunFolder) -> None:
+    text = run.recipe.read_text(encoding="utf-8").replace("duration: 2ep", "duration: 3ep")
+    run.recipe.write_text(text, encoding="utf-8")
+    with pytest.raises(CheckpointError) as error, RunFolder.claim(run.path, resume=True) as folder:
+        train_run(prepare_run(recipe_of_run(folder), folder), resume=True)
+    assert str(error.value) == (
+        f"{run.checkpoint / 'state.pt'} belongs to another recipe than this run's recipe.yaml; "
+        "put the recipe back or choose a new --out"
+    )
+
+
+def test_data_of_other_classes_are_refused(finished: RunFolder, tmp_path: Path) -> None:
+    for name in ("cat", "dog", "emu"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(np.full((8, 8), 40 * i, np.uint8)).save(tmp_path / "pets" / name / f"{i}.png")
+    with pytest.raises(DataError) as error:
+        measure_run(finished, table_to_measure(finished, str(tmp_path / "pets"), None))
+    assert str(error.value).endswith(
+        "has 3 classes, but the model was trained on 10 (0, 1, 2, …); give data with the same classes"
+    )
+    with pytest.raises(DataError, match="x calls a class 'nine' where the model was trained on '9'"):
+        check_labels(vitscope.load(finished.path), (*"012345678", "nine"), "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            "model.classes=3",
+            "model.classes is 3, but digits has 10 classes; leave model.classes out or choose other data",
+        ),
+        ("train.batch_size=500", "train.batch_size is 500, but there are 120 training images; choose a smaller batch"),
+    ],
+)
+def test_what_does_not_fit_leaves_no_folder_of_a_run(tmp_path: Path, change: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        start(tmp_path / "run", change)
+    assert str(error.value) == sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_channels_that_are_no_picture_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(VitscopeError, match="channels"):
+        start(tmp_path / "run", "model.channels=4")
+
+
+def test_eval_of_a_split_by_name(finished: RunFolder) -> None:
+    assert len(table_to_measure(finished, None, None)) == 360
+    assert len(table_to_measure(finished, None, "train")) in (120, 1437)
+    with pytest.raises(DataError):
+        table_to_measure(finished, None, "trian")
