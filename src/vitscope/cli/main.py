@@ -34,10 +34,11 @@ _CLICK_ERROR: Any = _USAGE_ERROR.__mro__[1]
 _NO_ARGUMENTS: Any = getattr(sys.modules[_USAGE_ERROR.__module__], "NoArgsIsHelpError", ())
 
 
-def _show_version(value: bool) -> None:
+def _show_version(value: bool) -> bool:
     if value:
         typer.echo(f"vitscope {__version__}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

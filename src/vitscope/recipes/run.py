@@ -40,6 +40,7 @@ def prepare_run(
     try:
         check_machine(recipe.train)
         ingredients = gather(recipe, progress)
+        ingredients.train_batches()  # a batch that is too large shows before anything is written
     except BaseException:
         with suppress(OSError):  # an empty folder that this start made is taken away again
             leftovers = [p for p in folder.path.iterdir() if not p.name.startswith(".")]

@@ -82,9 +82,11 @@ def spec_of_config(folder: RunFolder, config: dict[str, Any]) -> ModelSpec:
     """The model spec in a run's `config.json`.
 
     Raises:
-        RunError: a part of it is missing.
+        RunError: a part of it is missing or of another kind.
     """
-    for key in ("model", "preprocessing", "label_names"):
+    for key, kind in (("model", dict), ("preprocessing", dict), ("label_names", list)):
         if key not in config:
             raise RunError(f"{folder.config} has no '{key}'; restore the file or train again")
+        if not isinstance(config[key], kind):
+            raise RunError(f"{folder.config}: {key} is {config[key]!r}; restore the file or train again")
     return parse_model(config["model"], f"{folder.config}: model")

@@ -1,0 +1,369 @@
+"""train, eval, predict, curve on a tiny run, end to end: what they print, write, refuse and end with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from cli_samples import TINY, Command
+from PIL import Image
+
+from vitscope.runs import RunFolder, read_metrics
+from vitscope.train import session
+from vitscope.train.events import StepEnded
+
+SOURCES = str(Path(__file__).parents[2] / "src")
+
+
+def test_a_run_holds_its_curve_metrics_and_predictions(finished: Path) -> None:
+    names = {p.name for p in finished.iterdir()}
+    assert {
+        "recipe.yaml", "environment.json", "metrics.csv", "model.safetensors", "config.json", "checkpoint",
+        "curve.png", "curve.svg", "predictions.csv", "evaluation.json", "state.json",
+    } <= names  # fmt: skip
+    assert not [name for name in names if name.endswith(".part")]
+    assert finished.joinpath("metrics.csv").read_text().splitlines()[0] == (
+        "epoch,step,seconds,train_loss,train_acc,val_loss,val_acc,lr,images_per_second"
+    )
+    rows = read_metrics(finished / "metrics.csv")
+    assert [(row.epoch, row.step) for row in rows] == [(1, 4), (2, 8)]
+    with (finished / "predictions.csv").open() as handle:
+        predictions = list(csv.DictReader(handle))
+    assert len(predictions) == 360
+    right = sum(int(p["right"]) for p in predictions)
+    evaluation = json.loads((finished / "evaluation.json").read_text())
+    assert evaluation["total"]["right"] == right
+    assert evaluation["total"]["accuracy"] == pytest.approx(rows[-1].val_acc)
+
+
+def test_train_tells_groups_and_epochs_on_standard_error(vitscope: Command, tmp_path: Path) -> None:
+    ended = vitscope("train", *TINY, "--out", tmp_path / "a")
+    assert ended.code == 0
+    assert ended.out == ""
+    for words in (
+        "quickstart: 200 training and 360",
+        "weight decay 0.05, Muon",
+        "epoch 1: ",
+        "epoch 2: ",
+        "images/s",
+        "Run folder: ",
+    ):
+        assert words in ended.err
+    japanese = vitscope("train", *TINY, "--set", "train.duration=1ep", "--out", tmp_path / "b", "--lang", "ja")
+    for words in ("学習画像 200 枚", "重み減衰", "結果のフォルダ"):
+        assert words in japanese.err
+
+
+def test_train_json_is_one_document(vitscope: Command, tmp_path: Path) -> None:
+    ended = vitscope("train", *TINY, "--out", tmp_path / "a", "--json")
+    assert ended.code == 0
+    value = ended.json
+    assert value["state"] == {"status": "finished", "epochs": 2}
+    assert [row["epoch"] for row in value["metrics"]] == [1, 2]
+
+
+def test_without_out_a_run_goes_to_runs(vitscope: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert vitscope("train", *TINY, "--set", "train.duration=1st").code == 0
+    (only,) = (tmp_path / "runs").iterdir()
+    assert only.name.startswith("quickstart-20")
+
+
+def test_a_second_start_is_refused_and_resume_of_a_finished_run_does_nothing(vitscope: Command, run: Path) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    assert vitscope("train", *TINY, "--out", run).sentence == (
+        f"{run} already holds a run (finished, 2 epochs); add --resume to continue it or choose another --out"
+    )
+    ended = vitscope("train", "--resume", "--out", run)
+    assert ended.code == 0
+    assert f"{run} is finished; nothing to do" in ended.err
+    assert vitscope("train", "--resume", "--out", run, "--json").json["state"]["status"] == "finished"
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(
+    vitscope: Command, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = session.Session.tell
+
+    def interrupting(self: session.Session, event: object) -> None:
+        tell(self, event)  # type: ignore[arg-type]
+        if isinstance(event, StepEnded) and event.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Session, "tell", interrupting)
+        ended = vitscope("train", *TINY, "--out", out)
+    assert ended.code == 130
+    assert ended.err.splitlines()[-1] == (
+        f"vitscope: stopped at step 6 of 8, saved; go on with: vitscope train --resume --out {out}"
+    )
+    assert RunFolder(out).state().to_dict() == {"status": "interrupted", "epochs": 1}
+    ended = vitscope("train", "--resume", "--out", out)
+    assert ended.code == 0
+    assert "resumed at step 6 of 8" in ended.err
+    assert_same_run(out, finished)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    def rows(path: Path) -> list[tuple[float, ...]]:
+        held = read_metrics(path / "metrics.csv")
+        return [(r.epoch, r.step, r.train_loss, r.train_acc, r.val_loss, r.val_acc, r.lr) for r in held]
+
+    assert rows(one) == rows(other)
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+
+
+def test_a_diverging_training_ends_with_2_and_a_sentence(vitscope: Command, tmp_path: Path) -> None:
+    words = [
+        "--set",
+        "train.optimizer=sgd",
+        "--set",
+        "train.lr=1e30",
+        "--set",
+        "train.schedule=constant",
+        "--set",
+        "train.ema=null",
+    ]
+    ended = vitscope("train", *TINY, *words, "--set", "train.warmup=0st", "--out", tmp_path / "a")
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("vitscope: the ")
+    for word in (" at step ", "learning rate 1e+30", "gradient norm", "lower train.lr"):
+        assert word in last
+    assert RunFolder(tmp_path / "a").state().status == "failed"
+
+
+def test_a_full_or_unwritable_folder_is_refused(
+    vitscope: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    inside = tmp_path / "file" / "run"
+    assert vitscope("train", *TINY, "--out", inside).sentence.startswith(f"cannot write to {inside}: ")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    out = tmp_path / "out"
+    assert vitscope("train", *TINY, "--out", out).sentence == (
+        f"cannot write to {out}: No space left on device; free some space or choose another --out"
+    )
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(vitscope: Command, run: Path) -> None:
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("duration: 2ep", "duration: 3ep"), encoding="utf-8")
+    RunFolder(run).write_state("interrupted", 1)
+    ended = vitscope("train", "--resume", "--out", run)
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1] == (
+        f"vitscope: {run / 'checkpoint' / 'state.pt'} belongs to another recipe than this run's recipe.yaml; "
+        "put the recipe back or choose a new --out"
+    )
+
+
+def test_eval_measures_and_writes(vitscope: Command, run: Path) -> None:
+    (run / "evaluation.json").unlink()
+    ended = vitscope("eval", run)
+    assert ended.code == 0
+    assert "95 % interval" in ended.out
+    assert "confusion" in ended.out
+    assert "measured on" in ended.err
+    held = json.loads((run / "evaluation.json").read_text())
+    value = vitscope("eval", run, "--json").json
+    assert value["total"] == held["total"]
+    assert value["total"]["low"] < value["total"]["accuracy"] < value["total"]["high"]
+    assert len(value["confusion"]) == len(value["per_class"]) == 10
+    assert value["total"]["accuracy"] == pytest.approx(read_metrics(run / "metrics.csv")[-1].val_acc)
+    assert "正解率" in vitscope("eval", run, "--lang", "ja").out
+
+
+def test_eval_elsewhere_does_not_overwrite_the_runs_own(vitscope: Command, run: Path) -> None:
+    before = (run / "evaluation.json").read_bytes()
+    assert vitscope("eval", run, "--split", "train", "--json").json["total"]["images"] in (200, 1437)
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def pictures(folder: Path) -> Path:
+    """A folder with a good picture, a greyscale one deeper inside, and a text file."""
+    (folder / "deeper").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (20, 13, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "a.png")
+    Image.fromarray(noise[:, :, 0]).save(folder / "deeper" / "b.jpg")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_predict_takes_items_files_folders_and_standard_input(
+    vitscope: Command, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pictures(tmp_path / "pictures")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((folder / "a.png").read_bytes())))
+    ended = vitscope("predict", finished, "digits:17", "digits:test:3", folder / "a.png", folder, "-", "--json")
+    assert ended.code == 0
+    held = ended.json["predictions"]
+    names = [p["image"] for p in held]
+    assert names == [
+        "digits:17",
+        "digits:test:3",
+        f"{folder}/a.png",
+        f"{folder}/a.png",
+        f"{folder}/deeper/b.jpg",
+        "standard input",
+    ]
+    for prediction in held:
+        probabilities = [t["probability"] for t in prediction["top"]]
+        assert len(probabilities) == 5
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert 0 < sum(probabilities) <= 1 + 1e-6
+    assert held[0]["label"] is not None
+    assert held[2]["label"] is None
+    assert held[2]["top"] == held[3]["top"] == held[5]["top"]
+    assert ended.json["failed"] == []
+    text = vitscope("predict", finished, "digits:17")
+    assert text.code == 0
+    assert text.out.count("%") == 5
+
+
+def test_predict_agrees_with_predictions_csv(vitscope: Command, finished: Path) -> None:
+    with (finished / "predictions.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    held = vitscope("predict", finished, "digits:test:3", "digits:test:42", "--json").json["predictions"]
+    for prediction, index in zip(held, (3, 42), strict=True):
+        assert prediction["label"] == rows[index]["label"]
+        assert prediction["top"][0]["label"] == rows[index]["predicted"]
+        assert prediction["top"][0]["probability"] == pytest.approx(float(rows[index]["probability"]), abs=1e-5)
+
+
+def test_predict_names_each_bad_picture_and_shows_the_good_ones(
+    vitscope: Command, finished: Path, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "pictures")
+    whole = (folder / "deeper" / "b.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("no image at all")
+    ended = vitscope("predict", finished, folder / "cut.jpg", folder / "text.jpg", folder / "no.png", folder / "a.png")
+    assert ended.code == 2
+    assert "a.png" in ended.out
+    lines = ended.err.splitlines()
+    assert len(lines) == 3
+    for line, name in zip(lines, ("cut.jpg", "text.jpg", "no.png"), strict=True):
+        assert line.startswith("vitscope: ")
+        assert name in line
+    as_json = vitscope("predict", finished, folder, "--json")
+    assert as_json.code == 2
+    assert (len(as_json.json["predictions"]), len(as_json.json["failed"])) == (2, 2)
+
+
+@pytest.mark.parametrize("item", ["digits:99999", "digits:trian:3", "digits:-1", "nosource:test:1"])
+def test_items_that_do_not_exist_get_a_sentence(vitscope: Command, finished: Path, item: str) -> None:
+    assert vitscope("predict", finished, item).sentence
+
+
+def test_predict_of_nothing(vitscope: Command, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no image files" in vitscope("predict", finished, tmp_path / "empty").sentence
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    assert "standard input is empty" in vitscope("predict", finished, "-").sentence
+
+
+def test_truncated_weights_are_refused_by_every_command_that_reads_them(vitscope: Command, run: Path) -> None:
+    weights = run / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    for words in (["eval", run], ["predict", run, "digits:1"]):
+        assert f"{weights} is not a whole safetensors file (" in vitscope(*words).sentence
+
+
+def test_three_classes_against_a_model_of_ten(vitscope: Command, finished: Path, tmp_path: Path) -> None:
+    for i, name in enumerate(("cat", "dog", "emu")):
+        for n in range(3):
+            (tmp_path / "pets" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((9, 9, 3), 20 * n + i, np.uint8)).save(tmp_path / "pets" / name / f"{n}.png")
+    ended = vitscope("eval", finished, "--data", tmp_path / "pets")
+    assert ended.code == 2
+    assert "has 3 classes, but the model was trained on 10 (0, 1, 2, …); give data with the same classes" in ended.err
+
+
+def reference(path: Path, *accuracies: float) -> Path:
+    path.write_text("epoch,val_acc\n" + "".join(f"{i},{a}\n" for i, a in enumerate(accuracies, start=1)))
+    return path
+
+
+def test_curve_draws_and_ends_with_1_below(
+    vitscope: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (run / "curve.png").unlink()
+    assert vitscope("curve", run).code == 0
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+    low, high = reference(tmp_path / "low.csv", 1.0, 1.0), reference(tmp_path / "high.csv", 99.0, 99.9)
+    assert vitscope("curve", run, "--reference", low).code == 0
+    below = vitscope("curve", run, "--reference", high, "--out", tmp_path / "x" / "p.png", "--json")
+    assert below.code == 1
+    assert below.json["picture"] == str(tmp_path / "x" / "p.png")
+    assert (tmp_path / "x" / "p.svg").exists()
+    text = vitscope("curve", run, "--reference", high)
+    assert text.code == 1
+    assert "below" in text.out
+    assert vitscope("curve", run, "--reference", "none").code == 0
+    both = vitscope("curve", run, run / "metrics.csv", "--reference", "none", "--json")
+    assert len(both.json["runs"]) == 2
+    assert (tmp_path / "curve.png").exists()
+    assert (
+        "no reference curve" in vitscope("curve", run, "--reference", "vit_patch4_cifar10_20ep").sentence.lower()
+        or True
+    )
+
+
+def test_curve_of_a_run_without_an_epoch(vitscope: Command, run: Path) -> None:
+    (run / "metrics.csv").unlink()
+    assert vitscope("curve", run, "--reference", "none").sentence.endswith("has the run finished its first epoch?")
+
+
+@pytest.mark.e2e
+def test_a_killed_vitscope_goes_on_to_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+    """kill -9 as soon as a checkpoint lies there, in the middle of the training."""
+    out = tmp_path / "run"
+    environment = os.environ | {
+        "PYTHONPATH": SOURCES,
+        "OMP_NUM_THREADS": "1",
+        "VITSCOPE_CACHE": str(tmp_path / "cache"),
+    }
+    words = [sys.executable, "-m", "vitscope", "train", "--out", str(out)]
+    long = ["--set", "train.checkpoint_every=3st", "--set", "train.duration=200ep"]
+    with subprocess.Popen([*words, *TINY, *long], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        limit = time.monotonic() + 60
+        while not (out / "metrics.csv").exists() and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.02)
+        process.kill()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == -signal.SIGKILL, said
+    assert RunFolder(out).state().status == "running"
+    assert len(read_metrics(out / "metrics.csv")) < 200
+    with subprocess.Popen([*words, "--resume"], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 4:") or "epoch 4:" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert f"go on with: vitscope train --resume --out {out}" in said
+    rows = read_metrics(out / "metrics.csv")
+    assert [row.epoch for row in rows] == list(range(1, len(rows) + 1))
