@@ -53,26 +53,25 @@ def table(*columns: str, numbers: tuple[int, ...] = (), title: str | None = None
 def image_progress(lang: Lang) -> Iterator[Any]:
     """A progress callback (done, total) for reading and decoding images; the bar shows once there is something to wait for."""
     words = Text("reading images", "画像を読み込み中")[lang]
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err(),
-        transient=True,
-    ) as bar:
-        task: TaskID | None = None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=err(), transient=True)
+    task: TaskID | None = None
 
-        def show(done: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = bar.add_task(words, total=total)
-            bar.update(task, completed=done, total=total)
+    def show(done: int, total: int) -> None:
+        nonlocal task
+        if task is None:
+            bar.start()
+            task = bar.add_task(words, total=total)
+        bar.update(task, completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        if task is not None:
+            bar.stop()
 
 
-def big(number: float) -> str:
+def big(number: float | int) -> str:
     """`86,567,656` as `86.6 M`."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
