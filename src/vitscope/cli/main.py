@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     try:
         code = app(args=words, standalone_mode=False)
+        if code == 130:  # typer has made an exit code of Ctrl-C
+            raise KeyboardInterrupt
     except VitscopeError as error:
         if debug:
             raise
