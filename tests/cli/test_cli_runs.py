@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -332,33 +331,37 @@ def test_curve_of_a_run_without_an_epoch(vitscope: Command, run: Path) -> None:
     assert vitscope("curve", run, "--reference", "none").sentence.endswith("has the run finished its first epoch?")
 
 
+KILLED = """
+import os, sys
+from vitscope.cli.live import TrainingScreen
+from vitscope.cli.main import main
+from vitscope.train.events import StepEnded
+show = TrainingScreen.__call__
+def show_and_die(self, event):
+    show(self, event)
+    if isinstance(event, StepEnded) and event.step == 10:
+        os.kill(os.getpid(), 9)
+TrainingScreen.__call__ = show_and_die
+main(sys.argv[1:])
+"""
+
+
 @pytest.mark.e2e
 def test_a_killed_vitscope_goes_on_to_the_same_numbers(vitscope: Command, tmp_path: Path) -> None:
-    """kill -9 once the first epoch is on the disk; then --resume, and no difference to a training that nothing disturbed."""
+    """kill -9 in the third epoch; then --resume, and no difference to a training that nothing disturbed."""
     out, whole = tmp_path / "run", tmp_path / "whole"
-    environment = os.environ | {
-        "PYTHONPATH": SOURCES,
-        "OMP_NUM_THREADS": "1",
-        "VITSCOPE_CACHE": str(tmp_path / "cache"),
-    }
-    command = [sys.executable, "-m", "vitscope", "train"]
-    words = [*TINY, "--set", "train.checkpoint_every=3st", "--set", "train.duration=12ep"]
-    with subprocess.Popen(
-        [*command, *words, "--out", str(out)], env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        limit = time.monotonic() + 60
-        while not (out / "metrics.csv").exists() and process.poll() is None and time.monotonic() < limit:
-            time.sleep(0.01)
-        process.kill()
-        assert process.stderr is not None
-        said = process.stderr.read()
-    assert process.returncode == -signal.SIGKILL, said
-    assert RunFolder(out).status() == "unfinished"
-    assert len(read_metrics(out / "metrics.csv")) < 12
-    done = subprocess.run(
-        [*command, "--resume", "--out", str(out)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "resumed at step " in done.stderr
-    assert vitscope("train", *words, "--out", whole).code == 0
+    cache = {"VITSCOPE_CACHE": str(tmp_path / "cache")}
+    environment = os.environ | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"} | cache
+    words = ["train", *TINY, "--set", "train.checkpoint_every=3st", "--set", "train.duration=4ep"]
+
+    def start(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+
+    killed = start("-c", KILLED, *words, "--out", str(out))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert RunFolder(out).state().to_dict() == {"status": "running", "epochs": 2}
+    resumed = start("-m", "vitscope", "train", "--resume", "--out", str(out))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed at step 8 of 16" in resumed.stderr
+    assert vitscope(*words, "--out", whole).code == 0
     assert_same_run(out, whole)
