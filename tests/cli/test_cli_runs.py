@@ -362,6 +362,6 @@ def test_a_killed_vitscope_goes_on_to_the_same_numbers(vitscope: Command, tmp_pa
     assert RunFolder(out).state().to_dict() == {"status": "running", "epochs": 2}
     resumed = start("-m", "vitscope", "train", "--resume", "--out", str(out))
     assert resumed.returncode == 0, resumed.stderr
-    assert "resumed at step 8 of 16" in resumed.stderr
+    assert "resumed at step 9 of 16" in resumed.stderr
     assert vitscope(*words, "--out", whole).code == 0
     assert_same_run(out, whole)
