@@ -1,10 +1,8 @@
-"""One thread, and a cache folder of its own for every test of commands; no garbage, since Accelerate collects it after each training."""
+"""For tests of commands: an English terminal of a fixed width, the command itself, and a finished run."""
 
 from __future__ import annotations
 
-import gc
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,24 +10,6 @@ import torch
 from cli_samples import TINY, Command
 
 from vitscope.cli.main import main
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("VITSCOPE_CACHE", str(folder))
-        yield folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""One thread, and a cache folder of its own for every test of recipes; no garbage, since Accelerate collects it after each training."""
+"""For every test: one thread (two only wait for each other on models this small), and a cache folder that is nobody's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    gc.freeze()
+    gc.freeze()  # Accelerate collects garbage after each training: what other tests left behind need not be walked each time
     yield
     gc.unfreeze()
     torch.set_num_threads(before)
