@@ -74,7 +74,7 @@ def test_every_recipe_loads_resolves_and_survives_yaml(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_recipe_should_reach_says_where_that_was_measured(name: str) -> None:
     for expect in load_recipe(name).expect:
-        assert 10 < expect.val_acc <= 100
+        assert 0 < expect.val_acc <= 100  # bad-vit stays at chance
         assert expect.hardware
         assert expect.record
 
