@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vitscope._core.files import write_json, write_text
 from vitscope.curves import load_reference
@@ -91,11 +90,6 @@ def recipe_of_run(folder: RunFolder) -> Recipe:
 def default_folder(recipe: Recipe, stamp: str) -> Path:
     """`runs/RECIPE-DATE-TIME`."""
     return Path("runs") / f"{recipe.name}-{stamp}"
-
-
-def facts_of(ingredients: Ingredients) -> dict[str, Any]:
-    """What a command shows before training."""
-    return {"data": ingredients.data.to_dict(), "augment": ingredients.augmentation.describe()}
 
 
 def reference_of_run(folder: RunFolder) -> ReferenceCurve | None:
