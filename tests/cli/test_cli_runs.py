@@ -90,6 +90,17 @@ def test_a_second_start_is_refused_and_resume_of_a_finished_run_does_nothing(vit
     assert {p: p.read_bytes() for p in before} == before
 
 
+def test_resume_makes_what_a_kill_after_the_last_epoch_left_out(vitscope: Command, finished: Path, run: Path) -> None:
+    for name in ("evaluation.json", "predictions.csv", "curve.svg"):
+        (run / name).unlink()
+    ended = vitscope("train", "--resume", "--out", run)
+    assert ended.code == 0
+    assert f"{run} has trained to its end but lacks curve.svg, evaluation.json, predictions.csv; making them" in ended.err
+    assert_same_run(run, finished)
+    assert (run / "curve.svg").exists()
+    assert (run / "evaluation.json").read_bytes() == (finished / "evaluation.json").read_bytes()
+
+
 def test_an_interrupted_run_goes_on_to_the_same_numbers(
     vitscope: Command, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def train(
 ) -> None:
     """See `options.command_help`."""
     from vitscope.recipes.load import load_recipe
+    from vitscope.recipes.measure import finish
     from vitscope.recipes.run import default_folder, prepare_run, recipe_of_run, train_run
     from vitscope.runs import RunFolder
 
@@ -63,11 +64,8 @@ def train(
     first = os.environ.get("RANK", "0") == "0"  # of several processes one writes and speaks
     with RunFolder.claim(out, resume) if first else nullcontext(RunFolder(out)) as folder:
         if resume and folder.status() == "finished":
-            _say(
-                Text("{run} is finished; nothing to do", "{run} は学習を終えています。することはありません").format(
-                    run=out
-                )[language]
-            )
+            if first:
+                _complete(folder, language)
         else:
             with image_progress(language) as progress:
                 prepared = prepare_run(plan, folder, progress, writes=first)
@@ -75,7 +73,7 @@ def train(
                 listeners = _listeners(prepared, language, stack)
                 train_run(prepared, resume=resume, listeners=listeners)
             if first:
-                _finish(prepared, language)
+                finish(folder, prepared.ingredients.data.val, prepared.reference, language)
         if first:
             _report(folder, language, json_)
 
@@ -87,12 +85,24 @@ def _listeners(prepared: Prepared, lang: Lang, stack: ExitStack) -> list[Listene
     return [screen]
 
 
-def _finish(prepared: Prepared, lang: Lang) -> None:
-    """The evaluation, the predictions and the picture that a finished run holds."""
-    from vitscope.recipes.measure import draw_curve, measure_run, write_evaluation
+def _complete(folder: RunFolder, lang: Lang) -> None:
+    """What a training that was killed after its last epoch could not write any more."""
+    from vitscope.recipes.measure import finish, missing_results, table_to_measure
+    from vitscope.recipes.run import reference_of_run
 
-    draw_curve(prepared.folder, prepared.reference, lang)
-    write_evaluation(prepared.folder, measure_run(prepared.folder, prepared.ingredients.data.val))
+    missing = missing_results(folder)
+    if not missing:
+        nothing = Text("{run} is finished; nothing to do", "{run} は学習を終えています。することはありません")
+        _say(nothing.format(run=folder.path)[lang])
+        return
+    made = Text(
+        "{run} has trained to its end but lacks {files}; making them",
+        "{run} の学習は終わっていますが {files} がありません。これから作ります",
+    )
+    _say(made.format(run=folder.path, files=", ".join(missing))[lang])
+    with image_progress(lang) as progress:
+        images = table_to_measure(folder, None, None, progress)
+    finish(folder, images, reference_of_run(folder), lang)
 
 
 def _report(folder: RunFolder, lang: Lang, as_json: bool) -> None:

@@ -24,6 +24,8 @@ from vitscope.train.evaluation import Evaluation, evaluation_of
 
 Progress = Callable[[int, int], None]
 
+RESULTS = ("curve.png", "curve.svg", "evaluation.json", "predictions.csv")
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -124,6 +126,17 @@ def draw_curve(folder: RunFolder, reference: ReferenceCurve | None, lang: Lang) 
     """Writes `curve.png` and `curve.svg` into the run folder."""
     figure = draw([NamedRun(folder.path.resolve().name, read_metrics(folder.metrics))], reference, lang)
     save(figure, folder.curve, folder.curve.with_suffix(".svg"))
+
+
+def finish(folder: RunFolder, table: ImageTable, reference: ReferenceCurve | None, lang: Lang) -> None:
+    """All that a finished run holds beside its weights and metrics: `RESULTS`."""
+    draw_curve(folder, reference, lang)
+    write_evaluation(folder, measure_run(folder, table))
+
+
+def missing_results(folder: RunFolder) -> list[str]:
+    """Which of `RESULTS` a run does not have, such as one that was killed after its last epoch."""
+    return [name for name in RESULTS if not (folder.path / name).exists()]
 
 
 def top(probabilities: torch.Tensor, names: tuple[str, ...], count: int = 5) -> list[tuple[str, float]]:
