@@ -17,6 +17,7 @@ import pytest
 from cli_samples import TINY, Command
 from PIL import Image
 
+from vitscope import curves
 from vitscope.runs import RunFolder, read_metrics
 from vitscope.train import session
 from vitscope.train.events import StepEnded
@@ -95,7 +96,9 @@ def test_resume_makes_what_a_kill_after_the_last_epoch_left_out(vitscope: Comman
         (run / name).unlink()
     ended = vitscope("train", "--resume", "--out", run)
     assert ended.code == 0
-    assert f"{run} has trained to its end but lacks curve.svg, evaluation.json, predictions.csv; making them" in ended.err
+    assert (
+        f"{run} has trained to its end but lacks curve.svg, evaluation.json, predictions.csv; making them" in ended.err
+    )
     assert_same_run(run, finished)
     assert (run / "curve.svg").exists()
     assert (run / "evaluation.json").read_bytes() == (finished / "evaluation.json").read_bytes()
@@ -335,6 +338,17 @@ def test_curve_draws_and_ends_with_1_below(
     assert (tmp_path / "curve.png").exists()
     typo = vitscope("curve", run, "--reference", "vit_patch4_cifar10_20ep").sentence
     assert "(did you mean 'vit_patch4_cifar10_200ep'?)" in typo
+
+
+def test_curve_says_why_its_picture_is_english(vitscope: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves.plot, "JAPANESE_FONTS", ())
+    assert "図の文字は英語です" in vitscope("curve", run, "--lang", "ja").err
+    assert "fonts-noto-cjk" not in vitscope("curve", run).err
+
+
+def test_a_metrics_file_is_named_after_its_folder(vitscope: Command, run: Path, tmp_path: Path) -> None:
+    ended = vitscope("curve", run / "metrics.csv", "--out", tmp_path / "p.png")
+    assert ended.out.splitlines()[0] == run.name
 
 
 def test_curve_of_a_run_without_an_epoch(vitscope: Command, run: Path) -> None:

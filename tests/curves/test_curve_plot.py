@@ -194,6 +194,19 @@ def test_japanese_words_need_a_japanese_font(monkeypatch: pytest.MonkeyPatch) ->
     assert {"検証精度（%）", "エポック", "基準", "65.3 %、エポック 1 から帯の上"} <= set(japanese)
 
 
+def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import font_manager
+
+    new = font_manager.findfont("DejaVu Serif")  # takes the place of a Japanese one
+    listed = [font for font in font_manager.fontManager.ttflist if font.name != "DejaVu Serif"]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", listed)
+    monkeypatch.setattr(plot, "JAPANESE_FONTS", ("DejaVu Serif",))
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [__file__, new])
+    assert plot.japanese_font() == "DejaVu Serif"
+    monkeypatch.setattr(plot, "JAPANESE_FONTS", ("No Such Font",))
+    assert plot.japanese_font() is None
+
+
 def test_no_setting_of_matplotlib_is_left_behind_or_obeyed(tmp_path: Path) -> None:
     program = f"""
 import sys

@@ -9,7 +9,7 @@ import typer
 
 from vitscope._core.text import Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
-from vitscope.cli.screen import err, out, print_json
+from vitscope.cli.screen import err, out, print_json, tell_of_english_pictures
 
 if TYPE_CHECKING:
     from vitscope.curves import NamedRun, ReferenceCurve
@@ -51,6 +51,7 @@ def curve(
     if picture is None:
         picture = run[0] / "curve.png" if len(run) == 1 and run[0].is_dir() else Path("curve.png")
     save(draw(runs, curve_to_follow, language), picture, picture.with_suffix(".svg"))
+    tell_of_english_pictures(language)
     if json_:
         parts = [{"run": str(path), **verdict.to_dict()} for path, verdict in zip(run, verdicts, strict=True)]
         print_json(
@@ -72,7 +73,7 @@ def _read(path: Path) -> NamedRun:
     from vitscope.runs import RunFolder, read_metrics
 
     file = path if path.is_file() else RunFolder.open(path).metrics
-    name = path.stem if path.is_file() else path.resolve().name
+    name = path.stem if path.is_file() and path.name != "metrics.csv" else file.resolve().parent.name
     return NamedRun(name, read_metrics(file))
 
 

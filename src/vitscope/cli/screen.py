@@ -71,6 +71,17 @@ def image_progress(lang: Lang) -> Iterator[Any]:
             bar.stop()
 
 
+def tell_of_english_pictures(lang: Lang) -> None:
+    """Says in Japanese why the words in a picture are not, where no font on the machine has the letters."""
+    from vitscope.curves import japanese_font
+
+    if lang == "ja" and japanese_font() is None:
+        err().print(
+            "日本語フォントが見つからないため、図の文字は英語です（DebianやUbuntuなら apt install fonts-noto-cjk）",
+            markup=False,
+        )
+
+
 def big(number: float | int) -> str:
     """`86,567,656` as `86.6 M`."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

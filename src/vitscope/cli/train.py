@@ -13,7 +13,7 @@ import typer
 from vitscope._core.errors import UsageError
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, SetOption, SourceOption, chosen
-from vitscope.cli.screen import err, image_progress, print_json
+from vitscope.cli.screen import err, image_progress, print_json, tell_of_english_pictures
 
 if TYPE_CHECKING:
     from vitscope.recipes.run import Prepared
@@ -133,6 +133,7 @@ def _report(folder: RunFolder, lang: Lang, as_json: bool) -> None:
         "次は: vitscope eval {run} · vitscope curve {run} · vitscope predict {run} 画像",
     )
     _say(where.format(run=folder.path)[lang])
+    tell_of_english_pictures(lang)
 
 
 def _say(line: str) -> None:

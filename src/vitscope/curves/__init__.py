@@ -1,7 +1,7 @@
 """Learning curves: reference bands, where a run stands and where it left, overfitting, and the picture of it all."""
 
 from vitscope.curves.overfitting import Overfitting
-from vitscope.curves.plot import NamedRun, draw, save
+from vitscope.curves.plot import NamedRun, draw, japanese_font, save
 from vitscope.curves.reference import Band, ReferenceCurve, load_reference, references
 from vitscope.curves.verdict import Excursion, Finding, Place, Verdict, judge, place
 
@@ -15,6 +15,7 @@ __all__ = [
     "ReferenceCurve",
     "Verdict",
     "draw",
+    "japanese_font",
     "judge",
     "load_reference",
     "place",

@@ -188,7 +188,7 @@ def _finish(
     axes: Axes, title: str, span: int, height: tuple[float, float], labels: Sequence[_Label], lang: Lang
 ) -> None:
     """Limits, ticks and title, and the labels to the right of the axes, none over another."""
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(_EPOCH[lang], color="#555555")
     margin = 0.02 * span if span > 1 else 0.5
     axes.set_xlim(1 - margin, span + margin)

@@ -7,7 +7,7 @@ Matplotlib is imported when a picture is drawn, never its global state: no backe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,11 +105,21 @@ def save(figure: Figure, path_png: Path | None = None, path_svg: Path | None = N
 
 
 def japanese_font() -> str | None:
-    """The first font on this machine that holds Japanese, or None."""
-    from matplotlib.font_manager import fontManager
+    """The first font on this machine that holds Japanese, or None.
 
-    present = {font.name for font in fontManager.ttflist}
-    return next((name for name in JAPANESE_FONTS if name in present), None)
+    matplotlib keeps its list of fonts in a file; fonts installed since it was written are looked up here.
+    """
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    def known() -> str | None:
+        present = {font.name for font in fontManager.ttflist}
+        return next((name for name in JAPANESE_FONTS if name in present), None)
+
+    if known() is None:
+        for file in set(findSystemFonts()) - {font.fname for font in fontManager.ttflist}:
+            with suppress(Exception):  # a file that is no font after all
+                fontManager.addfont(file)
+    return known()
 
 
 def _families(font: str | None, lang: Lang) -> list[str]:
@@ -125,6 +135,7 @@ def _style(families: Sequence[str]) -> AbstractContextManager[None]:
     ours: dict[str, Any] = {
         "font.family": [*families, "sans-serif"],
         "font.size": 9,
+        "axes.titleweight": "bold" if families[0] == _LATIN else "normal",  # few Japanese fonts have a bold face
         "text.color": INK,
         "axes.edgecolor": "#999999",
         "axes.spines.top": False,
