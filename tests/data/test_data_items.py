@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_samples import class_folders, encode, parquet, picture
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_image
 
 from vitscope._core.errors import CorruptImageError, DataError
 from vitscope.data import DataSpec, is_item, open_data, open_item, peek
@@ -78,7 +78,7 @@ def test_items_that_do_not_exist(tmp_path: Path) -> None:
     )
     assert sentence(lambda: open_item("digit:1")).startswith("unknown data source 'digit' (did you mean 'digits'?)")
     assert sentence(lambda: open_item("digits")) == (
-        "'digits' does not name an image of a source; expected SOURCE:split:index, e.g. cifar10:test:3"
+        "'digits' does not name an image; expected SOURCE:split:index (e.g. cifar10:test:3), sample:china or sample:flower"
     )
     root = class_folders(tmp_path / "pets", {"cat": 2, "dog": 2})
     (root / "cat" / "0.png").write_text("text")
@@ -87,11 +87,33 @@ def test_items_that_do_not_exist(tmp_path: Path) -> None:
     assert str(caught.value) == "cat/0.png is not an image that Pillow can read; remove or replace it"
 
 
-def test_what_looks_like_an_item(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_the_photographs_that_scikit_learn_ships_have_no_label(name: str) -> None:
+    item = open_item(f"sample:{name}")
+    assert (item.label, item.description) == (None, f"scikit-learn's photograph {name}.jpg")
+    np.testing.assert_array_equal(np.asarray(item.image), load_sample_image(f"{name}.jpg"))
+
+
+def test_samples_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_item("sample:chian")
+    assert sentence(lambda: open_item("sample:chian")) == (
+        "no sample image 'chian' (did you mean 'china'?); expected sample:china or sample:flower"
+    )
+    assert sentence(lambda: open_item("sample:")) == "no sample image ''; expected sample:china or sample:flower"
+    monkeypatch.chdir(tmp_path)
+    class_folders(tmp_path / "sample", {"cat": 2, "dog": 2})
+    for text in ("sample:3", "sample:train:3"):
+        assert open_item(text).description == "sample train, image 3"
+
+
+def test_what_looks_like_an_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_item("cifar10:test:3")
     assert is_item("digits:17")
     assert is_item("hub:a/b:test:3")
+    assert is_item("sample:china")
     assert not is_item("photo.jpg")
-    assert not is_item("sample:china")
     (tmp_path / "photo:3").write_bytes(b"")
     assert not is_item(str(tmp_path / "photo:3"))
+    (tmp_path / "sample:china").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert not is_item("sample:china")
