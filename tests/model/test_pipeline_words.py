@@ -13,7 +13,7 @@ import pytest
 from tiny_vits import tiny_spec
 
 from vitscope._core.text import LANGS
-from vitscope.model.catalogue import catalogue
+from vitscope.model.catalogue import BAD, GOOD, PATTERN, catalogue
 from vitscope.model.pipeline import Pipeline, pipeline_of
 from vitscope.model.presets import FAULTS, known_names, parse_model, spec_by_name
 from vitscope.model.size import size_of
@@ -21,6 +21,7 @@ from vitscope.model.specimens.faults import FAULT_EFFECTS, HYPOTHESIS
 
 TABLE = Path(__file__).parents[2].parent / "shared" / "spec" / "pipeline.md"
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
+POLITE = re.compile(r"(です|ます|ません|ました)(（[^）]*）)?$")
 KEYS = ["image", "patches", "patch_embedding", "with_class", "with_position", "final_norm", "pooled", "logits"]
 
 
@@ -90,6 +91,21 @@ def test_every_combination_has_whole_sentences(switches: dict[str, Any]) -> None
             assert "{" not in text.en + text.ja
             assert text.en.endswith(".")
             assert text.ja.endswith("。")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_japanese_is_polite_throughout(fault: Any) -> None:
+    every_switch = {"qk_norm": True, "layer_scale": 0.1, "stochastic_depth": 0.25, "registers": 2}
+    texts = [*pipeline_of(spec_by_name(f"bad-vit:{fault}")).notes, HYPOTHESIS, GOOD, BAD, PATTERN]
+    for position in ("learned", "sincos", "none", "rotary"):
+        for kind in ("linear", "conv", "conv-tokenizer"):
+            for rest in ({"norm": "post", "pooling": "mean", **every_switch}, {"norm": "pre", **every_switch}):
+                stages = pipeline_of(tiny_spec(position=position, patch_embedding=kind, **rest)).stages
+                texts += [text for s in stages for text in (s.what, s.why)]
+    for text in texts:
+        assert text.ja.endswith("。")
+        for sentence in text.ja.removesuffix("。").split("。"):
+            assert POLITE.search(sentence), sentence
 
 
 def test_mean_pooling_has_no_class_token() -> None:

@@ -14,7 +14,7 @@ from vitscope.model.specimens.faults import FAULT_EFFECTS, HYPOTHESIS
 
 PATTERN = Text(
     "Any vit-{ti,s,b,l,h}PATCH-SIZE works, with patch 4, 8, 14, 16 or 32 and size 32 to 384 that the patch divides.",
-    "vit-{ti,s,b,l,h}PATCH-SIZEの形なら、ここにない組も使える（パッチは4・8・14・16・32、サイズは32〜384でパッチで割り切れるもの）。",
+    "vit-{ti,s,b,l,h}PATCH-SIZEの形なら、ここに載っていない組み合わせも使えます（パッチは4・8・14・16・32、サイズは32〜384でパッチで割り切れるもの）。",
 )
 
 
@@ -56,12 +56,12 @@ def catalogue() -> list[ModelEntry]:
 
 GOOD = Text(
     "The specimen that its owner calls good: linear patch embedding, explicit attention, no bias on q, k, v.",
-    "持ち主が「良い」と言うモデル。線形パッチ埋め込みと明示的なアテンション計算を使い、q・k・vにバイアスを持たない。",
+    "持ち主が「良い」と呼ぶモデルです。線形のパッチ埋め込みと明示的なアテンション計算を使い、q・k・vにバイアスを持ちません。",
 )
 BAD = Text(
     "The specimen that its owner calls not good, on nn.MultiheadAttention; built as batch-mixing unless a fault is named. "
     + HYPOTHESIS.en,
-    "持ち主が「良くない」と言うモデル。nn.MultiheadAttentionを使う。不具合を指定しなければbatch-mixingとして組み立てる。"
+    "持ち主が「良くない」と呼ぶモデルです。nn.MultiheadAttentionを使い、不具合を指定しなければbatch-mixingとして構築します。"
     + HYPOTHESIS.ja,
 )
 
