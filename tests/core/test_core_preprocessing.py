@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from vitscope._core.errors import ConfigError, CorruptImageError, DataError
 from vitscope._core.preprocessing import Preprocessing, decode_image, to_mode
@@ -62,14 +64,14 @@ def test_a_corrupt_image_is_named(data: bytes, message: str) -> None:
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)  # the image has 1,200
     with pytest.raises(
-        DataError, match=rf"big\.png claims more than {limit:,} pixels and may be a decompression bomb; scale"
+        CorruptImageError, match=rf"big\.png claims more than {limit:,} pixels and may be a decompression bomb; scale"
     ):
         decode_image(encoded(noise()), "big.png")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
 def test_a_picture_of_one_pixel_a_side_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(DataError, match=rf"dot\.png is {size[0]}×{size[1]} pixels, expected at least 2×2"):
+    with pytest.raises(CorruptImageError, match=rf"dot\.png is {size[0]}×{size[1]} pixels, expected at least 2×2"):
         decode_image(encoded(Image.new("RGB", size)), "dot.png")
 
 
@@ -78,6 +80,62 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         decode_image(tmp_path / "gone.png", "gone.png")
     with pytest.raises(DataError, match="pictures is a folder, expected an image file"):
         decode_image(tmp_path, "pictures")
+
+
+def failing(error: Exception) -> Any:
+    """A function that raises `error`, whatever it is called with."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EMFILE, "a.png cannot be read (Too many open files); mend that and start again"),
+        (errno.EIO, "a.png cannot be read (Input/output error); mend that and start again"),
+        (errno.EACCES, "a.png cannot be read (Permission denied); check its permissions"),
+    ],
+)
+def test_what_the_system_would_not_read_is_not_called_corrupt(
+    monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
+    monkeypatch.setattr(Path, "read_bytes", failing(OSError(number, os.strerror(number))))
+    with pytest.raises(DataError) as caught:
+        decode_image(Path("a.png"), "a.png")
+    assert str(caught.value) == message
+    assert not isinstance(caught.value, CorruptImageError)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(f"{ImageFile.ERRORS[-9]} when reading image file")])
+def test_too_little_memory_is_not_called_corrupt(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", failing(error))
+    with pytest.raises(DataError, match=r"there is too little memory to decode big\.png; free some, or") as caught:
+        decode_image(encoded(noise(), "BMP"), "big.png")
+    assert not isinstance(caught.value, CorruptImageError)
+
+
+def test_a_file_whose_numbers_point_before_its_beginning_is_corrupt_and_no_fault_of_the_system(tmp_path: Path) -> None:
+    class Seeks(ImageFile.ImageFile):
+        format, format_description = "SEEKS", "goes where the file tells it"
+
+        def _open(self) -> None:
+            self._size, self._mode = (4, 4), "L"
+
+        def load(self) -> Any:
+            self.fp.seek(-5)
+
+    Image.init()
+    Image.register_open("SEEKS", Seeks, lambda prefix: prefix.startswith(b"SEEKS"))
+    try:
+        (tmp_path / "x.seeks").write_bytes(b"SEEKS and more")
+        with pytest.raises(CorruptImageError, match="cannot be decoded"):
+            decode_image(tmp_path / "x.seeks", "x.seeks")
+    finally:
+        Image.ID.remove("SEEKS")
+        del Image.OPEN["SEEKS"]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

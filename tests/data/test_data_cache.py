@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -233,6 +234,53 @@ def test_skipped_images_are_listed_and_a_later_strict_start_still_stops(tmp_path
     assert opened(root, skip_corrupt=True).skipped == ("a/x.jpg",)
     with pytest.raises(CorruptImageError, match=r"1 of 11 images cannot be used: a/x\.jpg"):
         opened(root)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "a/3.png cannot be read (Too many open files); mend that"),
+        (OSError(errno.EIO, "Input/output error"), "a/3.png cannot be read (Input/output error); mend that"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "a/3.png cannot be read (No such file); it may have been"),
+        (MemoryError(), "there is too little memory to decode a/3.png; free some"),
+    ],
+)
+def test_a_fault_of_the_machine_stops_and_the_next_start_has_every_image(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    root = class_folders(tmp_path / "d", {"a": 5, "b": 5})
+    read = Path.read_bytes
+
+    def read_all_but_one(path: Path) -> bytes:
+        if path.name == "3.png" and path.parent.name == "a":
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_all_but_one)
+    with pytest.raises(DataError) as caught:
+        opened(root, skip_corrupt=True)
+    assert str(caught.value).startswith(says)
+    assert caches(cache) == []
+    monkeypatch.undo()
+    monkeypatch.setenv("VITSCOPE_CACHE", str(cache))
+    splits = opened(root, skip_corrupt=True)
+    assert splits.skipped == ()
+    assert len(splits.train) + len(splits.val) == 10
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_a_fault_while_an_image_is_fitted_is_not_kept_as_the_images(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    root = class_folders(tmp_path / "d", {"a": 5, "b": 5})
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(decode_module, "fit", fail)
+    with pytest.raises(DataError, match=r"a/0\.png"):
+        opened(root, skip_corrupt=True)
+    assert caches(cache) == []
 
 
 def test_a_class_without_a_usable_image_is_named(tmp_path: Path) -> None:

@@ -105,30 +105,60 @@ def decode_image(source: Path | bytes, name: str) -> Image.Image:
         name: how to call it in a message.
 
     Raises:
-        CorruptImageError: not an image, truncated, or otherwise undecodable.
-        DataError: a decompression bomb, or a picture smaller than 2×2 pixels.
+        CorruptImageError: the image's own fault, and the same the next time: not an image, truncated, otherwise undecodable, a
+            decompression bomb, or smaller than 2×2 pixels.
+        DataError: no fault of the image's, and perhaps gone the next time: no such file, a folder, a system that would not
+            read it, too little memory.
     """
+    # read whole before it is decoded: an OSError of the first is the system's fault, one of the second the image's
+    content = source if isinstance(source, bytes) else _content(source, name)
     limit = Image.MAX_IMAGE_PIXELS
     try:
-        image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+        image = Image.open(io.BytesIO(content), formats=_formats())
         width, height = image.size
         if limit is not None and width * height > limit:
             raise Image.DecompressionBombError
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(
+        raise CorruptImageError(
             f"{name} claims more than {limit:,} pixels and may be a decompression bomb; scale it down first"
         ) from None
+    except UnidentifiedImageError:
+        raise CorruptImageError(f"{name} is not an image that Pillow can read; remove or replace it") from None
+    except Exception as error:  # decoders raise what they like: struct.error, zlib.error, KeyError, SyntaxError, …
+        if isinstance(error, MemoryError) or "out of memory" in str(error):  # Pillow's decoders say it as an OSError
+            raise lacks_memory(name) from None
+        raise CorruptImageError(f"{name} cannot be decoded ({error}); remove or replace it") from None
+    if min(width, height) < MIN_SIDE:
+        raise CorruptImageError(
+            f"{name} is {width}×{height} pixels, expected at least {MIN_SIDE}×{MIN_SIDE}; remove or replace it"
+        )
+    return image
+
+
+def cannot_be_read(name: str, error: OSError) -> DataError:
+    """The error for a file that the system would not read, which says nothing about the image in it."""
+    advice = "mend that and start again"
+    if isinstance(error, FileNotFoundError):
+        advice = "it may have been removed meanwhile"
+    elif isinstance(error, PermissionError):
+        advice = "check its permissions"
+    return DataError(f"{name} cannot be read ({error.strerror or error}); {advice}")
+
+
+def lacks_memory(name: str) -> DataError:
+    """The error for an image that could not be decoded because memory ran out."""
+    return DataError(f"there is too little memory to decode {name}; free some, or remove the image or scale it down")
+
+
+def _content(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{name} does not exist; give the path of an image file") from None
     except IsADirectoryError:
         raise DataError(f"{name} is a folder, expected an image file") from None
-    except UnidentifiedImageError:
-        raise CorruptImageError(f"{name} is not an image that Pillow can read; remove or replace it") from None
-    except Exception as error:  # decoders raise what they like: struct.error, zlib.error, KeyError, SyntaxError, …
-        raise CorruptImageError(f"{name} cannot be decoded ({error}); remove or replace it") from None
-    if min(width, height) < MIN_SIDE:
-        raise DataError(
-            f"{name} is {width}×{height} pixels, expected at least {MIN_SIDE}×{MIN_SIDE}; remove or replace it"
-        )
-    return image
+    except OSError as error:
+        raise cannot_be_read(name, error) from None
+    except MemoryError:
+        raise lacks_memory(name) from None

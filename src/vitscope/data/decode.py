@@ -1,4 +1,8 @@
-"""Many images at once. In go records, out come uint8 pixels in order, decoded by a pool of threads; unusable ones are named, not raised."""
+"""Many images at once. In go records, out come uint8 pixels in order, decoded by a pool of threads.
+
+Images that are at fault themselves are named, not raised: whoever asks may keep that list. A fault of the machine is raised, because
+the same image may be fine the next time.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vitscope._core.errors import DataError
-from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.errors import CorruptImageError, DataError
+from vitscope._core.preprocessing import Preprocessing, cannot_be_read, lacks_memory
 from vitscope.data.sources.base import Record
 
 TASK = 64
@@ -40,10 +44,15 @@ class Decoded:
 
 
 def decode_all(records: Iterable[Record], how: Preprocessing) -> Generator[Decoded, None, None]:
-    """Decodes records in their order; at most four tasks a thread are under way, so memory stays bounded."""
+    """Decodes records in their order; at most four tasks a thread are under way, so memory stays bounded.
+
+    Raises:
+        DataError: a file vanished, the system would not read it, or memory ran out.
+    """
     workers = os.cpu_count() or 1
     pending: deque[Future[Decoded]] = deque()
-    # decode_image turns warnings into errors for a moment, which threads would undo for one another: here the filter holds throughout
+    # Pillow warns of bombs, which decode_image refuses anyway; as an error the warning is not printed. Filters belong to all threads
+    # together, so it is set here once and not around each image
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -75,11 +84,17 @@ def _decode_task(records: tuple[Record, ...], how: Preprocessing) -> Decoded:
     for record in records:
         try:
             images[len(labels)] = fit(record, how).transpose(2, 0, 1)
-        except DataError as error:
+        except CorruptImageError as error:
             unusable.append(Unusable(record.name, _reason(str(error), record.name)))
+        except DataError:
+            raise
+        except MemoryError:
+            raise lacks_memory(record.name) from None
         except (
             Exception
-        ) as error:  # a damaged file can make a decoder raise anything; each is the file's fault, not ours
+        ) as error:  # a damaged image can make Pillow raise anything; only an OSError with a number is the system's
+            if isinstance(error, OSError) and error.errno is not None:
+                raise cannot_be_read(record.name, error) from None
             unusable.append(Unusable(record.name, f"cannot be decoded ({error or type(error).__name__})"))
         else:
             labels.append(record.label)

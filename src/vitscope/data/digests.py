@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from vitscope._core.errors import DataError, RunError
+from vitscope._core.errors import RunError
 from vitscope._core.files import write_text
+from vitscope._core.preprocessing import cannot_be_read
 from vitscope.data.sources.base import Progress
 
 SETTLED_NS = 2_000_000_000
@@ -77,7 +78,7 @@ def _stat(path: Path | str) -> os.stat_result:
     try:
         return os.stat(path)  # noqa: PTH116
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); it may have been removed meanwhile") from None
+        raise cannot_be_read(str(path), error) from None
 
 
 def _sha256(path: Path | str) -> str:
@@ -85,4 +86,4 @@ def _sha256(path: Path | str) -> str:
         with Path(path).open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+        raise cannot_be_read(str(path), error) from None

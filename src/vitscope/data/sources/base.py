@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vitscope._core.preprocessing import decode_image
+from vitscope._core.preprocessing import cannot_be_read, decode_image
 
 Progress = Callable[[int, int], None]
 """Called with what is done and the total; begins again at a new total when another pass over the data begins."""
@@ -41,11 +41,16 @@ class Record:
         """The decoded picture in its own size and mode.
 
         Raises:
-            DataError, CorruptImageError: it is no usable image; the message begins with `name`.
+            CorruptImageError: it is no usable image; the message begins with `name`.
+            DataError: it cannot be read now.
         """
         if isinstance(self.image, np.ndarray):
             return Image.fromarray(self.image[:, :, 0] if self.image.shape[2] == 1 else self.image)
-        return decode_image(self.image, self.name)
+        try:
+            content = self.image if isinstance(self.image, bytes) else self.image.read_bytes()
+        except OSError as error:
+            raise cannot_be_read(self.name, error) from None
+        return decode_image(content, self.name)
 
 
 class Split(ABC):
