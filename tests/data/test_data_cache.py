@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from data_samples import SHARED_CIFAR, class_folders, encode, picture
 
 from vitscope._core.errors import CorruptImageError, DataError
+from vitscope._core.preprocessing import Preprocessing
 from vitscope.data import DataSpec, DataSplits, mean_std, open_data, open_split, peek
 from vitscope.data import cache as cache_module
 from vitscope.data import decode as decode_module
+from vitscope.data.sources.base import Record
 
 OPEN = """
 import sys, time, json
@@ -100,13 +104,93 @@ def test_the_key_follows_content_size_channels_and_fitting(tmp_path: Path, cache
 def test_remembered_digests_spare_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vitscope.data import digests
 
+    monkeypatch.setattr(digests, "SETTLED_NS", 0)
     root = class_folders(tmp_path / "d", {"a": 5, "b": 5})
-    for file in root.rglob("*.png"):
-        os.utime(file, (1e9, 1e9))
+    time.sleep(0.05)
     first = opened(root)
     monkeypatch.setattr(digests, "_sha256", lambda path: pytest.fail(f"{path} read again"))
     assert opened(root).content_key == first.content_key
-    monkeypatch.undo()
+
+
+def test_a_file_that_is_younger_than_its_time_says_is_read_again(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "d", {"a": 5, "b": 5})
+    for file in root.rglob("*.png"):
+        os.utime(file, (1e9, 1e9))
+    opened(root)
+    manifest = next((Path(os.environ["VITSCOPE_CACHE"]) / "manifests").iterdir())
+    assert json.loads(manifest.read_text()) == {}  # as a copied or unpacked file it may still be growing
+
+
+@pytest.mark.parametrize("by", ["written over", "put in its place"])
+def test_a_file_exchanged_for_another_of_its_size_and_time_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    from vitscope.data import digests
+
+    monkeypatch.setattr(digests, "SETTLED_NS", 0)
+    file, other = tmp_path / "file", tmp_path / "other"
+    file.write_bytes(b"before")
+    time.sleep(0.05)
+
+    def digest() -> str:
+        return digests.RememberedDigests(tmp_path / "cache", tmp_path)([file])[0]
+
+    before, stat = digest(), file.stat()
+    if by == "written over":
+        file.write_bytes(b"after!")
+    else:
+        other.write_bytes(b"after!")
+        other.replace(file)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert digest() != before
+
+
+def test_digests_remembered_without_inode_and_time_of_status_are_made_anew(tmp_path: Path) -> None:
+    from vitscope.data import digests
+
+    (tmp_path / "file").write_bytes(b"content")
+    stat = (tmp_path / "file").stat()
+    remembered = digests.RememberedDigests(tmp_path / "cache", tmp_path)
+    remembered._manifest.parent.mkdir(parents=True)
+    remembered._manifest.write_text(json.dumps({str(tmp_path / "file"): [stat.st_size, stat.st_mtime_ns, "wrong"]}))
+    assert remembered([tmp_path / "file"]) == [hashlib.sha256(b"content").hexdigest()]
+
+
+def test_another_pillow_decodes_anew_and_the_training_stays_the_same(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened("digits")
+    made = caches(cache)
+    monkeypatch.setattr(PIL, "__version__", "999.0")
+    assert opened("digits").content_key == first.content_key
+    assert len(caches(cache)) == 2 * len(made)
+
+
+def test_a_content_key_is_what_it_was_when_the_first_checkpoints_were_written() -> None:
+    assert opened("digits").content_key == "700f533305a5c707de4603b8bf3a59fd"
+
+
+def test_a_training_is_another_one_when_another_image_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = class_folders(tmp_path / "d", {"a": 5, "b": 5})
+    (root / "a" / "x.jpg").write_text("this is text")
+    first = opened(root, skip_corrupt=True)
+    monkeypatch.setattr(PIL, "__version__", "999.0")
+    assert opened(root, skip_corrupt=True).content_key == first.content_key
+    monkeypatch.setattr(PIL, "__version__", "1000.0")
+    fit = decode_module.fit
+
+    def reads_less(record: Record, how: Preprocessing) -> np.ndarray:
+        if record.name == "a/1.png":
+            raise CorruptImageError("a/1.png cannot be decoded (by this Pillow); remove or replace it")
+        return fit(record, how)
+
+    monkeypatch.setattr(decode_module, "fit", reads_less)
+    later = opened(root, skip_corrupt=True)
+    assert later.skipped == ("a/1.png", "a/x.jpg")
+    assert later.content_key != first.content_key
 
 
 @pytest.mark.parametrize(
@@ -312,14 +396,23 @@ def test_order_survives_many_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(not SHARED_CIFAR.exists(), reason="../shared/data/cifar10 is not beside this checkout")
-def test_the_second_start_on_cifar10_takes_about_a_second(cache: Path) -> None:
+def test_a_second_opening_of_cifar10_decodes_nothing_and_leaves_the_cache_untouched(
+    cache: Path, no_decoding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitscope.data import digests
+
     spec = DataSpec(source=str(SHARED_CIFAR))
     facts = peek(spec)
     assert (facts.splits, facts.channels, facts.native_size) == ({"train": 50_000, "test": 10_000}, 3, (32, 32))
     first = open_split(spec, "test", image_size=(32, 32))
-    began = time.perf_counter()
+    files = [file for file in cache.rglob("*") if file.is_file() and file.suffix != ".lock"]
+    before = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+    assert {"images.npy", "labels.npy", "meta.json"} < {file.name for file in files}
+    no_decoding()
+    monkeypatch.setattr(digests, "_sha256", lambda path: pytest.fail(f"{path} read again"))
     second = open_split(spec, "test", image_size=(32, 32))
-    assert time.perf_counter() - began < 2
+    assert {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files} == before
+    assert len(caches(cache)) == 1
     assert second.label_names[:3] == ("airplane", "automobile", "bird")
     assert np.bincount(second.labels).tolist() == [1000] * 10
     np.testing.assert_array_equal(first.labels, second.labels)

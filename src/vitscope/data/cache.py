@@ -1,7 +1,7 @@
 """Decode once, map ever after. In goes a split and an image size, out come memory-mapped pixels and labels.
 
-A cache is a folder named by the content it was made from: `images.npy` (uint8 [N, C, H, W]), `labels.npy` (int64 [N]) and `meta.json`.
-It is built beside its place and renamed when whole, so a process that dies leaves nothing that is mistaken for a cache.
+A cache is a folder named by the content it was made from and the Pillow that decoded it: `images.npy` (uint8 [N, C, H, W]),
+`labels.npy` (int64 [N]) and `meta.json`. It is built beside its place and renamed when whole, so a process that dies leaves nothing that is mistaken for a cache.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import PIL
 from jaxtyping import Int64, UInt8
 
 from vitscope._core.errors import DataError
@@ -25,18 +26,24 @@ from vitscope._core.preprocessing import Preprocessing
 from vitscope.data.decode import Unusable, decode_all
 from vitscope.data.sources.base import Digester, Progress, Split
 
-FORMAT = 1
-"""Part of every key: a change of layout or of decoding makes old caches unfindable instead of wrong."""
+FORMAT = 2
+"""Part of every cache's name: a change of layout or of decoding makes old caches unfindable instead of wrong."""
+
+CONTENT = 1
+"""Part of every content key. Checkpoints hold content keys, so a change refuses the resume of every training there is."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cached:
-    """Pixels [N, H, W, C] (a view of [N, C, H, W]) and labels [N] on the disk, and what had to be left out."""
+    """Pixels [N, H, W, C] (a view of [N, C, H, W]) and labels [N] on the disk, and what had to be left out.
+
+    `content` is the `content_key` of what was asked for.
+    """
 
     images: UInt8[np.ndarray, "N H W C"]
     labels: Int64[np.ndarray, " N"]
     unusable: tuple[Unusable, ...]
-    key: str
+    content: str
 
 
 def cache_root() -> Path:
@@ -59,20 +66,20 @@ def open_cached(
         DataError: the cache cannot be written, or the source cannot be read.
     """
     root = cache_root()
-    key = cache_key(split, how, digest)
-    place = root / "images" / key
-    found = _load(place, key)
+    content = content_key(split, how, digest)
+    place = root / "images" / cache_key(content)
+    found = _load(place)
     if found is not None:
         return found
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _only_builder(place) as alone:
-            found = _load(place, key)  # another process may have built it while this one waited
+            found = _load(place)  # another process may have built it while this one waited
             if found is not None:
                 return found
             if alone:
                 _clear_remains(place)
-            return _build(place, key, split, how, keep_incomplete, progress)
+            return _build(place, content, split, how, keep_incomplete, progress)
     except OSError as error:
         raise DataError(
             f"cannot write the image cache {root}: {error.strerror or error}; free some space there or set VITSCOPE_CACHE to "
@@ -80,14 +87,19 @@ def open_cached(
         ) from error
 
 
-def cache_key(split: Split, how: Preprocessing, digest: Digester) -> str:
-    """Names content, size, channels, fitting and format; where the files lie does not matter."""
-    settings = json.dumps([FORMAT, list(how.image_size), how.channels, how.resize])
+def cache_key(content: str) -> str:
+    """Names content, format and the decoder: another Pillow may see other pixels, and read what this one could not."""
+    return hashlib.sha256(json.dumps([FORMAT, PIL.__version__, content]).encode()).hexdigest()[:32]
+
+
+def content_key(split: Split, how: Preprocessing, digest: Digester) -> str:
+    """Names content, size, channels and fitting; where the files lie and who decodes them does not matter."""
+    settings = json.dumps([CONTENT, list(how.image_size), how.channels, how.resize])
     return hashlib.sha256(f"{settings}\n{split.key(digest)}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _build(
-    place: Path, key: str, split: Split, how: Preprocessing, keep_incomplete: bool, progress: Progress | None
+    place: Path, content: str, split: Split, how: Preprocessing, keep_incomplete: bool, progress: Progress | None
 ) -> Cached:
     _check_space(place.parent, len(split) * how.channels * math.prod(how.image_size))
     temporary = place.with_name(f"{place.name}.building-{os.getpid()}-{os.urandom(4).hex()}")
@@ -95,13 +107,15 @@ def _build(
     try:
         labels, unusable = _write_images(temporary / "images.npy", split, how, keep_incomplete, progress)
         if not len(labels) or (unusable and not keep_incomplete):
-            return Cached(np.empty((0, *how.image_size, how.channels), np.uint8), labels[:0], tuple(unusable), key)
+            return Cached(np.empty((0, *how.image_size, how.channels), np.uint8), labels[:0], tuple(unusable), content)
         with (temporary / "labels.npy").open("wb") as handle:
             np.save(handle, labels, allow_pickle=False)
             _to_disk(handle)
         meta = {
             "format": FORMAT,
-            "key": key,
+            "key": place.name,
+            "content": content,
+            "pillow": PIL.__version__,
             "shape": [len(labels), how.channels, *how.image_size],
             "labels_sha256": hashlib.sha256(labels.tobytes()).hexdigest(),
             "unusable": [[u.name, u.why] for u in unusable],
@@ -109,10 +123,10 @@ def _build(
         with (temporary / "meta.json").open("wb") as handle:
             handle.write(json.dumps(meta).encode())
             _to_disk(handle)
-        _put_in_place(temporary, place, key)
+        _put_in_place(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    found = _load(place, key)
+    found = _load(place)
     if found is None:
         raise DataError(f"the image cache {place} is damaged right after it was written; check the disk")
     return found
@@ -166,14 +180,14 @@ def _to_disk(handle: Any) -> None:
     os.fsync(handle.fileno())
 
 
-def _put_in_place(temporary: Path, place: Path, key: str) -> None:
+def _put_in_place(temporary: Path, place: Path) -> None:
     """Renames; where another process was quicker its cache stays, and a damaged one goes."""
     for _ in range(2):
         try:
             temporary.rename(place)
             return
         except OSError:
-            if not place.exists() or _load(place, key) is not None:
+            if not place.exists() or _load(place) is not None:
                 if place.exists():
                     return
                 raise
@@ -183,11 +197,11 @@ def _put_in_place(temporary: Path, place: Path, key: str) -> None:
             shutil.rmtree(broken, ignore_errors=True)
 
 
-def _load(place: Path, key: str) -> Cached | None:
+def _load(place: Path) -> Cached | None:
     """The cache at `place`, or None where there is none or it is damaged."""
     try:
         meta = json.loads((place / "meta.json").read_bytes())
-        if meta["format"] != FORMAT or meta["key"] != key:
+        if meta["format"] != FORMAT or meta["key"] != place.name:
             return None
         labels = np.load(place / "labels.npy", allow_pickle=False)
         if hashlib.sha256(labels.tobytes()).hexdigest() != meta["labels_sha256"]:
@@ -200,9 +214,10 @@ def _load(place: Path, key: str) -> Cached | None:
         if (place / "images.npy").stat().st_size != images.offset + images.nbytes:
             return None
         unusable = tuple(Unusable(name, why) for name, why in meta["unusable"])
+        content = str(meta["content"])
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
-    return Cached(images.view(np.ndarray).transpose(0, 2, 3, 1), labels, unusable, key)
+    return Cached(images.view(np.ndarray).transpose(0, 2, 3, 1), labels, unusable, content)
 
 
 @contextmanager

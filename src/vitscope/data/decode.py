@@ -90,9 +90,8 @@ def _decode_task(records: tuple[Record, ...], how: Preprocessing) -> Decoded:
             raise
         except MemoryError:
             raise lacks_memory(record.name) from None
-        except (
-            Exception
-        ) as error:  # a damaged image can make Pillow raise anything; only an OSError with a number is the system's
+        except Exception as error:
+            # a damaged image can make Pillow raise anything; only an OSError with a number is the system's
             if isinstance(error, OSError) and error.errno is not None:
                 raise cannot_be_read(record.name, error) from None
             unusable.append(Unusable(record.name, f"cannot be decoded ({error or type(error).__name__})"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -69,6 +70,10 @@ def open_data(
     if spec.limit is not None and spec.limit < len(train):
         train = train.subset(first_of_shuffle(len(train), spec.limit, spec.split_seed))
     division = f"{keys} {val_name} {spec.val_fraction} {spec.split_seed} {spec.limit}"
+    if (
+        skipped
+    ):  # which images cannot be used is up to the Pillow that decoded them, and a resume must be over the same ones
+        division += json.dumps(skipped)
     content_key = hashlib.sha256(division.encode()).hexdigest()[:32]
     return DataSplits(train, val, val_name, source.label_names, content_key, skipped, source.ignored)
 
@@ -140,7 +145,7 @@ def _tables(
                 raise DataError(
                     f"class '{name}' of {source.name} has no usable image left; add images or remove the class"
                 )
-    return tables, tuple(image.name for image in unusable), " ".join(cached.key for cached in opened.values())
+    return tables, tuple(image.name for image in unusable), " ".join(cached.content for cached in opened.values())
 
 
 def _table(source: Source, split: str, cached: Cached) -> ImageTable:

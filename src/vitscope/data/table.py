@@ -68,7 +68,8 @@ class DataSplits:
     """What a run trains on and what it is measured on.
 
     `val_name` says what `val` is: `test` or `validation` for a split of the source's own, `held-out` for a part of the training
-    split. `content_key` changes when any pixel, label or the division changes. `skipped` names unusable images that were left
+    split. `content_key` changes when any image, label or the division changes, or what had to be left out; not with the version of
+    Pillow, so that a training can be resumed after an update. `skipped` names unusable images that were left
     out, `ignored` counts files whose extension is no image's.
     """
 
