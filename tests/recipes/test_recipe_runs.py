@@ -14,9 +14,18 @@ from PIL import Image
 import vitscope
 from vitscope._core.errors import CheckpointError, ConfigError, DataError, RunError, VitscopeError
 from vitscope.data import open_data, open_item
-from vitscope.recipes.load import load_recipe
-from vitscope.recipes.measure import check_labels, measure_run, table_to_measure, top
-from vitscope.recipes.run import prepare_run, recipe_of_run, reference_of_run, train_run
+from vitscope.recipes.load import load_recipe, settled
+from vitscope.recipes.measure import (
+    RESULTS,
+    check_labels,
+    finish,
+    forget_results,
+    measure_run,
+    missing_results,
+    table_to_measure,
+    top,
+)
+from vitscope.recipes.run import default_folder, prepare_run, recipe_of_run, reference_of_run, train_run
 from vitscope.runs import RunFolder, read_metrics
 
 TINY = (
@@ -60,6 +69,72 @@ def test_a_run_folder_holds_what_the_contract_says(finished: RunFolder) -> None:
     environment = finished.read_environment()
     assert environment["data"]["val_images"] == 360
     assert reference_of_run(finished) is None
+
+
+@pytest.mark.parametrize("written", [("config.json",), ("config.json", "environment.json")])
+def test_a_start_that_was_killed_before_its_recipe_was_written_leaves_room_for_another(
+    tmp_path: Path, written: tuple[str, ...]
+) -> None:
+    with RunFolder.claim(tmp_path / "run") as folder:
+        for name in written:
+            (folder.path / name).write_text('{"of": "the start that was killed"}')
+    folder = start(tmp_path / "run", "train.duration=1st")
+    assert folder.read_config()["model"]["dim"] == 16
+    assert "packages" in folder.read_environment()
+
+
+@pytest.mark.parametrize("lost", ["config.json", "environment.json"])
+def test_a_resume_makes_what_a_run_is_made_of_again(run: RunFolder, lost: str) -> None:
+    (run.path / lost).unlink()
+    run.write_state("interrupted", 1)
+    with RunFolder.claim(run.path, resume=True) as folder:
+        train_run(prepare_run(recipe_of_run(folder), folder), resume=True)
+    assert (run.path / lost).exists()
+    assert vitscope.load(run.path).label_names == tuple("0123456789")
+
+
+def test_a_start_that_fails_takes_away_only_what_it_made(tmp_path: Path) -> None:
+    own, new = tmp_path / "own", tmp_path / "new"
+    own.mkdir()
+    (own / ".gitkeep").touch()
+    for path in (own, new):
+        with pytest.raises(DataError), RunFolder.claim(path) as folder:
+            prepare_run(load_recipe("quickstart", source="nosuchsource"), folder)
+    assert (own / ".gitkeep").exists()
+    assert not new.exists()
+
+
+def test_a_local_source_is_kept_by_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split, count in (("train", 8), ("test", 3)):
+        for i in range(count):
+            for name in ("cat", "dog"):
+                (tmp_path / "pets" / split / name).mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), 9 * i).save(tmp_path / "pets" / split / name / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    folder = start(tmp_path / "run", "data.source=pets", "train.batch_size=4", "train.duration=1ep")
+    monkeypatch.chdir(tmp_path / "pets")
+    assert recipe_of_run(folder).data.source == str(tmp_path / "pets")
+    assert len(table_to_measure(folder, None, None)) == 6
+    monkeypatch.chdir(tmp_path)
+    assert len(table_to_measure(folder, "pets", None)) == 6
+    assert [settled(s) for s in ("digits", "cifar10", "hub:a/b")] == ["digits", "cifar10", "hub:a/b"]
+    assert settled("cifar10:c.tar.gz") == f"cifar10:{tmp_path / 'c.tar.gz'}"
+
+
+def test_what_an_earlier_look_left_is_not_held_for_the_finished_run(run: RunFolder) -> None:
+    assert missing_results(run) == list(RESULTS)
+    finish(run, table_to_measure(run, None, None), None, "en")
+    assert missing_results(run) == []
+    forget_results(run)
+    assert missing_results(run) == list(RESULTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("../escaped", "escaped-now"), ("..", "run-now"), ("my run/2", "my-run-2-now")]
+)
+def test_a_recipes_name_stays_inside_runs(name: str, folder: str) -> None:
+    recipe = load_recipe("quickstart", changes=[f"name={name!r}"])
+    assert default_folder(recipe, "now") == Path("runs") / folder
 
 
 def test_the_resolved_recipe_trains_to_the_same_weights(finished: RunFolder, tmp_path: Path) -> None:
@@ -147,7 +222,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(run: RunFolder) -> None:
     with pytest.raises(CheckpointError) as error, RunFolder.claim(run.path, resume=True) as folder:
         train_run(prepare_run(recipe_of_run(folder), folder), resume=True)
     assert str(error.value) == (
-        f"{run.checkpoint / 'state.pt'} belongs to another recipe than this run's recipe.yaml; "
+        f"{run.checkpoint / 'state.pt'} belongs to another recipe than this run's; "
         "put the recipe back or choose a new --out"
     )
 

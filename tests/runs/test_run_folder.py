@@ -111,6 +111,15 @@ def test_leftovers_of_a_killed_start_do_not_make_a_folder_full(tmp_path: Path) -
         assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock"]
 
 
+def test_a_checkpoint_that_was_cut_short_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    (tmp_path / "checkpoint").mkdir()
+    for name in ("state.pt", ".state.pt.77.part"):
+        (tmp_path / "checkpoint" / name).touch()
+    with RunFolder.claim(tmp_path, resume=True):
+        assert [entry.name for entry in (tmp_path / "checkpoint").iterdir()] == ["state.pt"]
+
+
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     inside = tmp_path / "file" / "run"

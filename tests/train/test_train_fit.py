@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from train_samples import (
     CLASSES,
-    assert_same_weights,
+    SHADES,
     loader,
     noisy,
     numbers,
@@ -27,11 +27,14 @@ from train_samples import (
     val_loader,
 )
 
-from vitscope._core.errors import ConfigError, DataError, NonFiniteLossError
+from vitscope._core.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
+from vitscope.data import BatchLoader
 from vitscope.runs import RunFolder, read_metrics
 from vitscope.train import machine as machines
 from vitscope.train.checkpoint import load_checkpoint
 from vitscope.train.events import EpochEnded, Event, Started, StepEnded
+from vitscope.train.feed import EveryNth
+from vitscope.train.finite import largest_gradient
 from vitscope.train.fit import fit
 from vitscope.train.schedule import lr_at
 
@@ -293,7 +296,7 @@ def broken(folder: RunFolder | None, at: int, value: float = math.nan, **setting
             prepare=pixels,
             loss_fn=Breaks(at, value),
             folder=folder,
-            identity="shades",
+            identity=SHADES,
         )
     assert "\n" not in str(error.value)
     assert error.value.exit_code == 2
@@ -302,12 +305,16 @@ def broken(folder: RunFolder | None, at: int, value: float = math.nan, **setting
 
 def test_a_loss_that_is_no_number_says_where_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    assert broken(folder, at=9, checkpoint_every="1st") == (
-        "the loss became nan at step 9 (epoch 2): learning rate 0.003, gradient norm nan; the last good checkpoint is kept in "
-        f"{folder.checkpoint}; lower train.lr, add train.warmup or set train.gradient_clip"
+    message = broken(folder, at=9, checkpoint_every="1st")
+    norm = message.partition("last finite gradient norm ")[2].partition(";")[0]
+    assert 0 < float(norm) < 100
+    assert message == (
+        "the loss became nan at step 9 (epoch 2): learning rate 0.003, gradient not finite in 32 of 32 parameters (first patch_embedding.1.weight), "
+        f"last finite gradient norm {norm}; the last good checkpoint is kept in {folder.checkpoint}; lower train.lr, add train.warmup or "
+        "set train.gradient_clip"
     )
     assert folder.state().to_dict() == {"status": "failed", "epochs": 1}
-    found = load_checkpoint(folder.checkpoint, "shades")
+    found = load_checkpoint(folder.checkpoint, SHADES)
     assert found is not None
     progress, parts = found
     assert progress.step == 8
@@ -317,7 +324,9 @@ def test_a_loss_that_is_no_number_says_where_and_keeps_the_last_good_checkpoint(
 
 def test_an_infinite_loss_before_any_checkpoint(tmp_path: Path) -> None:
     message = broken(RunFolder.create(tmp_path), at=2, value=math.inf)
-    assert message.startswith("the loss became infinite at step 2 (epoch 1): learning rate 0.003, gradient norm ")
+    assert message.startswith(
+        "the loss became infinite at step 2 (epoch 1): learning rate 0.003, gradient not finite in "
+    )
     assert "; no checkpoint was written yet; " in message
     assert "no checkpoint was written yet" in broken(None, at=2)
 
@@ -333,7 +342,7 @@ def test_a_gradient_that_is_no_number_is_never_saved(tmp_path: Path) -> None:
 
     with pytest.raises(NonFiniteLossError, match="the gradient became nan at step 4 "):
         fit(small_vit(), loader(spec), spec, augment=noisy, loss_fn=loss, folder=folder)
-    found = load_checkpoint(folder.checkpoint, "")
+    found = load_checkpoint(folder.checkpoint, {})
     assert found is not None
     assert found[0].step == 3
     assert all(torch.isfinite(t).all() for t in found[1]["model"].values())
@@ -345,7 +354,7 @@ def test_what_a_device_has_not_told_yet_is_asked_for_before_it_is_saved(
     """On a GPU the loss is looked at seldom; a checkpoint that falls between two looks must still be good."""
     monkeypatch.setattr(machines.Machine, "may_synchronise", lambda self, step: False)
     folder = RunFolder.create(tmp_path)
-    assert broken(folder, at=2, checkpoint_every="3st").startswith("the loss became nan at step 3 ")
+    assert broken(folder, at=2, checkpoint_every="3st").startswith("the loss became nan at step 2 ")
     assert not (folder.checkpoint / "state.pt").exists()
 
 
@@ -367,7 +376,95 @@ def test_soft_targets_and_any_module() -> None:
     assert result.rows[-1].train_acc > result.rows[0].train_acc
 
 
-def test_frozen_parameters_stay_and_weight_decay_only_shrinks_matrices() -> None:
+def test_the_largest_gradient_is_named() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    assert largest_gradient(model) == "no gradient yet"
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    model[1].weight.grad[0, 1] = -30.0  # type: ignore[index]
+    assert largest_gradient(model) == "largest gradient 30 (1.weight)"
+    model[0].bias.grad[0] = math.inf  # type: ignore[index]
+    assert largest_gradient(model) == "gradient not finite in 1 of 4 parameters (first 0.bias)"
+
+
+def test_a_diverging_validation_tells_the_largest_gradient() -> None:
+    class BadWhenMeasured(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(1)) * (1 if self.training else math.inf)
+
+    with pytest.raises(
+        NonFiniteLossError, match=r"largest gradient [\d.e+-]+ \((weight|bias)\), last finite gradient norm"
+    ):
+        fit(BadWhenMeasured(64, CLASSES), batches(), spec_of(), val_batches=batches())
+
+
+def test_weight_decay_shrinks_matrices_and_nothing_else() -> None:
+    def moved(decay: float) -> dict[str, Tensor]:
+        model = small_vit()
+        fit(model, batches(), spec_of(duration="1st", schedule="constant", lr=1e-3, weight_decay=decay))
+        return dict(model.state_dict())
+
+    start, plain, shrunk = small_vit().state_dict(), moved(0.0), moved(0.5)
+    for name, value in plain.items():
+        decays = name.endswith("weight") and "norm" not in name
+        torch.testing.assert_close(shrunk[name], value - 1e-3 * 0.5 * start[name] * decays, rtol=0, atol=1e-7)
+
+
+def test_a_second_training_of_a_module_has_its_mixed_precision_too() -> None:
+    seen: list[torch.dtype] = []
+    model = small_vit()
+    model.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    for precision in ("bf16", "fp32", "bf16"):
+        fit(model, batches(), spec_of(duration="1st", precision=precision))
+    assert seen == [torch.bfloat16, torch.float32, torch.bfloat16]
+
+
+def test_a_module_is_handed_back_whole_also_when_nothing_was_trained(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path)
+    fit(small_vit(), batches(), spec_of(duration="1ep"), folder=folder)
+    other = small_vit(dim=32)
+    before = set(vars(other))
+    with pytest.raises(CheckpointError, match=r"does not fit this model and its training settings \("):
+        fit(other, batches(), spec_of(duration="1ep", precision="bf16"), folder=folder, resume=True)
+    assert set(vars(other)) == before
+
+
+def test_a_compiled_module_is_handed_back_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def instead(function: Any, **settings: Any) -> Any:  # the real one takes minutes
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", instead)
+    model = small_vit()
+    fit(model, batches(), spec_of(duration="1st", compile=True))
+    assert compiled
+    assert model._compiled_call_impl is None
+
+
+@pytest.mark.parametrize(("drop_last", "steps"), [(True, 6), (False, 7)])
+def test_the_last_batch_of_an_epoch_may_be_a_smaller_one(drop_last: bool, steps: int) -> None:
+    shades = BatchLoader(table(), batch_size=6, shuffle=True, drop_last=drop_last)
+    assert fit(small_vit(), shades, spec_of(duration="1ep"), augment=noisy).steps == steps
+
+
+@pytest.mark.parametrize("count", [4, 5, 7])
+def test_processes_share_any_loader(count: int) -> None:
+    whole = [(torch.tensor([i]), torch.tensor([i])) for i in range(count)]
+
+    def of(rank: int, *, even: bool) -> list[int]:
+        share = EveryNth(whole, rank, 2, even=even)
+        held = [int(labels) for _, labels in share]
+        assert len(held) == len(share)
+        return held
+
+    assert sorted(of(0, even=False) + of(1, even=False)) == list(range(count))
+    assert len(of(0, even=True)) == len(of(1, even=True)) == count // 2
+    assert set(of(0, even=True)).isdisjoint(of(1, even=True))
+
+
+def test_frozen_parameters_stay() -> None:
     model = small_vit()
     model.head.weight.requires_grad_(False)
     frozen = model.head.weight.clone()
@@ -386,14 +483,6 @@ def test_metrics_do_not_depend_on_the_evaluation_batch() -> None:
         losses.append((row.val_loss, row.val_acc))
     assert losses[0][1] == losses[1][1] == losses[2][1]
     assert losses[0][0] == pytest.approx(losses[2][0], rel=1e-5)
-
-
-def test_an_untouched_copy_gives_the_same_weights_as_before() -> None:
-    model = small_vit()
-    before = copy.deepcopy(model)
-    spec = spec_of()
-    fit(model, loader(spec), spec, augment=noisy)
-    assert_same_weights(before, small_vit())
 
 
 def test_a_missing_tracker_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

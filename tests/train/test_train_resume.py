@@ -15,6 +15,7 @@ import pytest
 import torch
 from train_samples import (
     CASES,
+    SHADES,
     assert_same_weights,
     noisy,
     numbers,
@@ -28,7 +29,7 @@ from train_samples import (
 
 from vitscope._core.errors import CheckpointError, Interrupted, RunError
 from vitscope.runs import RunFolder, read_metrics
-from vitscope.train.checkpoint import Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
+from vitscope.train.checkpoint import FORMAT, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from vitscope.train.events import CheckpointWritten, EpochEnded, Event, Started, StepEnded
 from vitscope.train.fit import fit
 
@@ -157,7 +158,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, number: signal
     assert signal.getsignal(number) is before
     folder = RunFolder(path)
     assert folder.state().to_dict() == {"status": "interrupted", "epochs": 1}
-    found = load_checkpoint(folder.checkpoint, "shades")
+    found = load_checkpoint(folder.checkpoint, SHADES)
     assert found is not None
     assert (found[0].epoch, found[0].batch, found[0].step) == (1, 2, 7)
     model, result = train(path, resume=True, ema=0.9)
@@ -210,9 +211,9 @@ def test_an_epoch_is_on_the_disk_when_it_is_told(tmp_path: Path) -> None:
     assert rows == [1, 2, 3]
 
 
-def refusal(folder: Path, identity: str = "shades") -> str:
+def refusal(folder: Path, **identity: str) -> str:
     with pytest.raises(CheckpointError) as error:
-        load_checkpoint(folder, identity)
+        load_checkpoint(folder, SHADES | identity)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -220,7 +221,7 @@ def refusal(folder: Path, identity: str = "shades") -> str:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A folder with a good checkpoint."""
-    save_checkpoint(tmp_path, "shades", Progress(step=3), {"model": {"w": torch.ones(1000)}})
+    save_checkpoint(tmp_path, SHADES, Progress(step=3), {"model": {"w": torch.ones(1000)}})
     return tmp_path
 
 
@@ -231,11 +232,11 @@ def test_a_truncated_checkpoint_is_refused(checkpoint: Path, keep: float) -> Non
     file.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
     message = refusal(checkpoint)
     assert message.startswith(f"{file} is not a whole vitscope checkpoint (")
-    assert message.endswith("delete it and start again with a new --out")
+    assert message.endswith("put a copy of it back, or start anew with another --out")
 
 
 @pytest.mark.parametrize(
-    "content", [[1], {"format": 1}, {"format": 1, "identity": "shades", "progress": {"nonsense": 1}}, 7]
+    "content", [[1], {"format": FORMAT}, {"format": FORMAT, "identity": SHADES, "progress": {"nonsense": 1}}, 7]
 )
 def test_a_file_of_other_things_is_no_checkpoint(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "state.pt")
@@ -244,12 +245,14 @@ def test_a_file_of_other_things_is_no_checkpoint(tmp_path: Path, content: Any) -
 
 def test_another_training_and_another_format_are_refused(checkpoint: Path) -> None:
     file = checkpoint / "state.pt"
-    assert refusal(checkpoint, "another") == (
-        f"{file} belongs to another recipe than this run's recipe.yaml; put the recipe back or choose a new --out"
+    assert refusal(checkpoint, data="others") == (
+        f"{file} belongs to another data than this run's; put the data back or choose a new --out"
     )
+    assert " belongs to another recipe than this run's; " in refusal(checkpoint, recipe="another", data="too")
     torch.save({**torch.load(file), "format": 99}, file)
     assert (
-        refusal(checkpoint) == f"{file} has checkpoint format 99, this vitscope reads 1; use the version that wrote it"
+        refusal(checkpoint)
+        == f"{file} has checkpoint format 99, this vitscope reads {FORMAT}; use the version that wrote it"
     )
 
 
@@ -266,7 +269,7 @@ class Bomb:
 @pytest.mark.parametrize("how", ["torch", "pickle"])
 def test_a_checkpoint_runs_nobodys_code(tmp_path: Path, how: str) -> None:
     mark = tmp_path / "exploded"
-    value = {"format": 1, "identity": "shades", "progress": Bomb(mark)}
+    value = {"format": FORMAT, "identity": SHADES, "progress": Bomb(mark)}
     if how == "torch":
         torch.save(value, tmp_path / "state.pt")
     else:
@@ -276,7 +279,7 @@ def test_a_checkpoint_runs_nobodys_code(tmp_path: Path, how: str) -> None:
 
 
 def test_no_checkpoint_yet_is_a_start_from_the_beginning(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path, "shades") is None
+    assert load_checkpoint(tmp_path, SHADES) is None
     RunFolder.create(tmp_path).recipe.write_text("model: {}\n")
     assert numbers(train(tmp_path, resume=True)[1]) == numbers(train()[1])
 
@@ -287,8 +290,8 @@ def test_a_checkpoint_survives_a_write_that_fails(checkpoint: Path, monkeypatch:
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match="No space left on device; free some space"):
-        save_checkpoint(checkpoint, "shades", Progress(step=4), {})
-    found = load_checkpoint(checkpoint, "shades")
+        save_checkpoint(checkpoint, SHADES, Progress(step=4), {})
+    found = load_checkpoint(checkpoint, SHADES)
     assert found is not None
     assert found[0].step == 3
     assert [p.name for p in checkpoint.iterdir()] == ["state.pt"]
@@ -302,7 +305,7 @@ from vitscope.train.checkpoint import Progress, save_checkpoint, save_weights
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 model = torch.nn.Linear(100, 100)
 for write in (
-    lambda: save_checkpoint(Path(sys.argv[1]), "a", Progress(), {"model": model.state_dict()}),
+    lambda: save_checkpoint(Path(sys.argv[1]), {}, Progress(), {"model": model.state_dict()}),
     lambda: save_weights(Path(sys.argv[1]) / "model.safetensors", model),
 ):
     try:
@@ -353,6 +356,12 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     file.unlink()
     file.mkdir()
     assert message().startswith(f"{file} is not a whole safetensors file (")
+
+
+def test_weights_may_be_read_by_whom_the_system_lets(tmp_path: Path) -> None:
+    save_weights(tmp_path / "model.safetensors", small_vit())
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_tied_weights_are_saved_and_read(tmp_path: Path) -> None:

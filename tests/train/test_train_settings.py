@@ -235,9 +235,17 @@ def test_other_peoples_tokens_and_norms_are_known() -> None:
             self.norm = nn.GroupNorm(2, 4)
             self.head = nn.Linear(4, 2)
             self.gamma = nn.Parameter(torch.ones(4))
+            self.layer_scale = nn.Parameter(torch.ones(1, 1, 4))
+            self.temperature = nn.Parameter(torch.ones(3, 1, 1))
+            self.position_embeddings = nn.Embedding(5, 4)
+            self.relative_position_bias_table = nn.Parameter(torch.zeros(9, 3))
+            self.mlp_tokens = nn.Linear(5, 5)
+            self.decomposition = nn.Linear(4, 4)
+            self.reg = nn.Linear(4, 1)
 
     held = roles(parameter_groups(Foreign()))
-    assert held["matrices"] == ("proj.weight", "head.weight")
+    layers = ("proj", "head", "mlp_tokens", "decomposition", "reg")
+    assert held["matrices"] == tuple(f"{layer}.weight" for layer in layers)
 
 
 def test_a_group_of_nothing_is_left_out_and_frozen_parameters_too() -> None:

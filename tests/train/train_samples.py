@@ -26,6 +26,7 @@ from vitscope.train.fit import FitResult, fit
 from vitscope.train.spec import TrainSpec
 
 IMAGES, CLASSES = 40, 4
+SHADES = {"recipe": "small", "data": "shades"}
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -109,7 +110,7 @@ def train(
         prepare=pixels,
         folder=RunFolder.create(folder, resume=resume) if folder is not None else None,
         resume=resume,
-        identity="shades",
+        identity=SHADES,
         listeners=listeners,
     )
     return model, result

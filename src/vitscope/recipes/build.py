@@ -47,7 +47,7 @@ class Ingredients:
             raise ConfigError(
                 f"train.batch_size is {train.batch_size}, but there are {len(self.data.train)} training images; choose a smaller batch"
             )
-        return BatchLoader(self.data.train, batch_size=size, shuffle=True, seed=train.seed, drop_last=True)
+        return BatchLoader(self.data.train, batch_size=size, shuffle=True, seed=train.seed, drop_last=train.drop_last)
 
     def val_batches(self) -> BatchLoader:
         """The images that the `val_` columns are measured on, each exactly once."""

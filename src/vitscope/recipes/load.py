@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vitscope._core.errors import ConfigError
+from vitscope._core.errors import ConfigError, VitscopeError
 from vitscope._core.suggest import did_you_mean
+from vitscope.data.sources import SOURCE_NAMES
 from vitscope.data.sources.base import SourceFacts
 from vitscope.model.presets import parse_model
 from vitscope.model.spec import ModelSpec
@@ -50,14 +52,35 @@ def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str |
         values["data"] = {**kept, "source": source}
     for change in changes:
         apply_change(values, change)
+    try:
+        return _checked(values)
+    except VitscopeError as error:
+        if name_or_file not in recipe_names() and str(error) == _fault_of(_read(name_or_file)):
+            with _said_of(name_or_file):
+                raise
+        raise
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """A recipe from YAML text, e.g. a run's `recipe.yaml`."""
+    values = _mapping(text, where)
+    with _said_of(where):
+        return Recipe.parse(values)
+
+
+def _checked(values: Mapping[str, Any]) -> Recipe:
     recipe = Recipe.parse(values)
     model_spec(recipe)  # a wrong model setting shows now, before any image is read
     return recipe
 
 
-def parse_recipe(text: str, where: str) -> Recipe:
-    """A recipe from YAML text, e.g. a run's `recipe.yaml`."""
-    return Recipe.parse(_mapping(text, where))
+def _fault_of(values: Mapping[str, Any]) -> str | None:
+    """What is wrong with a recipe as it stands in its file, without what the command line makes of it."""
+    try:
+        _checked(values)
+    except VitscopeError as error:
+        return str(error)
+    return None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -103,7 +126,20 @@ def resolve(recipe: Recipe, facts: SourceFacts) -> Recipe:
         )
     given = {"classes": len(facts.label_names), "channels": facts.channels}
     spec = parse_model({**given, **recipe.model})
-    return recipe.changed(model=spec.to_dict())
+    data = recipe.data.changed(source=settled(recipe.data.source), archive=_absolute(recipe.data.archive))
+    return recipe.changed(model=spec.to_dict(), data=data.to_dict())
+
+
+def settled(source: str) -> str:
+    """A source by a name that means the same from any folder: a path in full, all else as it is."""
+    head, colon, rest = source.partition(":")
+    if source in SOURCE_NAMES or head == "hub":
+        return source
+    return f"{head}:{_absolute(rest)}" if colon and head in SOURCE_NAMES else str(_absolute(source))
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).expanduser().absolute()) if path else path
 
 
 def with_normalisation(recipe: Recipe, mean: tuple[float, ...], std: tuple[float, ...]) -> Recipe:
@@ -116,8 +152,8 @@ def model_spec(recipe: Recipe) -> ModelSpec:
     return parse_model(recipe.model)
 
 
-def identity(recipe: Recipe, content_key: str) -> str:
-    """A digest of all that decides what a training becomes; checkpoints of another one are refused."""
+def identity(recipe: Recipe, content_key: str) -> dict[str, str]:
+    """Digests of all that decides what a training becomes; checkpoints of another one are refused."""
     parts = recipe.to_dict()
     train = {k: v for k, v in parts["train"].items() if k not in _WITHOUT_EFFECT}
     decisive = {
@@ -125,9 +161,9 @@ def identity(recipe: Recipe, content_key: str) -> str:
         "augment": parts["augment"],
         "normalise": parts["normalise"],
         "train": train,
-        "data": content_key,
     }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return {"recipe": digest, "set of images": content_key}
 
 
 def spec_of_file(path: Path) -> ModelSpec:
@@ -139,11 +175,22 @@ def spec_of_file(path: Path) -> ModelSpec:
     values = _read(str(path))
     if "model" not in values:
         values.pop("name") if values.get("name") == path.stem else None
-        return parse_model(values, str(path))
+        with _said_of(str(path)):
+            return parse_model(values, "")
     inner = values["model"]
     if not isinstance(inner, Mapping):
         raise ConfigError(f"{path}: model is {inner!r}, expected settings such as {{name: vit-ti4-32}}")
-    return parse_model(inner)
+    with _said_of(str(path)):
+        return parse_model(inner)
+
+
+@contextmanager
+def _said_of(file: str) -> Iterator[None]:
+    """Puts the file in front of what is wrong in it."""
+    try:
+        yield
+    except VitscopeError as error:
+        raise type(error)(f"{file}: {str(error).removeprefix('.')}") from None
 
 
 def _read(name_or_file: str) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from vitscope._core.text import Lang
 from vitscope.curves import NamedRun, draw, save
 from vitscope.curves.reference import ReferenceCurve
 from vitscope.data import BatchLoader, DataSpec, ImageTable, open_data, open_split, peek
+from vitscope.recipes.load import settled
 from vitscope.recipes.run import recipe_of_run
-from vitscope.recipes.trained import TrainedModel, load
+from vitscope.recipes.trained import TrainedModel, load, spec_of_config
 from vitscope.runs import RunFolder, read_metrics
 from vitscope.train.evaluate import score_batches
 from vitscope.train.evaluation import Evaluation, evaluation_of
@@ -90,10 +91,10 @@ def table_to_measure(
     Raises:
         DataError: there are no such images.
     """
-    trained_spec = load(folder.path).spec
+    trained_spec = spec_of_config(folder, folder.read_config())
     recipe = recipe_of_run(folder)
     size, channels = trained_spec.image_size, trained_spec.channels
-    own = source is None or source == recipe.data.source
+    own = source is None or settled(source) == settled(recipe.data.source)
     spec = (
         recipe.data
         if own
@@ -137,6 +138,12 @@ def finish(folder: RunFolder, table: ImageTable, reference: ReferenceCurve | Non
 def missing_results(folder: RunFolder) -> list[str]:
     """Which of `RESULTS` a run does not have, such as one that was killed after its last epoch."""
     return [name for name in RESULTS if not (folder.path / name).exists()]
+
+
+def forget_results(folder: RunFolder) -> None:
+    """Takes away what an earlier look at an unfinished run left: it would be held for the finished run's."""
+    for name in RESULTS:
+        (folder.path / name).unlink(missing_ok=True)
 
 
 def top(probabilities: torch.Tensor, names: tuple[str, ...], count: int = 5) -> list[tuple[str, float]]:

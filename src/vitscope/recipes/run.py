@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,24 +36,23 @@ def prepare_run(
 
     Of several processes only the one with `writes` touches the folder.
     """
-    try:
-        check_machine(recipe.train)
-        ingredients = gather(recipe, progress)
-        ingredients.train_batches()  # a batch that is too large shows before anything is written
-    except BaseException:
-        with suppress(OSError):  # an empty folder that this start made is taken away again
-            leftovers = [p for p in folder.path.iterdir() if not p.name.startswith(".")]
-            if not leftovers:
-                for hidden in folder.path.iterdir():
-                    hidden.unlink()
-                folder.path.rmdir()
-        raise
-    recipe = ingredients.recipe
-    if writes and not folder.recipe.exists():
-        write_text(folder.recipe, dump_recipe(recipe))
-        write_config(folder.config, ingredients)
-        write_json(folder.environment, {**environment(), "data": ingredients.data.to_dict()})
+    check_machine(recipe.train)
+    ingredients = gather(recipe, progress)
+    ingredients.train_batches()  # a batch that is too large shows before anything is written
+    if writes:
+        _write_what_is_missing(folder, ingredients)
     return Prepared(folder, ingredients, reference_for(ingredients))
+
+
+def _write_what_is_missing(folder: RunFolder, ingredients: Ingredients) -> None:
+    """What a run is made of; a start that was killed between two of these files is made whole by the next."""
+    begun = folder.recipe.exists()  # written last
+    if not (begun and folder.config.exists()):
+        write_config(folder.config, ingredients)
+    if not (begun and folder.environment.exists()):
+        write_json(folder.environment, {**environment(), "data": ingredients.data.to_dict()})
+    if not begun:
+        write_text(folder.recipe, dump_recipe(ingredients.recipe))
 
 
 def reference_for(ingredients: Ingredients) -> ReferenceCurve | None:
@@ -88,8 +87,9 @@ def recipe_of_run(folder: RunFolder) -> Recipe:
 
 
 def default_folder(recipe: Recipe, stamp: str) -> Path:
-    """`runs/RECIPE-DATE-TIME`."""
-    return Path("runs") / f"{recipe.name}-{stamp}"
+    """`runs/RECIPE-DATE-TIME`, whatever the recipe is called."""
+    name = re.sub(r"[^\w.-]+", "-", recipe.name).strip("-.") or "run"
+    return Path("runs") / f"{name}-{stamp}"
 
 
 def reference_of_run(folder: RunFolder) -> ReferenceCurve | None:

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -140,12 +140,19 @@ class RunFolder:
         Raises:
             RunError: as `create`, or another training writes to the folder now.
         """
+        made = not Path(path).exists()
         folder = cls.create(path, resume)
-        with folder.lock():
-            cls.create(path, resume)  # again: another training may have come and gone before the lock was ours
-            for left_over in folder.path.glob(".*.part"):  # of a training that was killed while it wrote
-                left_over.unlink(missing_ok=True)
-            yield folder
+        try:
+            with folder.lock():
+                cls.create(path, resume)  # again: another training may have come and gone before the lock was ours
+                for place in (folder.path, folder.checkpoint):
+                    for left_over in place.glob(".*.part"):  # of a training that was killed while it wrote
+                        left_over.unlink(missing_ok=True)
+                yield folder
+        except BaseException:
+            if made:
+                folder._take_away_if_empty()
+            raise
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -229,6 +236,13 @@ class RunFolder:
                 f"{self.path} is not empty and no run: it holds {content(self.path)}; "
                 "choose an empty or new folder with --out"
             )
+
+    def _take_away_if_empty(self) -> None:
+        """Removes the folder again after a start that came to nothing."""
+        with suppress(OSError):
+            if [p.name for p in self.path.iterdir()] == [LOCK_NAME]:
+                (self.path / LOCK_NAME).unlink()
+                self.path.rmdir()
 
     def _try_to_write(self) -> None:
         """Finds out now, not after the first epoch, that nothing can be written here."""

@@ -10,16 +10,17 @@ from vitscope.runs.lock import LOCK_NAME
 
 MARKS = ("recipe.yaml", "state.json", "metrics.csv", "model.safetensors", "checkpoint")
 """A folder that holds any of these is a run."""
+BEFORE_RECIPE = ("config.json", "environment.json")
+"""What a start writes before `recipe.yaml`, which makes a folder a run."""
 _NOTHING = {LOCK_NAME, ".DS_Store", ".gitkeep", ".gitignore"}
 """What an empty folder may hold all the same."""
 
 
 def names(path: Path) -> list[str]:
-    """What the folder holds, leftovers of ours aside."""
-    held = (entry.name for entry in path.iterdir())
-    return sorted(
-        name for name in held if name not in _NOTHING and not (name.startswith(".") and name.endswith(".part"))
-    )
+    """What the folder holds, leftovers of ours aside: of writes that were cut short, and of a start before its recipe was written."""
+    held = {entry.name for entry in path.iterdir()}
+    ours = _NOTHING | (set(BEFORE_RECIPE) if LOCK_NAME in held and not is_run(path) else set())
+    return sorted(name for name in held - ours if not (name.startswith(".") and name.endswith(".part")))
 
 
 def content(path: Path) -> str:

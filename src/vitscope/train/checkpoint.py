@@ -6,8 +6,9 @@ handed you runs none of their code. Rows of `metrics.csv` are kept in it too, so
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,8 +23,11 @@ from vitscope._core.errors import CheckpointError
 from vitscope._core.files import written_whole
 from vitscope.runs.metrics import EpochMetrics
 
-FORMAT = 1
+FORMAT = 2
 STATE_FILE = "state.pt"
+
+Identity = Mapping[str, str]
+"""What decides a training, each part as a digest, such as `recipe` and `data`: a checkpoint is taken up only by the same training."""
 
 
 @dataclass
@@ -40,26 +44,26 @@ class Progress:
     epoch_seconds: float = 0.0
     """Time spent in the training part of the current epoch."""
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    """Loss, right answers, images."""
+    """Loss, right answers, images, of this process."""
     rows: list[EpochMetrics] = field(default_factory=list)
 
 
-def save_checkpoint(folder: Path, identity: str, progress: Progress, parts: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, identity: Identity, progress: Progress, parts: dict[str, Any]) -> Path:
     """Writes a checkpoint; the one before stays until this one is whole.
 
     Args:
         folder: the run's `checkpoint/`.
-        identity: what training this belongs to; a resume compares it.
+        identity: what training this belongs to; a resume compares it part by part.
         progress: how far it has come.
         parts: state dicts by name (`model`, `optimizer`, …).
     """
     path = folder / STATE_FILE
     with _writing(path) as temporary, temporary.open("wb") as handle:
-        torch.save({"format": FORMAT, "identity": identity, "progress": asdict(progress), **parts}, handle)
+        torch.save({"format": FORMAT, "identity": dict(identity), "progress": asdict(progress), **parts}, handle)
     return path
 
 
-def load_checkpoint(folder: Path, identity: str) -> tuple[Progress, dict[str, Any]] | None:
+def load_checkpoint(folder: Path, identity: Identity) -> tuple[Progress, dict[str, Any]] | None:
     """The last checkpoint of a run, or None where there is none yet.
 
     Raises:
@@ -83,18 +87,19 @@ def load_checkpoint(folder: Path, identity: str) -> tuple[Progress, dict[str, An
         AttributeError,
         TypeError,
     ) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = "it holds more than tensors and numbers" if isinstance(error, pickle.UnpicklingError) else "damaged"
         raise CheckpointError(
-            f"{path} is not a whole vitscope checkpoint ({reason}); delete it and start again with a new --out"
+            f"{path} is not a whole vitscope checkpoint ({reason}); put a copy of it back, or start anew with another --out"
         ) from None
     if found != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {found}, this vitscope reads {FORMAT}; use the version that wrote it"
         )
-    if whose != identity:
-        raise CheckpointError(
-            f"{path} belongs to another recipe than this run's recipe.yaml; put the recipe back or choose a new --out"
-        )
+    for part in dict.fromkeys((*identity, *whose)):
+        if whose.get(part) != identity.get(part):
+            raise CheckpointError(
+                f"{path} belongs to another {part} than this run's; put the {part} back or choose a new --out"
+            )
     return progress, parts
 
 
@@ -108,6 +113,7 @@ def save_weights(path: Path, model: nn.Module) -> None:
         seen.add(key)
     with _writing(path) as temporary:
         save_file(tensors, temporary)
+        temporary.chmod(0o666 & ~_umask())  # safetensors lets nobody but the owner read
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -149,5 +155,11 @@ def _writing(path: Path) -> Iterator[Path]:
         except (RuntimeError, SafetensorError) as error:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise OSError(None, f"{reason} (is the disk full?)") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

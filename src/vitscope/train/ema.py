@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def running_mean(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the model whose weights follow the model's; the decay grows from 0.1 to `decay` while few steps are behind it."""
+    """A copy of the model whose weights follow the model's; the decay grows from 2/11 to `decay` while few steps are behind it."""
 
     @torch.no_grad()
     def follow(means: Sequence[Tensor], weights: Sequence[Tensor], seen: Tensor | int) -> None:

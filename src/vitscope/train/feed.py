@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import torch
+from torch.utils.data import DistributedSampler
 
 from vitscope._core.errors import DataError
 from vitscope.train.evaluate import Batch
@@ -13,14 +15,44 @@ from vitscope.train.machine import Machine
 from vitscope.train.randomness import seed_of
 
 
-def part_of_this_process(batches: Iterable[Batch], machine: Machine) -> Iterable[Batch]:
-    """This process's share, where the loader can give one (`shard(rank, world_size)`); else the loader as it is."""
+class EveryNth:
+    """Every `world`-th batch of a loader that is the same in all processes: a share for each, whatever the loader.
+
+    With `even` every process gets equally many, as steps in common need it, and up to `world - 1` batches are left out.
+    """
+
+    def __init__(self, batches: Iterable[Batch], rank: int, world: int, *, even: bool) -> None:
+        self.batches, self.rank, self.world, self.even = batches, rank, world, even
+
+    def __len__(self) -> int:
+        whole = len(self.batches)  # type: ignore[arg-type]
+        return whole // self.world if self.even else (whole - self.rank + self.world - 1) // self.world
+
+    def __iter__(self) -> Iterator[Batch]:
+        return islice(self.batches, self.rank, self.rank + len(self) * self.world, self.world)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tells the loader behind, where it wants to know."""
+        tell = _set_epoch_of(self.batches)
+        if tell is not None:
+            tell(epoch)
+
+
+def part_of_this_process(batches: Iterable[Batch], machine: Machine, *, even: bool) -> Iterable[Batch]:
+    """This process's share: what the loader gives (`shard(rank, world_size)`), all of it where its sampler divides already, else every
+    `world_size`-th batch, so that a step takes as many images as all processes' batches hold together."""
     if not hasattr(batches, "__len__"):
         raise DataError("the batches have no length; give a DataLoader or a list, so that an epoch has an end")
-    if machine.processes > 1 and hasattr(batches, "shard"):
+    if machine.processes == 1 or isinstance(getattr(batches, "sampler", None), DistributedSampler):
+        return batches
+    if hasattr(batches, "shard"):
         share: Iterable[Batch] = batches.shard(machine.rank, machine.processes)
         return share
-    return batches
+    return EveryNth(batches, machine.rank, machine.processes, even=even)
+
+
+def _set_epoch_of(batches: Iterable[Batch]) -> Callable[..., None] | None:
+    return getattr(batches, "set_epoch", None) or getattr(getattr(batches, "sampler", None), "set_epoch", None)
 
 
 def batches_of_epoch(batches: Iterable[Batch], epoch: int, start: int, stop: int, seed: int) -> Iterator[Batch]:
@@ -32,7 +64,7 @@ def batches_of_epoch(batches: Iterable[Batch], epoch: int, start: int, stop: int
     """
     order = seed_of(seed, "order", epoch)
     torch.manual_seed(order)
-    set_epoch = getattr(batches, "set_epoch", None) or getattr(getattr(batches, "sampler", None), "set_epoch", None)
+    set_epoch = _set_epoch_of(batches)
     jumps = set_epoch is not None and "start" in inspect.signature(set_epoch).parameters
     if set_epoch is not None:
         set_epoch(epoch, start) if jumps else set_epoch(epoch)

@@ -15,6 +15,7 @@ from torch import nn
 
 from vitscope.runs.folder import RunFolder
 from vitscope.runs.metrics import EpochMetrics
+from vitscope.train.checkpoint import Identity
 from vitscope.train.evaluate import Batch, Prepare
 from vitscope.train.events import Listener
 from vitscope.train.interrupt import interrupts_noted
@@ -26,7 +27,7 @@ from vitscope.train.spec import TrainSpec
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training came to: a row an epoch, and whether it reached its end."""
+    """What a training came to: a row an epoch, and the optimizer steps behind it."""
 
     rows: tuple[EpochMetrics, ...]
     steps: int
@@ -43,7 +44,7 @@ def fit(
     loss_fn: Loss | None = None,
     folder: RunFolder | None = None,
     resume: bool = False,
-    identity: str = "",
+    identity: Identity | None = None,
     listeners: Sequence[Listener] = (),
 ) -> FitResult:
     """Trains a classifier in place.
@@ -58,7 +59,7 @@ def fit(
         loss_fn: scores and targets to a scalar; cross-entropy with `spec.label_smoothing` otherwise.
         folder: where metrics, weights and checkpoints go; nothing is written without it.
         resume: continue from the folder's checkpoint.
-        identity: names this training; a checkpoint with another name is refused.
+        identity: digests of what decides this training, by name (`recipe`, `data`); a checkpoint with others is refused.
         listeners: called with every event.
 
     Raises:
@@ -69,15 +70,15 @@ def fit(
     """
     spec = spec if spec is not None else TrainSpec()
     with global_generator_restored(), interrupts_noted() as interrupted, open_machine(spec, folder) as machine:
-        session = Session(model, train_batches, spec, machine, folder, identity, listeners)
+        session = Session(model, train_batches, spec, machine, folder, identity or {}, listeners)
         session.augment, session.prepare, session.val_batches = augment, prepare, val_batches
         session.loss_fn = loss_fn or (
             lambda scores, y: F.cross_entropy(scores, y, label_smoothing=spec.label_smoothing)
         )
-        if resume:
-            session.restore()
-        session.tell(session.facts())
         try:
+            if resume:
+                session.restore()
+            session.tell(session.facts())
             while session.progress.step < session.total:
                 session.train_to_end_of_epoch(interrupted)
                 session.end_epoch()

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 # Positions, class token and registers, by the names that the field gives them.
-_TOKENS = re.compile(
-    r"(^|[._])(pos|position|cls|class_token|dist_token|reg|registers?)([._]|$)|pos_?emb|position|cls_token|token", re.I
-)
+_TOKENS = re.compile(r"(^|[._])(pos|cls|registers?)([._]|$)|pos_?emb|position|token", re.I)
+_LAYERS = (nn.Linear, nn.Bilinear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
+"""Their weights are matrices whatever they are called: `mlp_tokens`, `to_token`, `decomposition`."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,15 @@ class ParameterGroup:
 def parameter_groups(model: nn.Module, *, muon: bool = False) -> tuple[ParameterGroup, ...]:
     """Sorts every trainable parameter into a group.
 
-    A parameter decays when it is a matrix or a convolution kernel and neither belongs to a norm nor is a position or a token. With `muon`,
-    the decaying matrices go to Muon, but for the first and the last (patch embedding and head), as its authors advise.
+    A parameter decays when it is a matrix or a convolution kernel and neither belongs to a norm nor is a position or a token; what is as
+    long in one direction only (LayerScale as 1×1×D, a temperature for each head) is no matrix. With `muon`, the decaying matrices go to
+    Muon, but for the first and the last (patch embedding and head), as its authors advise.
 
     Raises:
         ValueError: a parameter would be in no group or in two (asserted complete).
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [name for name, p in named if p.ndim >= 2 and not _TOKENS.search(name) and not _in_norm(name, model)]
+    matrices = [name for name, p in named if _is_matrix(name, p, model)]
     inner = {name for name, p in named if name in set(matrices[1:-1]) and p.ndim == 2} if muon else set()
     table = dict(named)
 
@@ -64,12 +65,17 @@ def parameter_groups(model: nn.Module, *, muon: bool = False) -> tuple[Parameter
         group("matrices", [n for n in matrices if n not in inner], decays=True),
         group("rest", [n for n, _ in named if n not in set(matrices)], decays=False),
     )
-    placed = [name for g in groups for name in g.names]
-    if sorted(placed) != sorted(table):
-        raise ValueError(f"parameter groups hold {len(placed)} parameters, the model has {len(table)}")
+    placed = [id(p) for g in groups for p in g.parameters]
+    there = {id(p) for p in model.parameters() if p.requires_grad}
+    if len(placed) != len(there) or set(placed) != there:
+        raise ValueError(f"parameter groups hold {len(placed)} parameters, the model has {len(there)}")
     return tuple(g for g in groups if g.names)
 
 
-def _in_norm(name: str, model: nn.Module) -> bool:
+def _is_matrix(name: str, parameter: nn.Parameter, model: nn.Module) -> bool:
     owner = model.get_submodule(name.rpartition(".")[0]) if "." in name else model
-    return "norm" in type(owner).__name__.lower()
+    if parameter.ndim < 2 or "norm" in type(owner).__name__.lower():
+        return False
+    if isinstance(owner, _LAYERS):
+        return True
+    return sum(length > 1 for length in parameter.shape) >= 2 and not _TOKENS.search(name)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 
 from vitscope._core.errors import ConfigError
 from vitscope.runs.folder import RunFolder
@@ -47,6 +48,10 @@ class Machine:
         """Whether the host may ask for a number now: always on a CPU, seldom where that would make the device wait."""
         return self.device.type == "cpu" or step % TELL_EVERY == 0
 
+    def may_ask_others(self, step: int) -> bool:
+        """Whether the processes may now agree on something: alone always, else as seldom as the host may ask for a number."""
+        return self.processes == 1 or self.may_synchronise(step)
+
     def any_process(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
         if self.processes == 1:
@@ -60,6 +65,13 @@ class Machine:
         if self.processes == 1:
             return list(values)
         return self.accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=self.device), "sum").tolist()
+
+    def of_all_processes(self, values: Sequence[float]) -> list[list[float]]:
+        """What each process has, by rank."""
+        if self.processes == 1:
+            return [list(values)]
+        mine = torch.tensor([list(values)], dtype=torch.float64, device=self.device)
+        return self.accelerator.gather(mine).tolist()
 
     def track(self, values: dict[str, Any], step: int) -> None:
         """Hands numbers to the trackers that were asked for."""
@@ -104,6 +116,11 @@ def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]
         log_with=list(spec.trackers) or None,
         project_dir=str(folder.path) if folder is not None else None,
     )
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise ConfigError(
+            f"accelerate is set up for {accelerator.distributed_type.value}, which splits a model among processes and is not supported; "
+            "use plain data parallel processes (accelerate launch --multi_gpu, or torchrun)"
+        )
     try:
         if spec.trackers:
             accelerator.init_trackers("vitscope", config={k: str(v) for k, v in spec.to_dict().items()})

@@ -29,7 +29,7 @@ def generator_of(seed: int, purpose: Purpose, step: int, rank: int) -> torch.Gen
 
 @contextmanager
 def global_generator_restored() -> Iterator[None]:
-    """Leaves torch's global CPU generator as it was found: training does not disturb its caller's random numbers."""
+    """Leaves torch's global CPU generator as it was found; those of GPUs are seeded by a training and stay so."""
     state = torch.get_rng_state()
     try:
         yield

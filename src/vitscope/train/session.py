@@ -5,27 +5,31 @@ What a step does depends on (seed, step) alone; the checkpoint is written before
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import DataError, Interrupted
+from vitscope._core.errors import CheckpointError, DataError, Interrupted
 from vitscope.runs.folder import RunFolder
 from vitscope.runs.metrics import EpochMetrics, write_metrics
-from vitscope.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
+from vitscope.train.checkpoint import Identity, Progress, load_checkpoint, save_checkpoint, save_weights
 from vitscope.train.ema import running_mean
 from vitscope.train.evaluate import Batch, Prepare, Totals, score_batches, totals
 from vitscope.train.events import CheckpointWritten, EpochEnded, Event, Listener, Started, StepEnded
 from vitscope.train.feed import batches_of_epoch, part_of_this_process
-from vitscope.train.finite import refuse_non_finite
+from vitscope.train.finite import SMALLEST_SCALE, Watch, refuse
 from vitscope.train.groups import parameter_groups
 from vitscope.train.machine import Machine
 from vitscope.train.optimizer import build_optimizer
 from vitscope.train.randomness import generator_of, seed_of
 from vitscope.train.schedule import lr_at
 from vitscope.train.spec import TrainSpec
+
+PUT_ON = ("forward", "_original_forward", "_is_accelerate_prepared", "_compiled_call_impl")
+"""Attributes that Accelerate and torch.compile leave on a module; with them the next training would go without mixed precision."""
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -46,11 +50,11 @@ class Session:
         spec: TrainSpec,
         machine: Machine,
         folder: RunFolder | None,
-        identity: str,
+        identity: Identity,
         listeners: Sequence[Listener],
     ) -> None:
         self.spec, self.machine, self.folder, self.identity, self.listeners = spec, machine, folder, identity, listeners
-        self.batches = part_of_this_process(batches, machine)
+        self.batches = part_of_this_process(batches, machine, even=True)
         self.steps_per_epoch = len(self.batches) // spec.accumulate  # type: ignore[arg-type]
         if self.steps_per_epoch == 0:
             raise DataError(
@@ -58,7 +62,7 @@ class Session:
             )
         self.total = spec.duration.steps(per_epoch=self.steps_per_epoch)
         self.modes = {module: module.training for module in model.modules()}
-        self.own_forward = vars(model).get("forward")
+        self.own = {name: vars(model)[name] for name in PUT_ON if name in vars(model)}
         self.raw = model.to(machine.device)
         self.groups = parameter_groups(model, muon=spec.optimizer == "muon")
         if spec.compile:
@@ -67,7 +71,7 @@ class Session:
         self.model, self.optimizer = machine.accelerator.prepare(model, build_optimizer(self.groups, spec))
         self.progress = Progress()
         self.started, self.first_step, self.earlier_seconds = time.perf_counter(), 0, 0.0
-        self.gradient_norm = torch.zeros((), device=machine.device)
+        self.watch = Watch(machine.device)
 
     def train_to_end_of_epoch(self, interrupted: Callable[[], bool]) -> None:
         """Optimizer steps until the epoch or the training ends; sums of loss and right answers gather in `progress`."""
@@ -88,7 +92,11 @@ class Session:
             if self.machine.may_synchronise(progress.step):
                 self.take_up(sums)
                 self.tell(self.state_of_step())
-            if self.machine.any_process(interrupted()) and progress.batch < last_batch:  # else the epoch is ended first
+            if (
+                self.machine.may_ask_others(progress.step)
+                and self.machine.any_process(interrupted())
+                and progress.batch < last_batch
+            ):
                 self.take_up(sums)
                 self.stop()
             if progress.step % checkpoint_every == 0 and progress.batch < last_batch:
@@ -98,13 +106,27 @@ class Session:
 
     def take_up(self, sums: Tensor) -> None:
         """The epoch's sums as numbers; with a loss or a gradient that is none, nothing is told or saved any more."""
-        progress = self.progress
-        progress.sums = sums.tolist()
-        lr = lr_at(progress.step - 1, self.spec, total=self.total, per_epoch=self.steps_per_epoch)
-        refuse_non_finite(progress, lr, self.gradient_norm, self.folder)
-        if self.machine.accelerator.scaler is None:  # which leaves out such steps by itself
-            norm = float(self.gradient_norm)
-            refuse_non_finite(progress, lr, self.gradient_norm, self.folder, value=norm, what="gradient")
+        self.progress.sums = sums.tolist()
+        found = self.watch.found()
+        if found is not None:
+            what, step = found
+            self.refuse(what, self.progress.sums[0] if what == "loss" else math.nan, step)
+        scaler = self.machine.accelerator.scaler
+        if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
+            self.refuse("gradient", math.nan, self.progress.step)
+
+    def refuse(self, what: str, value: float, step: int) -> None:
+        """Ends the training: a number at a step (from 1) is none."""
+        refuse(
+            what,
+            value,
+            step=step,
+            lr=lr_at(step - 1, self.spec, total=self.total, per_epoch=self.steps_per_epoch),
+            model=self.raw,
+            last_norm=float(self.watch.last_norm),
+            progress=self.progress,
+            folder=self.folder if self.machine.is_first else None,
+        )
 
     def train_batch(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
         """Forward and backward for one batch, and a step of the optimizer when a whole batch is gathered: loss, right answers, images."""
@@ -119,15 +141,19 @@ class Session:
         torch.manual_seed(seed_of(self.spec.seed, "forward", batch_number, rank))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        if self.progress.batch % self.spec.accumulate == 0:
+            self.optimizer.zero_grad()  # not behind the step: a gradient that is no number can still be looked at
         with accelerator.accumulate(self.model):
             scores = self.model(images).float()
             loss = self.loss_fn(scores, targets)
             accelerator.backward(loss)
+            norm = None
             if accelerator.sync_gradients:
                 limit = self.spec.gradient_clip if self.spec.gradient_clip is not None else float("inf")
-                self.gradient_norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+                norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+            scaled = accelerator.scaler is not None  # which leaves out steps without a finite gradient by itself
+            self.watch.note(self.progress.step + 1, loss, None if scaled else norm)
             self.optimizer.step()
-            self.optimizer.zero_grad()
         if self.mean is not None and accelerator.sync_gradients:
             self.mean.update_parameters(self.raw)
         answers = targets if targets.ndim == 1 else targets.argmax(dim=1)
@@ -152,10 +178,8 @@ class Session:
             lr=lr_at(progress.step - 1, spec, total=self.total, per_epoch=self.steps_per_epoch),
             images_per_second=trained.images / progress.epoch_seconds,
         )
-        if measured:
-            refuse_non_finite(
-                progress, row.lr, self.gradient_norm, self.folder, value=measured.mean_loss, what="validation loss"
-            )
+        if measured and not math.isfinite(measured.mean_loss):
+            self.refuse("validation loss", measured.mean_loss, progress.step)
         progress.rows.append(row)
         progress.epoch += 1
         progress.batch, progress.sums, progress.epoch_seconds = 0, [0.0, 0.0, 0.0], 0.0
@@ -170,18 +194,21 @@ class Session:
             return None
         module = self.mean.module if self.mean is not None else self.raw
         autocast = self.machine.accelerator.autocast
-        batches = part_of_this_process(self.val_batches, self.machine)
+        batches = part_of_this_process(self.val_batches, self.machine, even=False)
         sums = totals(
             score_batches(module, batches, prepare=self.prepare, device=self.machine.device, autocast=autocast)
         )
         return Totals(*self.machine.sum_over_processes(sums.tolist()))
 
     def save(self) -> None:
-        """A checkpoint, by the first process."""
-        if self.folder is None or not self.machine.is_first:
+        """A checkpoint, by the first process; every process hands in its sums of the epoch so far."""
+        if self.folder is None:
+            return
+        sums = self.machine.of_all_processes(self.progress.sums)
+        if not self.machine.is_first:
             return
         self.progress.seconds = self.earlier_seconds + time.perf_counter() - self.started
-        parts = {"model": self.raw.state_dict(), "optimizer": self.optimizer.state_dict()}
+        parts = {"model": self.raw.state_dict(), "optimizer": self.optimizer.state_dict(), "sums": sums}
         if self.mean is not None:
             parts["mean"] = self.mean.state_dict()
         if self.machine.accelerator.scaler is not None:
@@ -203,15 +230,30 @@ class Session:
         if found is None:
             return
         self.progress, parts = found
-        self.raw.load_state_dict(parts["model"])
-        self.optimizer.load_state_dict(parts["optimizer"])
-        if self.mean is not None:
-            self.mean.load_state_dict(parts["mean"])
-        if self.machine.accelerator.scaler is not None:
-            self.machine.accelerator.scaler.load_state_dict(parts["scaler"])
+        self.progress.sums = self.sums_of_this_process(parts["sums"])
+        try:
+            self.raw.load_state_dict(parts["model"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+            if self.mean is not None:
+                self.mean.load_state_dict(parts["mean"])
+            if self.machine.accelerator.scaler is not None:
+                self.machine.accelerator.scaler.load_state_dict(parts["scaler"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise CheckpointError(
+                f"{self.folder.checkpoint} does not fit this model and its training settings ({reason}); "  # type: ignore[union-attr]
+                "resume with those that it was made with, or start anew in another folder"
+            ) from None
         self.first_step, self.earlier_seconds = self.progress.step, self.progress.seconds
         if self.progress.batch == 0:
             self.write_results()
+
+    def sums_of_this_process(self, of_all: list[list[float]]) -> list[float]:
+        """A checkpoint's sums, taken up by the processes that made them; of another number of processes all by the first."""
+        if len(of_all) == self.machine.processes:
+            return list(of_all[self.machine.rank])
+        together = [sum(values) for values in zip(*of_all, strict=True)]
+        return together if self.machine.is_first else [0.0] * len(together)
 
     def stop(self) -> None:
         """Saves and leaves, after an interrupt.
@@ -230,10 +272,10 @@ class Session:
     def hand_back(self) -> None:
         """Takes Accelerate's mixed-precision wrapper off the module, which is its owner's again, in the mode it was in."""
         # by hand: Accelerate's unwrap_model would take the owner's own decorators off forward too
-        for name, own in (("forward", self.own_forward), ("_original_forward", None)):
+        for name in PUT_ON:
             vars(self.raw).pop(name, None)
-            if own is not None:
-                vars(self.raw)[name] = own
+        vars(self.raw).update(self.own)
+        self.raw.zero_grad(set_to_none=True)
         for module, training in self.modes.items():
             module.training = training
 

@@ -20,6 +20,8 @@ class TrainSpec(Spec):
     """How long: `10ep` or `500st`."""
     batch_size: Annotated[int, Field(gt=0)] = 128
     """Images in one optimizer step, over all processes and accumulated parts: the same recipe is the same training on any machine."""
+    drop_last: bool = True
+    """Whether the images that fill no whole batch at an epoch's end are left out; else the last batch is a smaller one."""
     accumulate: Annotated[int, Field(gt=0)] = 1
     """Parts that a batch is cut into, one backward pass each, to save memory."""
     eval_batch_size: Annotated[int, Field(gt=0)] = 250
@@ -32,7 +34,8 @@ class TrainSpec(Spec):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate. Muon's updates are scaled to AdamW's size (Liu et al. 2025, arXiv 2502.16982, section 2.2): one rate serves both."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    """On matrices and convolutions only; never on norms, biases, positions, class token."""
+    """On matrices and convolutions only; never on norms, biases, positions, class token. With AdamW and Muon it is decoupled; with Adam
+    and SGD it is torch's, added to the gradient (L2), where it acts otherwise: set 0 there unless you mean it."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: Annotated[float, Field(gt=0)] = 1e-8
     momentum: Beta = 0.9
