@@ -121,7 +121,20 @@ def test_hidden_and_foreign_files_are_passed_over_and_nested_folders_and_links_a
     assert splits.label_names == ("a", "b", "c")
     assert len(splits.train) + len(splits.val) == 15
     assert splits.ignored == 3
+    assert splits.first_ignored == "a/Thumbs.db"
     assert splits.to_dict()["ignored"] == 3
+    assert splits.to_dict()["first_ignored"] == "a/Thumbs.db"
+
+
+def test_photographs_in_a_format_that_pillow_does_not_read_and_files_without_extension_are_counted(
+    tmp_path: Path,
+) -> None:
+    root = class_folders(tmp_path / "d", {"a": 5, "b": 5})
+    assert (opened(root).ignored, opened(root).first_ignored) == (0, None)
+    (root / "b" / "IMG_0001.HEIC").write_bytes(b"x")
+    (root / "b" / "noextension").write_bytes(encode(picture(0)))
+    (root / "loose.png").write_bytes(encode(picture(0)))  # no class folder holds it
+    assert (opened(root).ignored, opened(root).first_ignored) == (3, "b/IMG_0001.HEIC")
 
 
 def test_a_dangling_link_is_told_and_a_pipe_is_passed_over(tmp_path: Path) -> None:

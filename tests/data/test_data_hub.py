@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,31 @@ def test_cifar10_has_its_names_and_columns(hub: Path, asked: list[Any]) -> None:
     facts = peek(DataSpec(source="cifar10"))
     assert (facts.name, facts.label_names, facts.splits) == ("cifar10", CIFAR10, {"train": 20, "test": 10})
     assert asked == [("uoft-cs/cifar10", None)]
+
+
+@pytest.mark.parametrize(("grey", "colour"), [(64, 300), (150, 1)])
+def test_colour_behind_the_first_grey_rows_is_kept(hub: Path, grey: int, colour: int) -> None:
+    cells: list[bytes | None] = [encode(picture(i, channels=1)) for i in range(grey)]
+    parquet(hub / "train-0.parquet", [*cells, *images(grey, colour)], [i % 2 for i in range(grey + colour)], ["a", "b"])
+    assert peek(DataSpec(source="hub:someone/pets")).channels == 3
+
+
+def test_only_grey_rows_make_a_grey_source(hub: Path) -> None:
+    parquet(hub / "train-0.parquet", [encode(picture(i, channels=1)) for i in range(90)], [0, 1] * 45, ["a", "b"])
+    assert peek(DataSpec(source="hub:someone/pets")).channels == 1
+
+
+def test_channels_remembered_when_they_were_not_certain_are_looked_at_again(hub: Path, cache: Path) -> None:
+    parquet(hub / "train-0.parquet", images(0, 10), [0, 1] * 5, ["cat", "dog"])
+    spec = DataSpec(source="hub:someone/pets")
+    peek(spec)
+    memory = next((cache / "hub").iterdir())
+    held = {**json.loads(memory.read_text()), "format": 1}
+    memory.write_text(json.dumps({**held, "channels": 1}))
+    assert peek(spec).channels == 3
+    memory.write_text(json.dumps({**held, "repository": "kept"}))  # colour was certain, so nobody is asked
+    assert peek(spec).channels == 3
+    assert json.loads(memory.read_text())["repository"] == "kept"
 
 
 def test_unusable_rows_are_named(hub: Path) -> None:

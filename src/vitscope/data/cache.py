@@ -1,7 +1,8 @@
 """Decode once, map ever after. In goes a split and an image size, out come memory-mapped pixels and labels.
 
 A cache is a folder named by the content it was made from and the Pillow that decoded it: `images.npy` (uint8 [N, C, H, W]),
-`labels.npy` (int64 [N]) and `meta.json`. It is built beside its place and renamed when whole, so a process that dies leaves nothing that is mistaken for a cache.
+`labels.npy` (int64 [N]) and `meta.json`. It is built beside its place and renamed when whole, so a process that dies leaves nothing
+that is mistaken for a cache.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from vitscope._core.suggest import did_you_mean
 from vitscope.data.cache import Cached, cache_root, open_cached
 from vitscope.data.decode import Unusable
 from vitscope.data.digests import RememberedDigests
+from vitscope.data.looking import look
 from vitscope.data.sources import find_source
 from vitscope.data.sources.base import Progress, Source, SourceFacts
 from vitscope.data.spec import DataSpec
@@ -26,13 +27,20 @@ HELD_OUT = 0.2
 NAMED = 5
 
 
-def peek(spec: DataSpec) -> SourceFacts:
-    """Label names, channels, native size and split sizes, without decoding more than a few headers.
+def peek(spec: DataSpec, *, progress: Progress | None = None) -> SourceFacts:
+    """Label names, channels, native size and split sizes, without decoding more than headers: a few, or all where those are grey.
+
+    Args:
+        spec: which data.
+        progress: called with (done, total) where all headers have to be read.
 
     Raises:
         DataError: there is no such source, or it holds no usable data set.
     """
-    return find_source(spec).facts()
+    source = find_source(spec)
+    channels, size = look(source, progress)
+    counts = {name: len(split) for name, split in source.splits.items()}
+    return SourceFacts(source.name, source.label_names, channels, size, counts)
 
 
 def open_data(
@@ -43,7 +51,7 @@ def open_data(
     Args:
         spec: which data, and how divided.
         image_size: height and width that images are fitted to, in pixels.
-        channels: 1 or 3; None is the source's own.
+        channels: 1 or 3; None is the source's own, which is 1 only where every image is greyscale.
         progress: called with (done, total) while files are read or decoded; a pass over the data begins at a new total.
 
     Raises:
@@ -70,12 +78,20 @@ def open_data(
     if spec.limit is not None and spec.limit < len(train):
         train = train.subset(first_of_shuffle(len(train), spec.limit, spec.split_seed))
     division = f"{keys} {val_name} {spec.val_fraction} {spec.split_seed} {spec.limit}"
-    if (
-        skipped
-    ):  # which images cannot be used is up to the Pillow that decoded them, and a resume must be over the same ones
+    if skipped:
+        # which images cannot be used is up to the Pillow that decoded them, and a resume must be over the same ones
         division += json.dumps(skipped)
     content_key = hashlib.sha256(division.encode()).hexdigest()[:32]
-    return DataSplits(train, val, val_name, source.label_names, content_key, skipped, source.ignored)
+    return DataSplits(
+        train,
+        val,
+        val_name,
+        source.label_names,
+        content_key,
+        skipped=skipped,
+        ignored=source.ignored,
+        first_ignored=source.first_ignored,
+    )
 
 
 def open_split(
@@ -122,7 +138,7 @@ def _tables(
     progress: Progress | None,
 ) -> tuple[dict[str, ImageTable], tuple[str, ...], str]:
     """Tables by split name, the names left out, and a key of it all."""
-    channels = channels or source.look()[0]
+    channels = channels or look(source, progress)[0]
     if channels not in (1, 3):
         raise DataError(f"channels is {channels}, expected 1 (greyscale) or 3 (colour)")
     half = (0.5,) * channels

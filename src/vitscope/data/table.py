@@ -70,7 +70,8 @@ class DataSplits:
     `val_name` says what `val` is: `test` or `validation` for a split of the source's own, `held-out` for a part of the training
     split. `content_key` changes when any image, label or the division changes, or what had to be left out; not with the version of
     Pillow, so that a training can be resumed after an update. `skipped` names unusable images that were left
-    out, `ignored` counts files whose extension is no image's.
+    out, `ignored` counts files that were passed over because their extension is no image's or no class folder holds them, and
+    `first_ignored` names one.
     """
 
     train: ImageTable
@@ -80,6 +81,7 @@ class DataSplits:
     content_key: str
     skipped: tuple[str, ...] = ()
     ignored: int = 0
+    first_ignored: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Counts, names and the key; no pixels."""
@@ -95,6 +97,7 @@ class DataSplits:
             "content_key": self.content_key,
             "skipped": list(self.skipped),
             "ignored": self.ignored,
+            "first_ignored": self.first_ignored,
         }
 
 

@@ -5,18 +5,23 @@ The cache asks a split for a key first (cheap: a digest of its content) and for 
 
 from __future__ import annotations
 
+import errno
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from vitscope._core.preprocessing import cannot_be_read, decode_image
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 """Called with what is done and the total; begins again at a new total when another pass over the data begins."""
@@ -76,7 +81,8 @@ class Split(ABC):
 class SourceFacts:
     """What can be said about a source without decoding it.
 
-    `native_size` is (height, width) where all images have one size; `channels` is 1 for a greyscale-only source, else 3.
+    `native_size` is (height, width) where all images that were looked at have one size; `channels` is 1 for a source of which every
+    image is greyscale, else 3.
     """
 
     name: str
@@ -99,8 +105,9 @@ class SourceFacts:
 class Source:
     """A data set: its splits (`train` first) and what their labels mean.
 
-    `look` answers channels and native size when asked; `files_root` is the folder or file whose digests are remembered;
-    `ignored` counts files passed over because their extension is no image's.
+    `look` answers channels and native size when asked; with `sampled` only from samples, see `looking.py`. `files_root` is the folder
+    or file whose digests are remembered. `ignored` counts files passed over because their extension is no image's or no class folder
+    holds them; `first_ignored` names one.
     """
 
     name: str
@@ -108,25 +115,38 @@ class Source:
     splits: Mapping[str, Split]
     look: Callable[[], tuple[int, tuple[int, int] | None]]
     files_root: Path | None = None
+    sampled: bool = False
     ignored: int = 0
-
-    def facts(self) -> SourceFacts:
-        channels, size = self.look()
-        return SourceFacts(self.name, self.label_names, channels, size, {k: len(v) for k, v in self.splits.items()})
+    first_ignored: str | None = None
 
 
-def look_at(images: Sequence[Path | bytes]) -> tuple[int, tuple[int, int] | None]:
-    """Channels and common size of a few samples, from their headers; a sample that cannot be read says nothing."""
-    from io import BytesIO
+def look_at(images: Iterable[Path | bytes]) -> tuple[int, tuple[int, int] | None]:
+    """Channels and common size of some images, from their headers; one that is damaged says nothing.
 
+    Raises:
+        DataError: the system would not read a file, so that nothing can be said for certain.
+    """
     modes: set[str] = set()
     sizes: set[tuple[int, int]] = set()
-    for image in images:
-        try:
-            with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
-                modes.add(opened.mode)
-                sizes.add((opened.height, opened.width))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            continue
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong with an image is said when it is decoded
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for image in images:
+            try:
+                with Image.open(BytesIO(image) if isinstance(image, bytes) else image) as opened:
+                    modes.add(opened.mode)
+                    sizes.add((opened.height, opened.width))
+            except MemoryError:
+                raise
+            except Exception as error:
+                # headers, too, make Pillow raise what it likes; EINVAL is a header that points before the file's beginning
+                if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                    raise cannot_be_read(str(image), error) from None
     grey = bool(modes) and all(mode in ("1", "L") or mode.startswith(("I", "F")) for mode in modes)
     return (1 if grey else 3), (sizes.pop() if len(sizes) == 1 else None)
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the items, spread over all of them, the first among them."""
+    taken = min(count, len(items))
+    return [items[i * len(items) // taken] for i in range(taken)]

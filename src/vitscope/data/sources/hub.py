@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from vitscope._core.errors import DataError, RunError
 from vitscope._core.files import write_text
 from vitscope.data.cache import cache_root
 from vitscope.data.digests import RememberedDigests
-from vitscope.data.sources.base import SPLIT_WORDS, Digester, Record, Source, Split, look_at
+from vitscope.data.sources.base import SPLIT_WORDS, Digester, Record, Source, Split, evenly, look_at
 from vitscope.data.sources.cifar_names import CIFAR10, CIFAR100
 from vitscope.data.sources.columns import Columns, find_columns
 from vitscope.data.spec import DataSpec
@@ -29,6 +28,8 @@ from vitscope.data.spec import DataSpec
 REPOSITORIES = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
 KNOWN_NAMES = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 SAMPLES = 64
+REMEMBERED = 2
+"""Format of what is remembered; in format 1 a single channel was a guess from the first rows."""
 ROWS_AT_A_TIME = 256
 ANSWER_SECONDS = 10.0
 
@@ -66,7 +67,7 @@ class HubDataset:
         """Label names, channels, size and splits, as remembered or else as found now."""
         with suppress(OSError, ValueError, KeyError):
             held = json.loads(self._memory.read_text(encoding="utf-8"))
-            if held["format"] == 1:
+            if held["format"] == REMEMBERED or (held["format"] == 1 and held["channels"] == 3):
                 return dict(held)
         return self._look()
 
@@ -122,11 +123,12 @@ class HubDataset:
         names, lookup = columns.label_meaning({name: labels[name] for name in usable})
         digest = RememberedDigests(cache_root(), Path("hub") / self.repo)
         splits = {name: {"count": len(self.loaded[name]), "key": self._key(name, digest)} for name in usable}
-        raw = self.loaded["train"].select_columns([columns.image]).with_format("arrow")
-        cells = [cell.as_py() for table in islice(raw.iter(batch_size=SAMPLES), 1) for cell in table.column(0)]
-        channels, size = look_at([image for cell in cells if (image := encoded(cell))])
+        train = self.loaded["train"]
+        channels, size = look_at(self._images(train.select(evenly(range(len(train)), SAMPLES))))
+        if channels == 1:  # one colour image behind grey samples would lose its colour without a word
+            channels, size = look_at(image for name in usable for image in self._images(self.loaded[name]))
         found = {
-            "format": 1,
+            "format": REMEMBERED,
             "repository": self.repo,
             "names": KNOWN_NAMES.get(self._spec.source, names),
             "values": list(lookup),
@@ -137,6 +139,13 @@ class HubDataset:
         with suppress(RunError):  # not remembering only costs time
             write_text(self._memory, json.dumps(found))
         return dict(json.loads(json.dumps(found)))
+
+    def _images(self, rows: Any) -> Iterator[Path | bytes]:
+        """The images of some rows, not decoded; empty cells left out."""
+        for table in rows.select_columns([self.columns.image]).with_format("arrow").iter(batch_size=ROWS_AT_A_TIME):
+            for cell in table.column(0):
+                if image := encoded(cell.as_py()):
+                    yield image
 
     def _key(self, split: str, digest: Digester) -> str:
         """Digest of the files that `datasets` keeps the rows in, or of the rows where it keeps none."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vitscope._core.errors import DataError
 from vitscope._core.suggest import did_you_mean
-from vitscope.data.sources.base import SPLIT_WORDS, Digester, Record, Source, Split, look_at
+from vitscope.data.sources.base import SPLIT_WORDS, Digester, Record, Source, Split, evenly, look_at
 
 SAMPLES = 64
 NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -32,20 +32,22 @@ def open_image_folder(root: Path, files: Sequence[str]) -> Source:
     names = class_names(root / folders["train"])
     known = image_extensions()
     images = [name for name in files if os.path.splitext(name)[1].lower() in known]  # noqa: PTH122  100,000 of them
-    splits: dict[str, Split] = {}
+    splits: dict[str, FolderSplit] = {}
     for split, folder in folders.items():
         here = names if split == "train" else _classes_of(root / folder, names)
         splits[split] = _collect(root, folder, here, names, images)
-    ignored = len(files) - sum(len(split) for split in splits.values())
+    used = {name for split in splits.values() for name in split.files}
+    ignored = [name for name in files if name not in used]
     first = splits["train"]
-    assert isinstance(first, FolderSplit)
     return Source(
         root.resolve().name,
         names,
-        splits,
+        dict(splits),
         look=lambda: look_at(first.sample(SAMPLES)),
         files_root=root,
-        ignored=ignored,
+        sampled=True,
+        ignored=len(ignored),
+        first_ignored=printable(ignored[0]) if ignored else None,
     )
 
 
@@ -70,12 +72,16 @@ class FolderSplit(Split):
 
     def record(self, index: int) -> Record:
         name = self.files[index]
-        return Record(os.fsencode(name).decode("utf-8", "backslashreplace"), self.labels[index], self.root / name)
+        return Record(printable(name), self.labels[index], self.root / name)
 
     def sample(self, count: int) -> list[Path]:
         """Files spread evenly over the split."""
-        step = max(1, len(self.files) // count)
-        return [self.root / name for name in self.files[::step][:count]]
+        return [self.root / name for name in evenly(self.files, count)]
+
+
+def printable(name: str) -> str:
+    """A file's name with what is not Unicode in it written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @cache

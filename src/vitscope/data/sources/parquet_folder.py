@@ -7,14 +7,16 @@ a few hundred rows at a time.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitscope._core.errors import DataError
-from vitscope.data.sources.base import SPLIT_WORDS, Digester, Record, Source, Split, look_at
+from vitscope.data.sources.base import SPLIT_WORDS, Digester, Record, Source, Split, evenly, look_at
 from vitscope.data.sources.columns import Columns, find_columns
 from vitscope.data.spec import DataSpec
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_A_TIME = 256
 SAMPLES = 64
+SAMPLED_GROUPS = 8
+"""Row groups that samples are taken from: a row group is read as a whole for its first row, so they are few."""
 
 
 def open_parquet_folder(root: Path, files: Sequence[str], spec: DataSpec) -> Source:
@@ -50,7 +54,14 @@ def open_parquet_folder(root: Path, files: Sequence[str], spec: DataSpec) -> Sou
     }
     first = splits["train"]
     assert isinstance(first, ParquetSplit)
-    return Source(root.name or str(root), names, splits, look=lambda: look_at(first.sample(SAMPLES)), files_root=root)
+    return Source(
+        root.name or str(root),
+        names,
+        splits,
+        look=lambda: look_at(first.sample(SAMPLES)),
+        files_root=root,
+        sampled=True,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +111,17 @@ class ParquetSplit(Split):
         raise IndexError(index)
 
     def sample(self, count: int) -> list[bytes]:
-        """The encoded images of the first rows."""
-        with opened(self.files[0]) as file:
-            for batch in file.iter_batches(batch_size=count, columns=[self.columns.image]):
-                return [image for cell in batch.column(0) if (image := encoded(cell.as_py()))]
-        return []
+        """Encoded images: the first rows of row groups spread evenly over the files."""
+        found: list[bytes] = []
+        files = evenly(self.files, SAMPLED_GROUPS)
+        for path in files:
+            with opened(path) as file:
+                groups = evenly(range(file.num_row_groups), SAMPLED_GROUPS // len(files))
+                for group in groups:
+                    rows = math.ceil(count / (len(files) * len(groups)))
+                    for batch in islice(_batches(file, path, [self.columns.image], rows, [group]), 1):
+                        found.extend(image for cell in batch.column(0) if (image := encoded(cell.as_py())))
+        return found
 
     def _record(self, path: Path, row: int, cell: Any, value: Any) -> Record:
         inner = cell.get("path") if isinstance(cell, dict) else None
