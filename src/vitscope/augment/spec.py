@@ -42,8 +42,9 @@ class AugmentSpec(Spec):
     - `rand_augment`: see `RandAugmentSpec`.
     - `crop`: pixels of black added on each side before a part of the image's own size is cut out at random; 0 is off.
     - `random_resized_crop`: smallest and largest fraction of the image's area that is cut out, with a side ratio
-      between 3/4 and 4/3, and scaled back to the image's size, bilinear (Szegedy et al. 2015, section 6).
-      Excludes `crop`.
+      between 3/4 and 4/3, and scaled back to the image's size, bilinear. Szegedy et al. (2015, section 6) cut from
+      the original; here the image is already fitted to the model's size, so that a small cut is enlarged from few
+      pixels and what the fitting took off is never seen. Excludes `crop`.
     - `flip`: probability that an image is mirrored left to right; `true` is 0.5.
     - `colour_jitter`: brightness, contrast and colour are each scaled by a factor from 1 - x to 1 + x, drawn per image.
     - `random_erasing`: probability that a rectangle (2 to 33 % of the area) is covered with one random colour
