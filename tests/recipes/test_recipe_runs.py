@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -268,3 +269,37 @@ def test_eval_of_a_split_by_name(finished: RunFolder) -> None:
     assert len(table_to_measure(finished, None, "train")) in (120, 1437)
     with pytest.raises(DataError):
         table_to_measure(finished, None, "trian")
+
+
+def test_weights_and_config_are_all_that_measuring_on_other_data_needs(run: RunFolder) -> None:
+    run.recipe.unlink()
+    assert len(table_to_measure(run, "digits", None)) == 360
+    with pytest.raises(RunError, match=r"has no recipe.yaml"):
+        table_to_measure(run, None, None)
+
+
+def test_each_prediction_names_its_image(tmp_path: Path) -> None:
+    """Also where images were held out at random and an unusable one was left out before."""
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.new("L", (8, 8), 10 * i + (name == "dog")).save(tmp_path / "pets" / name / f"{i}.png")
+    (tmp_path / "pets" / "cat" / "3.png").write_text("no image")
+    own = (
+        "data.skip_corrupt=true",
+        "data.val_fraction=0.4",
+        "train.batch_size=4",
+        "train.duration=1st",
+        "data.limit=null",
+    )
+    folder = start(tmp_path / "run", f"data.source={tmp_path / 'pets'}", *own)
+    table = table_to_measure(folder, None, None)
+    finish(folder, table, None, "en")
+    with (folder.path / "predictions.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == len(table) == 8
+    for i, row in enumerate(rows):
+        assert row["image"].startswith("pets:train:")
+        item = open_item(row["image"], spec=recipe_of_run(folder).data)
+        assert item.label == row["label"]
+        assert item.image.getpixel((0, 0)) == table.item(i)[0][0, 0, 0]

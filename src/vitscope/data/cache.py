@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -119,7 +119,7 @@ def _build(
             "pillow": PIL.__version__,
             "shape": [len(labels), how.channels, *how.image_size],
             "labels_sha256": hashlib.sha256(labels.tobytes()).hexdigest(),
-            "unusable": [[u.name, u.why] for u in unusable],
+            "unusable": [[u.name, u.why, u.place] for u in unusable],
         }
         with (temporary / "meta.json").open("wb") as handle:
             handle.write(json.dumps(meta).encode())
@@ -146,7 +146,8 @@ def _write_images(
     with path.open("wb") as handle, closing(decode_all(split.records(), how)) as stream:
         _write_header(handle, total, how)
         for decoded in stream:
-            unusable.extend(decoded.unusable)
+            first = len(labels) + len(unusable)
+            unusable.extend(replace(image, place=first + image.place) for image in decoded.unusable)
             labels.extend(decoded.labels)
             if keep_incomplete or not unusable:
                 handle.write(decoded.images.data)
@@ -214,7 +215,7 @@ def _load(place: Path) -> Cached | None:
             return None
         if (place / "images.npy").stat().st_size != images.offset + images.nbytes:
             return None
-        unusable = tuple(Unusable(name, why) for name, why in meta["unusable"])
+        unusable = tuple(Unusable(name, why, place) for name, why, place in meta["unusable"])
         content = str(meta["content"])
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None

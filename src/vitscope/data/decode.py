@@ -28,10 +28,11 @@ TASK = 64
 
 @dataclass(frozen=True)
 class Unusable:
-    """An image that cannot be used, and why."""
+    """An image that cannot be used, why, and its place in the split (in a task: in the task)."""
 
     name: str
     why: str
+    place: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +82,11 @@ def _decode_task(records: tuple[Record, ...], how: Preprocessing) -> Decoded:
     images = np.empty((len(records), how.channels, height, width), dtype=np.uint8)
     labels: list[int] = []
     unusable: list[Unusable] = []
-    for record in records:
+    for place, record in enumerate(records):
         try:
             images[len(labels)] = fit(record, how).transpose(2, 0, 1)
         except CorruptImageError as error:
-            unusable.append(Unusable(record.name, _reason(str(error), record.name)))
+            unusable.append(Unusable(record.name, _reason(str(error), record.name), place))
         except DataError:
             raise
         except MemoryError:
@@ -94,7 +95,7 @@ def _decode_task(records: tuple[Record, ...], how: Preprocessing) -> Decoded:
             # a damaged image can make Pillow raise anything; only an OSError with a number is the system's
             if isinstance(error, OSError) and error.errno is not None:
                 raise cannot_be_read(record.name, error) from None
-            unusable.append(Unusable(record.name, f"cannot be decoded ({error or type(error).__name__})"))
+            unusable.append(Unusable(record.name, f"cannot be decoded ({error or type(error).__name__})", place))
         else:
             labels.append(record.label)
     return Decoded(images[: len(labels)], labels, unusable)

@@ -167,7 +167,10 @@ def _tables(
 def _table(source: Source, split: str, cached: Cached) -> ImageTable:
     if not len(cached.labels):
         raise DataError(f"the {split} split of {source.name} has no usable images; add images")
-    return ImageTable(cached.images, cached.labels, source.label_names, f"{source.name} {split}")
+    left_out = [image.place for image in cached.unusable]
+    places = np.delete(np.arange(len(cached.labels) + len(left_out)), left_out) if left_out else None
+    name = f"{source.name} {split}"
+    return ImageTable(cached.images, cached.labels, source.label_names, name, split=split, places=places)
 
 
 def _corrupt(unusable: Sequence[Unusable], total: int) -> str:

@@ -19,7 +19,8 @@ class ImageTable:
 
     `images` is uint8 [M, H, W, C], resident or memory-mapped (from the cache: a view of [M, C, H, W], which batches want).
     `labels` is int64 [N], positions in `label_names`. `index` is None when M = N; else row i of the table is
-    `images[index[i]]`, so that a subset of a large memory map costs N numbers and no copy.
+    `images[index[i]]`, so that a subset of a large memory map costs N numbers and no copy. `split` names the split that the
+    images are of, and `places` [M] where each stood in it (None: in this order, none left out).
     """
 
     images: UInt8[np.ndarray, "M H W C"]
@@ -27,6 +28,8 @@ class ImageTable:
     label_names: tuple[str, ...]
     name: str
     index: Int64[np.ndarray, " N"] | None = None
+    split: str = ""
+    places: Int64[np.ndarray, " M"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,6 +57,11 @@ class ImageTable:
     def item(self, i: int) -> tuple[UInt8[np.ndarray, "H W C"], int]:
         """Image and label of row `i`."""
         return self.images[i if self.index is None else self.index[i]], int(self.labels[i])
+
+    def place(self, i: int) -> int:
+        """Where row `i` stands in its split: `SOURCE:split:place` names the same image."""
+        row = i if self.index is None else int(self.index[i])
+        return row if self.places is None else int(self.places[row])
 
     def chunks(self) -> Iterator[UInt8[np.ndarray, "B H W C"]]:
         """All images in order, some 16 MB at a time."""

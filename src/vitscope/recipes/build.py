@@ -66,7 +66,7 @@ def gather(recipe: Recipe, progress: Progress | None = None) -> Ingredients:
     Raises:
         ConfigError, DataError, ModelError: what does not fit, in one sentence.
     """
-    recipe = resolve(recipe, peek(recipe.data))
+    recipe = resolve(recipe, peek(recipe.data, progress=progress))
     spec = model_spec(recipe)
     data = open_data(recipe.data, image_size=spec.image_size, channels=spec.channels, progress=progress)
     if recipe.normalise is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
 from vitscope._core.errors import DataError
 from vitscope._core.files import write_json, written_whole
@@ -34,12 +35,11 @@ class Measured:
 
     evaluation: Evaluation
     probabilities: Float[np.ndarray, "N Y"]
-    labels: Int64[np.ndarray, " N"]
-    table: str
+    table: ImageTable
 
 
 def measure_run(folder: RunFolder, table: ImageTable, progress: Progress | None = None) -> Measured:
-    """Runs the saved weights over a table, in fp32.
+    """Runs the saved weights over a table, in fp32, on the GPU where there is one.
 
     Raises:
         DataError: the table's classes are not the model's.
@@ -47,6 +47,7 @@ def measure_run(folder: RunFolder, table: ImageTable, progress: Progress | None 
     """
     trained = load(folder.path)
     check_labels(trained, table.label_names, table.name)
+    trained.model.to(torch.accelerator.current_accelerator() or "cpu")
     batches = BatchLoader(table, batch_size=250, shuffle=False, drop_last=False)
     kept: list[Float[np.ndarray, "B Y"]] = []
     for done, (scores, _) in enumerate(
@@ -60,9 +61,7 @@ def measure_run(folder: RunFolder, table: ImageTable, progress: Progress | None 
         raise DataError(
             f"the model in {folder.path} gives scores that are not finite; it diverged in training, train it again"
         )
-    return Measured(
-        evaluation_of(probabilities, table.labels, trained.label_names), probabilities, table.labels, table.name
-    )
+    return Measured(evaluation_of(probabilities, table.labels, trained.label_names), probabilities, table)
 
 
 def check_labels(trained: TrainedModel, label_names: tuple[str, ...], name: str) -> None:
@@ -91,15 +90,15 @@ def table_to_measure(
     Raises:
         DataError: there are no such images.
     """
-    trained_spec = spec_of_config(folder, folder.read_config())
-    recipe = recipe_of_run(folder)
+    config = folder.read_config()
+    trained_spec = spec_of_config(folder, config)
     size, channels = trained_spec.image_size, trained_spec.channels
-    own = source is None or settled(source) == settled(recipe.data.source)
-    spec = (
-        recipe.data
-        if own
-        else DataSpec(source=str(source), skip_corrupt=recipe.data.skip_corrupt, resize=recipe.data.resize)
-    )
+    if source is not None and not folder.recipe.exists():  # weights and config.json are all that this needs
+        own, spec = False, DataSpec.parse({"source": source, "resize": config["preprocessing"]["resize"]})
+    else:
+        data = recipe_of_run(folder).data
+        own = source is None or settled(source) == settled(data.source)
+        spec = data if own else DataSpec(source=str(source), skip_corrupt=data.skip_corrupt, resize=data.resize)
     if split is None and own:
         return open_data(spec, image_size=size, channels=channels, progress=progress).val
     if split is None:
@@ -109,18 +108,21 @@ def table_to_measure(
 
 
 def write_evaluation(folder: RunFolder, measured: Measured) -> None:
-    """Writes `evaluation.json` and `predictions.csv` into the run folder."""
-    write_json(folder.path / "evaluation.json", {"data": measured.table, **measured.evaluation.to_dict()})
-    names = measured.evaluation.label_names
+    """Writes `evaluation.json` and `predictions.csv` into the run folder; each image by the name that `vitscope predict` takes."""
+    table, names = measured.table, measured.evaluation.label_names
+    write_json(folder.path / "evaluation.json", {"data": table.name, **measured.evaluation.to_dict()})
+    source = recipe_of_run(folder).data.source
+    source = Path(source).name if Path(source).is_absolute() else source
     with (
         written_whole(folder.path / "predictions.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as handle,
     ):
         writer = csv.writer(handle)
-        writer.writerow(["index", "label", "predicted", "right", "probability", "probability_of_label"])
-        for i, (row, label) in enumerate(zip(measured.probabilities, measured.labels, strict=True)):
-            best = int(row.argmax())
-            writer.writerow([i, names[label], names[best], int(best == label), f"{row[best]:.6f}", f"{row[label]:.6f}"])
+        writer.writerow(["image", "label", "predicted", "right", "probability", "probability_of_label"])
+        for i, (row, label) in enumerate(zip(measured.probabilities, table.labels, strict=True)):
+            best, image = int(row.argmax()), f"{source}:{table.split}:{table.place(i)}"
+            right = int(best == label)
+            writer.writerow([image, names[label], names[best], right, f"{row[best]:.6f}", f"{row[label]:.6f}"])
 
 
 def draw_curve(folder: RunFolder, reference: ReferenceCurve | None, lang: Lang) -> None:
@@ -129,10 +131,16 @@ def draw_curve(folder: RunFolder, reference: ReferenceCurve | None, lang: Lang) 
     save(figure, folder.curve, folder.curve.with_suffix(".svg"))
 
 
-def finish(folder: RunFolder, table: ImageTable, reference: ReferenceCurve | None, lang: Lang) -> None:
+def finish(
+    folder: RunFolder,
+    table: ImageTable,
+    reference: ReferenceCurve | None,
+    lang: Lang,
+    progress: Progress | None = None,
+) -> None:
     """All that a finished run holds beside its weights and metrics: `RESULTS`."""
     draw_curve(folder, reference, lang)
-    write_evaluation(folder, measure_run(folder, table))
+    write_evaluation(folder, measure_run(folder, table, progress))
 
 
 def missing_results(folder: RunFolder) -> list[str]:
