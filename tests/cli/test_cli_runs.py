@@ -6,21 +6,30 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from cli_samples import TINY, Command
 from PIL import Image
+from rich.console import Console
 
-from vitscope import curves
-from vitscope.runs import RunFolder, read_metrics
+from vitscope._core.text import Lang, Text
+from vitscope.cli import measure, screen
+from vitscope.cli.live import TrainingScreen
+from vitscope.curves import ReferenceCurve
+from vitscope.runs import EpochMetrics, RunFolder, read_metrics, write_metrics
 from vitscope.train import session
-from vitscope.train.events import StepEnded
+from vitscope.train.events import EpochEnded, StepEnded
 
 SOURCES = str(Path(__file__).parents[2] / "src")
 
@@ -89,6 +98,43 @@ def test_a_second_start_is_refused_and_resume_of_a_finished_run_does_nothing(vit
     assert f"{run} is finished; nothing to do" in ended.err
     assert vitscope("train", "--resume", "--out", run, "--json").json["state"]["status"] == "finished"
     assert {p: p.read_bytes() for p in before} == before
+
+
+def test_resume_may_be_added_to_the_words_of_the_start(vitscope: Command, run: Path) -> None:
+    ended = vitscope("train", "quickstart", *TINY, "--out", run, "--resume")
+    assert ended.code == 0
+    assert f"{run} is finished; nothing to do" in ended.err
+    for other in (["--set", "train.lr=0.5"], ["--set", "data.limit=100"], ["--set", "train.checkpoint_every=3st"]):
+        assert vitscope("train", "quickstart", *TINY, *other, "--out", run, "--resume").sentence == (
+            "--resume goes on with the run's own recipe, which is another than the one asked for; "
+            "leave out RECIPE, --data and --set, or start a new run"
+        )
+    assert "--resume goes on" in vitscope("train", "--data", "cifar10", "--out", run, "--resume").sentence
+
+
+def test_a_second_epoch_under_the_band_is_below_while_training_too(vitscope: Command, tmp_path: Path) -> None:
+    high = tmp_path / "high.csv"
+    high.write_text("epoch,val_acc\n1,99\n2,99\n")
+    words = ["train", *TINY, "--set", f"reference={high}"]
+    ended = vitscope(*words, "--out", tmp_path / "a")
+    first, second = [line for line in ended.err.splitlines() if "images/s" in line]
+    assert ", behind   [" in first
+    assert ", below   [" in second
+    japanese = vitscope(*words, "--set", "augment.flip=true", "--lang", "ja", "--out", tmp_path / "b").err
+    assert "、帯を下回る（1 エポック目）   [" in japanese
+    assert "、2 エポック以上続けて帯を下回る   [" in japanese
+    assert "データ拡張: ランダムクロップ（余白 1）、左右反転（確率 0.5）、正規化" in japanese
+    assert "、重み減衰 0.05、Muon" in japanese
+
+
+def test_the_first_epoch_after_a_resume_knows_those_before(tmp_path: Path) -> None:
+    rows = [EpochMetrics(epoch, epoch, 60.0, 2.0, 30.0, 2.0, 30.0, 1e-3, 100.0) for epoch in (1, 2)]
+    write_metrics(tmp_path / "metrics.csv", rows[:1])
+    high = ReferenceCurve("high", tuple(replace(row, val_acc=90.0) for row in rows), Text("", ""), "")
+    prepared: Any = SimpleNamespace(reference=high, folder=RunFolder(tmp_path))
+    shown = io.StringIO()
+    TrainingScreen(prepared, "en", Console(file=shown, width=200)).end_epoch(EpochEnded(rows[1]))
+    assert shown.getvalue().startswith("epoch 2: 30.0 %, reference 90.0 % ± 2.0, below ")
 
 
 def test_resume_makes_what_a_kill_after_the_last_epoch_left_out(vitscope: Command, finished: Path, run: Path) -> None:
@@ -184,7 +230,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(vitscope: Command, run: Path)
     ended = vitscope("train", "--resume", "--out", run)
     assert ended.code == 2
     assert ended.err.splitlines()[-1] == (
-        f"vitscope: {run / 'checkpoint' / 'state.pt'} belongs to another recipe than this run's recipe.yaml; "
+        f"vitscope: {run / 'checkpoint' / 'state.pt'} belongs to another recipe than this run's; "
         "put the recipe back or choose a new --out"
     )
 
@@ -205,9 +251,36 @@ def test_eval_measures_and_writes(vitscope: Command, run: Path) -> None:
     assert "正解率" in vitscope("eval", run, "--lang", "ja").out
 
 
+def test_eval_says_what_it_waits_for(vitscope: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def noted(lang: Lang, doing: Text = screen.READING) -> Iterator[None]:
+        told.append(doing[lang])
+        yield None
+
+    monkeypatch.setattr(measure, "image_progress", noted)
+    assert vitscope("eval", run).code == 0
+    assert vitscope("eval", run, "--lang", "ja").code == 0
+    assert told == ["reading images", "measuring", "画像を読み込み中", "評価中"]
+
+
+def test_names_like_markup_reach_the_screen(vitscope: Command, finished: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "q[/bold]")
+    for name in ("cat[copy].png", "a:smile:b.png"):
+        shutil.copy(folder / "a.png", folder / name)
+        assert f"q[/bold]/{name}" in vitscope("predict", finished, folder / name).out
+    assert "q[/bold]" in vitscope("predict", finished, folder).out
+    own = shutil.copytree(finished, folder / "[red]run")
+    assert "q[/bold]/[red]run" in vitscope("explain", own).out
+    assert "[red]run" in vitscope("curve", own).out
+
+
 def test_eval_elsewhere_does_not_overwrite_the_runs_own(vitscope: Command, run: Path) -> None:
     before = (run / "evaluation.json").read_bytes()
-    assert vitscope("eval", run, "--split", "train", "--json").json["total"]["images"] in (200, 1437)
+    assert (
+        vitscope("eval", run, "--split", "train", "--json").json["total"]["images"] == 1437
+    )  # whole, whatever the run's limit
     assert (run / "evaluation.json").read_bytes() == before
 
 
@@ -309,51 +382,6 @@ def test_three_classes_against_a_model_of_ten(vitscope: Command, finished: Path,
     ended = vitscope("eval", finished, "--data", tmp_path / "pets")
     assert ended.code == 2
     assert "has 3 classes, but the model was trained on 10 (0, 1, 2, …); give data with the same classes" in ended.err
-
-
-def reference(path: Path, *accuracies: float) -> Path:
-    path.write_text("epoch,val_acc\n" + "".join(f"{i},{a}\n" for i, a in enumerate(accuracies, start=1)))
-    return path
-
-
-def test_curve_draws_and_ends_with_1_below(
-    vitscope: Command, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (run / "curve.png").unlink()
-    assert vitscope("curve", run).code == 0
-    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
-    low, high = reference(tmp_path / "low.csv", 1.0, 1.0), reference(tmp_path / "high.csv", 99.0, 99.9)
-    assert vitscope("curve", run, "--reference", low).code == 0
-    below = vitscope("curve", run, "--reference", high, "--out", tmp_path / "x" / "p.png", "--json")
-    assert below.code == 1
-    assert below.json["picture"] == str(tmp_path / "x" / "p.png")
-    assert (tmp_path / "x" / "p.svg").exists()
-    text = vitscope("curve", run, "--reference", high)
-    assert text.code == 1
-    assert "below" in text.out
-    assert vitscope("curve", run, "--reference", "none").code == 0
-    both = vitscope("curve", run, run / "metrics.csv", "--reference", "none", "--json")
-    assert len(both.json["runs"]) == 2
-    assert (tmp_path / "curve.png").exists()
-    typo = vitscope("curve", run, "--reference", "vit_patch4_cifar10_20ep").sentence
-    assert "(did you mean 'vit_patch4_cifar10_200ep'?)" in typo
-
-
-def test_curve_says_why_its_picture_is_english(vitscope: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curves.plot, "JAPANESE_FONTS", ())
-    assert "図の文字は英語です" in vitscope("curve", run, "--lang", "ja").err
-    assert "fonts-noto-cjk" not in vitscope("curve", run).err
-
-
-def test_a_metrics_file_is_named_after_its_folder(vitscope: Command, run: Path, tmp_path: Path) -> None:
-    ended = vitscope("curve", run / "metrics.csv", "--out", tmp_path / "p.png")
-    assert ended.out.splitlines()[0] == run.name
-
-
-def test_curve_of_a_run_without_an_epoch(vitscope: Command, run: Path) -> None:
-    (run / "metrics.csv").unlink()
-    assert vitscope("curve", run, "--reference", "none").sentence.endswith("has the run finished its first epoch?")
 
 
 KILLED = """

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text as Words
 
 from vitscope._core.errors import RunError
-from vitscope.curves import NamedRun, draw, load_reference, plot, save
+from vitscope.curves import NamedRun, draw, judge, load_reference, panels, plot, save
 from vitscope.curves.layout import epoch_ticks, loss_ceiling, short_names, shorten, spread
 from vitscope.runs import EpochMetrics
 
@@ -65,6 +65,12 @@ CASES = {
     ),
     "nine runs": lambda: draw([run(f"W{'M' * 40}{i}", 10, lift=i / 100) for i in range(9)], PUBLISHED),
     "longer than the reference": lambda: draw([run("long", 300)], PUBLISHED),
+    "stopped early and left the band": lambda: draw(
+        [run("whole", 150, lift=4), run("a-name-of-twenty-let", 100, lift=-30), run("b", 3, lift=-30)], PUBLISHED
+    ),
+    "the same in wide letters": lambda: draw(
+        [run("全部", 150, lift=4), run("ある実験の途中経過", 100, lift=-30)], PUBLISHED, "ja"
+    ),
     "diverged": lambda: draw([diverged(), run("fine")], PUBLISHED),
     "without validation": lambda: draw([blank(run("none"), "val_loss", "val_acc")], PUBLISHED),
     "without anything": lambda: draw([blank(run("none"), "val_loss", "val_acc", "train_loss")], None),
@@ -142,6 +148,32 @@ def test_lines_rings_and_labels_of_each_run() -> None:
     assert by_name["run1-val_acc"].get_marker() != by_name["run2-val_acc"].get_marker()
 
 
+def test_a_run_that_stopped_early_does_not_look_like_a_longer_one() -> None:
+    figure = draw([run("whole", lift=4), run("stopped", 3, lift=-5)], PUBLISHED)
+    for axes in figure.axes:
+        bars = [line for line in axes.lines if line.get_gid() == "run2-end"]
+        assert bars
+        assert all((line.get_marker(), list(line.get_xdata())) == ("|", [3]) for line in bars)
+        assert not [line for line in axes.lines if line.get_gid() == "run1-end"]
+        for line in axes.lines:
+            first, *_, last = line.get_xdata() if len(line.get_xdata()) > 1 else (0, 0)
+            if line.get_gid() == "leader" and last == 1.0 and first < 0.5:  # in fractions of the axes
+                assert line.get_color() == panels.FAINT
+    assert {"45.5 % at epoch 3, below from 1", "65.3 %, above from epoch 1"} <= set(words(figure))
+    caption = "bar: the run ends there"
+    assert any(caption in text for text in words(figure))
+    assert not any(caption in text for text in words(draw([run("whole")], PUBLISHED)))
+
+
+def test_runs_with_references_of_their_own() -> None:
+    runs = [run("a", lift=-5), run("b", lift=-5)]
+    verdicts = [judge(runs[0].rows, PUBLISHED), judge(runs[1].rows, None)]
+    figure = draw(runs, None, verdicts=verdicts)
+    assert {"56.3 %, below from epoch 1", "56.3 %"} <= set(words(figure))
+    assert any("no band: the runs have different references" in text for text in words(figure))
+    assert not figure.axes[0].collections
+
+
 def test_nine_runs_are_nine_looks() -> None:
     figure = draw([run(f"run {i}") for i in range(9)], None)
     looks = {
@@ -153,7 +185,7 @@ def test_nine_runs_are_nine_looks() -> None:
 def test_overfitting_and_divergence_are_marked() -> None:
     figure = draw([run("long", 200), diverged()], PUBLISHED)
     assert "0.823, rising from epoch 75" in words(figure)
-    assert "1e+08, diverged at epoch 9" in words(figure)
+    assert "1e+08 at epoch 8, diverged at 9" in words(figure)
     ring = next(line for line in figure.axes[1].lines if line.get_gid() == "run1-ring")
     assert list(ring.get_xdata()) == [75]
 
@@ -191,7 +223,23 @@ def test_japanese_words_need_a_japanese_font(monkeypatch: pytest.MonkeyPatch) ->
     assert "run 1" in words(figure)
     monkeypatch.setattr(plot, "japanese_font", lambda: "DejaVu Serif")  # takes the place of one
     japanese = words(draw([run("good-vit", lift=4)], PUBLISHED, "ja"))
-    assert {"検証精度（%）", "エポック", "基準", "65.3 %、エポック 1 から帯の上"} <= set(japanese)
+    assert {"検証画像の正解率（%）", "エポック", "基準", "65.3 %、エポック 1 から帯の上"} <= set(japanese)
+
+
+def test_drawing_logs_no_warning(tmp_path: Path) -> None:
+    """A Japanese font of one weight behind or before the Latin one, as most are."""
+    program = f"""
+import sys
+from pathlib import Path
+from vitscope.curves import draw, load_reference, plot, save
+plot.japanese_font = lambda: "DejaVu Sans Display"  # comes with matplotlib in one weight
+for lang in ("en", "ja"):
+    save(draw([], load_reference("{PUBLISHED.name}"), lang), Path(sys.argv[1]) / "a.png", Path(sys.argv[1]) / "a.svg")
+"""
+    environment = os.environ | {"PYTHONPATH": SOURCES}
+    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
 
 
 def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,14 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from vitscope._core.text import Text
-from vitscope.curves import ReferenceCurve, judge, load_reference, place
-from vitscope.runs import EpochMetrics
+from vitscope._core.text import LANGS, Text
+from vitscope.curves import ReferenceCurve, Verdict, judge, load_reference, place
+from vitscope.curves.sentences import STANDINGS
+from vitscope.runs import EpochMetrics, read_metrics
 
 PUBLISHED = load_reference("vit_patch4_cifar10_200ep")
 nan = math.nan
@@ -52,9 +54,9 @@ def texts(accuracies: Sequence[float], reference: ReferenceCurve | None) -> list
         (
             60.0,
             "epoch 12: 60.0 %, reference 63.2 % ± 2.0, behind",
-            "エポック 12: 60.0 %、基準 63.2 % ± 2.0、帯を下回る",
+            "エポック 12: 60.0 %、基準 63.2 % ± 2.0、帯を下回る（1 エポック目）",
         ),
-        (nan, "epoch 12: no validation accuracy", "エポック 12: 検証精度がありません"),
+        (nan, "epoch 12: no validation accuracy", "エポック 12: 検証画像の正解率がありません"),
     ],
 )
 def test_a_place_in_words(value: float, english: str, japanese: str) -> None:
@@ -138,12 +140,12 @@ def test_the_words_of_a_run_below() -> None:
     (_, standing), (_, left) = texts([50, 47, 45.5], flat())
     assert standing == Text(
         "epoch 3: 45.5 %, reference 50.0 % ± 2.0, below: the last two epochs lie under the band",
-        "エポック 3: 45.5 %、基準 50.0 % ± 2.0、帯より下：最後の 2 エポックが続けて帯の下にあります",
+        "エポック 3: 45.5 %、基準 50.0 % ± 2.0、2 エポック以上続けて帯を下回る：最後の 2 エポックがどちらも帯の下にあります",
     )
     assert left == Text(
         "left the band at epoch 2 and stays below it (at most 2.5 points under its edge, at epoch 3); "
         "compare learning rate, augmentation, initialisation and data with the reference's",
-        "エポック 2 で帯を離れ、その後ずっと帯の下（最大でエポック 3 に下端から 2.5 ポイント下）。"
+        "エポック 2 で帯を離れ、その後ずっと帯の下です（差が最大なのはエポック 3 で、下端から 2.5 ポイント下）。"
         "学習率、データ拡張、初期化、データを基準のものと比べてください",
     )
 
@@ -156,7 +158,7 @@ def test_the_words_of_a_run_below() -> None:
             "left",
             Text(
                 "above the band from its first epoch, 1, on (at most 2.0 points over its edge, at epoch 2)",
-                "最初のエポック 1 からずっと帯の上（最大でエポック 2 に上端から 2.0 ポイント上）",
+                "最初のエポック 1 からずっと帯の上です（差が最大なのはエポック 2 で、上端から 2.0 ポイント上）",
             ),
         ),
         (
@@ -164,7 +166,7 @@ def test_the_words_of_a_run_below() -> None:
             "excursion",
             Text(
                 "below the band from epoch 2 to 3 (at most 2.0 points under its edge, at epoch 3), then no longer",
-                "エポック 2 から 3 まで帯の下（最大でエポック 3 に下端から 2.0 ポイント下）、その後は解消",
+                "エポック 2 から 3 まで帯の下です（差が最大なのはエポック 3 で、下端から 2.0 ポイント下）。その後は帯の下ではなくなりました",
             ),
         ),
         (
@@ -172,7 +174,7 @@ def test_the_words_of_a_run_below() -> None:
             "excursion",
             Text(
                 "a dip at epoch 2: 1.0 points under the band for one epoch",
-                "エポック 2 に一時的な落ち込み：1 エポックだけ帯の下端から 1.0 ポイント下",
+                "エポック 2 に一時的な落ち込みがあります（1 エポックだけ、帯の下端から 1.0 ポイント下）",
             ),
         ),
         (
@@ -180,7 +182,7 @@ def test_the_words_of_a_run_below() -> None:
             "excursion",
             Text(
                 "a peak at epoch 2: 1.0 points over the band for one epoch",
-                "エポック 2 に一時的な上振れ：1 エポックだけ帯の上端から 1.0 ポイント上",
+                "エポック 2 に一時的な上振れがあります（1 エポックだけ、帯の上端から 1.0 ポイント上）",
             ),
         ),
     ],
@@ -214,8 +216,8 @@ def test_the_words_of_an_excursion(accuracies: list[float], kind: str, text: Tex
             Text(
                 "epoch 1: 47.0 %, reference 50.0 % ± 2.0, behind: "
                 "one epoch under the band may be chance, a second in a row makes the run below",
-                "エポック 1: 47.0 %、基準 50.0 % ± 2.0、帯を下回る："
-                "1 エポックだけなら偶然かもしれませんが、2 エポック続くと「帯より下」と判定します",
+                "エポック 1: 47.0 %、基準 50.0 % ± 2.0、帯を下回る（1 エポック目）："
+                "1 エポックだけなら偶然かもしれません。2 エポック続くと、帯を下回ったと判定します",
             ),
         ),
         (
@@ -231,7 +233,7 @@ def test_the_words_of_an_excursion(accuracies: list[float], kind: str, text: Tex
             None,
             Text(
                 "no validation accuracy was measured, so the run cannot be placed",
-                "検証精度が一度も測られていないため、位置を判定できません",
+                "検証画像の正解率が一度も測定されていないため、位置を判定できません",
             ),
         ),
     ],
@@ -262,7 +264,7 @@ def test_validation_loss_rising_while_training_loss_falls() -> None:
     assert verdict.findings[-1].text == Text(
         "overfitting: validation loss was lowest at epoch 10 (1.000) and rose to 1.400 by epoch 30 (+40 %) while training "
         "loss fell; the reference's rose by 0 % by then; stronger augmentation, more regularisation or fewer epochs would help",
-        "過学習：検証損失はエポック 10 で最小（1.000）となり、訓練損失が下がり続ける一方で、エポック 30 には 1.400 まで"
+        "過学習：検証損失はエポック 10 で最小（1.000）となり、学習損失が下がり続ける一方で、エポック 30 には 1.400 まで"
         "上がりました（+40 %）。基準の上昇は同じ時点で 0 % です。データ拡張や正則化を強めるか、エポック数を減らすと改善が見込めます",
     )
 
@@ -275,7 +277,7 @@ def test_a_rise_like_the_references_own_is_a_note() -> None:
     assert verdict.findings[-1].text == Text(
         "overfitting: validation loss was lowest at epoch 75 (0.686) and rose to 0.823 by epoch 200 (+20 %) while training "
         "loss fell; the reference's own rose by 20 % by then, so this is no fault",
-        "過学習：検証損失はエポック 75 で最小（0.686）となり、訓練損失が下がり続ける一方で、エポック 200 には 0.823 まで"
+        "過学習：検証損失はエポック 75 で最小（0.686）となり、学習損失が下がり続ける一方で、エポック 200 には 0.823 まで"
         "上がりました（+20 %）。基準の検証損失も同じ時点で 20 % 上がっているため、問題とはみなしません",
     )
     worse = [replace(row, val_loss=row.val_loss * (1 + max(0, row.epoch - 75) / 1000)) for row in run]
@@ -345,12 +347,54 @@ def test_a_diverged_run_is_named() -> None:
 @pytest.mark.parametrize(
     ("run", "epoch"),
     [
-        (rows([50, 10], [1.0, nan]), 2),  # the loss was measured before, and the accuracy still is
+        (rows([50, 10], [1.0, nan]), None),  # an empty cell
+        (rows([50, 10], [1.0, math.inf]), 2),
         (rows([50, 50], [nan, nan]), None),  # a file without the column
         (rows([50, nan, 50], [1.0, nan, 1.0]), None),  # an epoch without validation
-        (rows([50, 50], [1.0, 1.0], [1.0, nan]), 2),
+        (rows([50, 50], [1.0, 1.0], [1.0, nan]), None),
+        (rows([50, math.inf]), 2),
         (rows([50], [1.0], [-math.inf]), 1),
     ],
 )
 def test_what_was_not_measured_has_not_diverged(run: list[EpochMetrics], epoch: int | None) -> None:
     assert judge(run, flat()).diverged_at == epoch
+
+
+def judged(folder: Path, text: str) -> Verdict:
+    path = folder / "theirs.csv"
+    path.write_text(text)
+    return judge(read_metrics(path), flat())
+
+
+def test_an_empty_cell_of_a_file_is_no_divergence_and_the_word_nan_is(tmp_path: Path) -> None:
+    assert judged(tmp_path, "epoch,val_loss,val_acc\n1,1.0,50\n2,,50\n3,0.9,\n4,0.9,50\n").diverged_at is None
+    assert judged(tmp_path, "epoch,val_loss,val_acc\n1,1.0,50\n2,nan,50\n").diverged_at == 2
+    assert judged(tmp_path, "epoch,val_loss,val_acc\n1,1.0,50\n2,NaN,\n").diverged_at == 2
+    assert judged(tmp_path, "epoch,train_loss,val_acc\n1,1.0,50\n2,inf,50\n").diverged_at == 2
+
+
+def test_a_collapse_after_good_epochs_does_not_learn_as_the_reference_does(tmp_path: Path) -> None:
+    verdict = judged(
+        tmp_path, "epoch,train_loss,val_loss,val_acc\n1,2,2,50\n2,1.9,1.9,51\n3,nan,nan,nan\n4,nan,nan,nan\n"
+    )
+    assert (verdict.standing, verdict.diverged_at) == ("within", 3)
+    assert verdict.findings[0].text == Text(
+        "epoch 2: 51.0 %, reference 50.0 % ± 2.0, within the band: "
+        "it is judged up to epoch 2, and the training diverged at epoch 3",
+        "エポック 2: 51.0 %、基準 50.0 % ± 2.0、帯の範囲内：判定はエポック 2 までで、学習はエポック 3 で発散しています",
+    )
+    assert verdict.findings[1].kind == "diverged"
+    ahead = judged(tmp_path, "epoch,val_loss,val_acc\n1,2,60\n2,nan,nan\n").findings[0].text
+    assert "better" not in ahead.en
+    assert "良い" not in ahead.ja
+
+
+def test_a_verdict_says_where_it_stands_in_the_words_of_its_finding() -> None:
+    for accuracies, word in (([50.0, 47], "behind"), ([47.0, 47], "below"), ([53.0], "ahead"), ([50.0], "within")):
+        verdict = judge(rows(accuracies), flat())
+        assert verdict.standing == word
+        assert verdict.place is not None
+        for lang in LANGS:
+            assert verdict.findings[0].text[lang].startswith(verdict.place[lang])
+    assert judge([], flat()).place is None
+    assert STANDINGS["behind"].ja != STANDINGS["below"].ja

@@ -72,11 +72,16 @@ def test_every_recipe_loads_resolves_and_survives_yaml(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_recipe_should_reach_says_where_that_was_measured(name: str) -> None:
+def test_what_a_recipe_reached_says_where_that_was_measured(name: str) -> None:
     for expect in load_recipe(name).expect:
         assert 0 < expect.val_acc <= 100  # bad-vit stays at chance
+        assert expect.data
         assert expect.hardware
         assert expect.record
+        assert (expect.seeds > 1) == (expect.spread is not None)
+        if expect.measured_here:
+            assert (Path(__file__).parents[2] / expect.record).exists(), expect.record
+            assert expect.date
 
 
 def test_both_specimens_have_one_recipe() -> None:
@@ -206,7 +211,7 @@ def test_wrong_files_are_refused(tmp_path: Path, text: str, words: str) -> None:
 
 def test_with_other_data_a_wrong_file_is_refused_too(tmp_path: Path) -> None:
     file = own(tmp_path, "model: {name: vit-ti4-32}\ndata: digits\n")
-    assert refusal(file, source="cifar10").startswith("data is 'digits'")
+    assert refusal(file, source="cifar10").startswith(f"{file}: data is 'digits'")
 
 
 def test_wrong_names_are_refused(tmp_path: Path) -> None:
@@ -293,10 +298,30 @@ def test_the_model_of_a_file(tmp_path: Path) -> None:
     assert spec_of_file(Path(own(tmp_path, "name: good-vit\n"))).dim == 192
     with pytest.raises(ConfigError, match=r"model is 'vit', expected settings such as \{name: vit-ti4-32\}"):
         spec_of_file(Path(own(tmp_path, "model: vit\n")))
-    with pytest.raises(ConfigError, match=r"unknown key '.*mine.yaml.imag_size' \(did you mean 'image_size'\?\)"):
-        spec_of_file(Path(own(tmp_path, "imag_size: 8\n")))
-    with pytest.raises(ModelError, match="no built-in model 'vit'"):
+    for text, sentence in (
+        ("imag_size: 8\n", "unknown key 'imag_size' (did you mean 'image_size'?)"),
+        ("model: {imag_size: 8}\n", "unknown key 'model.imag_size' (did you mean 'image_size'?)"),
+        (
+            "name: bad-vit:none\nfault: post-norm\n",
+            "fault is 'post-norm', but the name says 'bad-vit:none'; drop one of the two",
+        ),
+    ):
+        file = own(tmp_path, text)
+        with pytest.raises(ConfigError) as refused:
+            spec_of_file(Path(file))
+        assert str(refused.value) == f"{file}: {sentence}"
+    with pytest.raises(ModelError, match=r"mine\.yaml: no built-in model 'vit'"):
         spec_of_file(Path(own(tmp_path, "name: vit\n")))
+
+
+def test_a_mistake_is_laid_to_whoever_made_it(tmp_path: Path) -> None:
+    good = own(tmp_path)
+    assert refusal(good, "train.lrr=1").startswith("unknown key 'train.lrr'")
+    bad = own(tmp_path, "model: {imag_size: 8}\ndata: {source: digits}\n")
+    assert refusal(bad).startswith(f"{bad}: unknown key 'model.imag_size'")
+    assert refusal(bad, "train.lrr=1").startswith("unknown key 'train.lrr'")
+    with pytest.raises(ConfigError, match=r"^run/recipe.yaml: unknown key 'trian' \(did you mean 'train'\?\)$"):
+        parse_recipe("model: {}\ndata: {source: digits}\ntrian: {}\n", "run/recipe.yaml")
 
 
 def test_changes_make_the_parts_that_are_not_there() -> None:

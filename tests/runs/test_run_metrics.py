@@ -43,17 +43,29 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     assert line == "1,98,1.5,0.30000000000000004,20.0,1.9,25.0,0.0001,1000.0"
 
 
-def test_a_run_without_validation_has_empty_cells_and_a_diverged_one_says_nan(tmp_path: Path) -> None:
+def test_what_was_not_measured_is_an_empty_cell_and_what_is_not_finite_is_said(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     write_metrics(path, [row(1, val_loss=math.nan, val_acc=math.nan), row(2, val_loss=math.nan, train_loss=math.inf)])
     first, second = path.read_text().splitlines()[1:]
     assert first == "1,98,1.5,2.0,20.0,,,0.0001,1000.0"
-    assert second == "2,196,1.5,inf,20.0,nan,25.0,0.0001,1000.0"
+    assert second == "2,196,1.5,inf,20.0,,25.0,0.0001,1000.0"
     one, two = read_metrics(path)
-    assert not one.has_validation
-    assert two.has_validation
-    assert math.isinf(two.train_loss)
+    assert math.isnan(one.val_loss)
+    assert (one.not_finite, two.not_finite) == (None, "train_loss")
     assert two.to_dict()["train_loss"] is None  # JSON knows no infinity
+
+
+def test_the_word_nan_is_a_result_and_an_empty_cell_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    path.write_text("epoch,train_loss,val_loss,val_acc,seconds\n1,1.0,,50,nan\n2,nan,NaN,,1\n")
+    one, two = read_metrics(path)
+    assert math.isnan(one.val_loss)
+    assert math.isnan(one.seconds)
+    assert one.not_finite is None
+    assert math.isinf(two.train_loss)
+    assert math.isinf(two.val_loss)
+    assert math.isnan(two.val_acc)
+    assert two.not_finite == "train_loss"
 
 
 @pytest.mark.parametrize(

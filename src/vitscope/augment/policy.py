@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Generator, Tensor
 
 from vitscope._core.errors import DataError
+from vitscope._core.text import Lang
 from vitscope.augment import colour, geometry, mixing
 from vitscope.augment.draws import Draws
 from vitscope.augment.randaugment import TABLES, rand_augment
@@ -75,9 +76,9 @@ class Augmentation:
             images = step(images, draws)
         return self._mix(self._normalise(images), labels, draws)
 
-    def describe(self) -> str:
+    def describe(self, lang: Lang = "en") -> str:
         """The steps in their order, in one line."""
-        return self.spec.describe()
+        return self.spec.describe(lang)
 
 
 def _pixel_steps(spec: AugmentSpec) -> list[PixelStep]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from vitscope._core.spec import Spec
+from vitscope._core.text import Lang, Text
 
 
 def _switch(value: Any) -> Any:
@@ -81,27 +82,52 @@ class AugmentSpec(Spec):
         """Whether targets are soft (B×Y) and not class indices (B)."""
         return self.mixup > 0 or self.cutmix > 0
 
-    def describe(self) -> str:
+    def describe(self, lang: Lang = "en") -> str:
         """The steps that are on, in their order, in one line."""
-        steps: list[str] = []
+        steps: list[Text] = []
         if self.rand_augment is not None:
             r = self.rand_augment
-            steps.append(f"RandAugment (N = {r.n}, M = {r.m}, {r.table} table)")
+            table = Text(f"{r.table} table", "公開された表" if r.table == "published" else "画像に合わせた表")
+            steps.append(
+                Text(
+                    f"RandAugment (N = {r.n}, M = {r.m}, {table.en})",
+                    f"RandAugment（N = {r.n}、M = {r.m}、{table.ja}）",
+                )
+            )
         if self.crop:
-            steps.append(f"random crop (zero padding {self.crop})")
+            steps.append(Text(f"random crop (zero padding {self.crop})", f"ランダムクロップ（余白 {self.crop}）"))
         if self.random_resized_crop is not None:
             low, high = self.random_resized_crop
-            steps.append(f"random resized crop ({low:.0%} to {high:.0%} of the area)")
+            steps.append(
+                Text(
+                    f"random resized crop ({low:.0%} to {high:.0%} of the area)",
+                    f"拡大縮小つきランダムクロップ（面積の {low:.0%}〜{high:.0%}）",
+                )
+            )
         if self.flip:
-            steps.append(f"horizontal flip ({self.flip:g})")
+            steps.append(Text(f"horizontal flip ({self.flip:g})", f"左右反転（確率 {self.flip:g}）"))
         if self.colour_jitter:
-            steps.append(f"colour jitter (± {self.colour_jitter:g})")
+            steps.append(Text(f"colour jitter (± {self.colour_jitter:g})", f"色の変動（± {self.colour_jitter:g}）"))
         if self.random_erasing:
-            steps.append(f"random erasing ({self.random_erasing:g})")
-        steps.append("normalise")
-        mixes = [f"{name} (α = {alpha:g})" for name, alpha in (("mixup", self.mixup), ("cutmix", self.cutmix)) if alpha]
-        if mixes:
-            share = f", cutmix in {self.switch_probability:.0%}" if len(mixes) == 2 else ""
-            rate = f", {self.mix_probability:.0%} of batches" if self.mix_probability < 1 else ""
-            steps.append(" or ".join(mixes) + share + rate)
-        return ", ".join(steps)
+            steps.append(
+                Text(f"random erasing ({self.random_erasing:g})", f"ランダム消去（確率 {self.random_erasing:g}）")
+            )
+        steps.append(Text("normalise", "正規化"))
+        if self.mixes:
+            steps.append(self._mixing())
+        return ("、" if lang == "ja" else ", ").join(step[lang] for step in steps)
+
+    def _mixing(self) -> Text:
+        given = (("mixup", self.mixup), ("cutmix", self.cutmix))
+        on = [(name, alpha) for name, alpha in given if alpha]
+        text = Text(
+            " or ".join(f"{name} (α = {alpha:g})" for name, alpha in on),
+            "または".join(f"{name}（α = {alpha:g}）" for name, alpha in on),
+        )
+        if len(on) == 2:
+            share = f"{self.switch_probability:.0%}"
+            text = Text(f"{text.en}, cutmix in {share}", f"{text.ja}、うち cutmix は {share}")
+        if self.mix_probability < 1:
+            rate = f"{self.mix_probability:.0%}"
+            text = Text(f"{text.en}, {rate} of batches", f"{text.ja}、バッチの {rate}")
+        return text

@@ -1,4 +1,7 @@
-"""`vitscope curve`: runs in, a picture over the reference band and a verdict on each out; exit code 1 when a run is below."""
+"""`vitscope curve`: runs in, a picture over the reference band and a verdict on each out; exit code 1 when a run is below.
+
+Each run is held against the reference of its own recipe, unless one is named for all.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitscope._core.text import Text
+from vitscope._core.errors import UsageError
+from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
 from vitscope.cli.screen import err, out, print_json, tell_of_english_pictures
 
 if TYPE_CHECKING:
-    from vitscope.curves import NamedRun, ReferenceCurve
+    from vitscope.curves import NamedRun, ReferenceCurve, Verdict
 
 
 def curve(
@@ -24,7 +28,7 @@ def curve(
         typer.Option(
             "--reference",
             metavar="NAME",
-            help="A reference curve's name or CSV file, or 'none'; by default the runs' own.",
+            help="A reference curve (vit_patch4_cifar10_200ep), a CSV file, or none; by default each run's own.",
             show_default=False,
         ),
     ] = None,
@@ -32,8 +36,8 @@ def curve(
         Path | None,
         typer.Option(
             "--out",
-            metavar="PNG",
-            help="Where the picture goes (an SVG lies beside it); by default curve.png in the run, or here for several.",
+            metavar="PICTURE",
+            help="A file (.png and .svg are both written) or a folder; by default in the run, or here for several.",
             show_default=False,
         ),
     ] = None,
@@ -45,27 +49,74 @@ def curve(
     from vitscope.curves import draw, judge, save
 
     language = chosen(lang)
-    runs = [_read(path) for path in run]
-    curve_to_follow = _reference(run, reference)
-    verdicts = [judge(named.rows, curve_to_follow) for named in runs]
-    if picture is None:
-        picture = run[0] / "curve.png" if len(run) == 1 and run[0].is_dir() else Path("curve.png")
-    save(draw(runs, curve_to_follow, language), picture, picture.with_suffix(".svg"))
+    png = _where(picture, run)
+    runs, own = [_read(path) for path in run], _references(run, reference)
+    verdicts = [judge(named.rows, curve_to_follow) for named, curve_to_follow in zip(runs, own, strict=True)]
+    different = _different(own)
+    shared = different[0] if len(different) == 1 else None
+    save(draw(runs, shared, language, verdicts=verdicts), png, png.with_suffix(".svg"))
     tell_of_english_pictures(language)
     if json_:
-        parts = [{"run": str(path), **verdict.to_dict()} for path, verdict in zip(run, verdicts, strict=True)]
-        print_json(
-            {"reference": curve_to_follow.name if curve_to_follow else None, "picture": str(picture), "runs": parts}
-        )
+        parts = [
+            {"run": str(path), "reference": follows.name if follows else None, **verdict.to_dict()}
+            for path, follows, verdict in zip(run, own, verdicts, strict=True)
+        ]
+        facts = [one.to_dict() for one in different]
+        name = shared.name if shared else None
+        print_json({"reference": name, "references": facts, "picture": str(png), "runs": parts})
     else:
-        for named, verdict in zip(runs, verdicts, strict=True):
-            out().print(named.name, style="bold", markup=False)
-            for finding in verdict.findings:
-                out().print(f"  {finding.text[language]}", markup=False, soft_wrap=True)
+        _show(runs, own, verdicts, language)
         where = Text("picture: {png} and {svg}", "図: {png} と {svg}")
-        err().print(where.format(png=picture, svg=picture.with_suffix(".svg"))[language], markup=False)
+        err().print(where.format(png=png, svg=png.with_suffix(".svg"))[language])
     if any(verdict.below for verdict in verdicts):
         raise typer.Exit(1)
+
+
+def _show(runs: list[NamedRun], own: list[ReferenceCurve | None], verdicts: list[Verdict], lang: Lang) -> None:
+    """Each run with what was found, then each reference with its source."""
+    for named, verdict in zip(runs, verdicts, strict=True):
+        out().print(named.name, style="bold")
+        for finding in verdict.findings:
+            out().print(f"  {finding.text[lang]}", soft_wrap=True)
+    different = _different(own)
+    for one in different:
+        who = ", ".join(named.name for named, follows in zip(runs, own, strict=True) if follows and _same(follows, one))
+        of = Text(f" of {who}", f"（{who}）")[lang] if len(different) > 1 else ""
+        out().print(Text(f"reference{of}: ", f"基準{of}: ")[lang] + _facts(one)[lang], soft_wrap=True)
+    if len(different) > 1:
+        no_band = Text(
+            "the runs have different references: each is held against its own, and the picture shows no band",
+            "学習ごとに基準が異なるため、それぞれの基準で判定し、図に帯は描いていません",
+        )
+        err().print(no_band[lang])
+
+
+def _facts(reference: ReferenceCurve) -> Text:
+    """Name, data, seeds and source in one line."""
+    data = [Text(reference.data, reference.data)] if reference.data else []
+    count = reference.seeds
+    seeds = [Text(f"{count} seed{'' if count == 1 else 's'}", f"シード {count} 個")] if count else []
+    facts = data + seeds
+    en = f" ({', '.join(fact.en for fact in facts)})" if facts else ""
+    ja = f"（{'、'.join(fact.ja for fact in facts)}）" if facts else ""
+    return Text(f"{reference.name}{en}, from {reference.source}", f"{reference.name}{ja}、出典: {reference.source}")
+
+
+def _where(asked: Path | None, runs: list[Path]) -> Path:
+    """Where the PNG goes; the SVG lies beside it.
+
+    Raises:
+        UsageError: an ending that stands for another kind of file.
+    """
+    if asked is None:
+        return runs[0] / "curve.png" if len(runs) == 1 and runs[0].is_dir() else Path("curve.png")
+    if asked.is_dir():
+        return asked / "curve.png"
+    if asked.suffix.lower() not in ("", ".png", ".svg"):
+        raise UsageError(
+            f"--out {asked} ends in {asked.suffix}, but pictures are written as PNG and SVG; let it end in .png or .svg"
+        )
+    return asked.with_suffix(".png")
 
 
 def _read(path: Path) -> NamedRun:
@@ -77,15 +128,26 @@ def _read(path: Path) -> NamedRun:
     return NamedRun(name, read_metrics(file))
 
 
-def _reference(paths: list[Path], name: str | None) -> ReferenceCurve | None:
-    """The reference asked for; else the first that a run's recipe names."""
+def _references(paths: list[Path], name: str | None) -> list[ReferenceCurve | None]:
+    """What each run is held against: the one asked for, else that of its own recipe."""
     from vitscope.curves import load_reference
     from vitscope.recipes.run import reference_of_run
     from vitscope.runs import RunFolder
 
-    if name == "none":
-        return None
     if name is not None:
-        return load_reference(name)
-    own = (reference_of_run(RunFolder.open(path)) for path in paths if path.is_dir())
-    return next((reference for reference in own if reference is not None), None)
+        return [None if name == "none" else load_reference(name)] * len(paths)
+    folders = [path.parent if path.is_file() and path.name == "metrics.csv" else path for path in paths]
+    return [reference_of_run(RunFolder(folder)) if folder.is_dir() else None for folder in folders]
+
+
+def _different(references: list[ReferenceCurve | None]) -> list[ReferenceCurve]:
+    """The references, each once."""
+    found: list[ReferenceCurve] = []
+    for one in references:
+        if one is not None and not any(_same(one, other) for other in found):
+            found.append(one)
+    return found
+
+
+def _same(one: ReferenceCurve, other: ReferenceCurve) -> bool:
+    return one.to_dict() == other.to_dict()  # as numbers, one that was not measured is not even equal to itself

@@ -52,16 +52,17 @@ def explain(
     shown.add_row("", Text("in all", "合計")[language], "", f"{pipeline.parameters:,}", big(pipeline.flops))
     out().print(shown)
     for stage in pipeline.stages:
-        out().print(f"\n{stage.number}. {stage.name[language]}", style="bold", markup=False)
+        out().print(f"\n{stage.number}. {stage.name[language]}", style="bold")
         gap = "" if language == "ja" else " "
-        out().print(f"   {stage.what[language]}{gap}{stage.why[language]}", markup=False, soft_wrap=True)
+        out().print(f"   {stage.what[language]}{gap}{stage.why[language]}", soft_wrap=True)
     for note in pipeline.notes:
-        out().print(f"\n{note[language]}", markup=False, soft_wrap=True)
+        out().print(f"\n{note[language]}", soft_wrap=True)
     memory = Text(
         "\nTraining keeps about {mib:.1f} MiB of activations an image (fp32). FLOPs are for one image forward, two per multiply-add.",
-        "\n学習中は画像1枚あたり約 {mib:.1f} MiB の中間値を保持します（fp32）。FLOPsは画像1枚の順伝播の値で、積和1回を2と数えます。",
+        "\n学習中は画像1枚あたり約 {mib:.1f} MiB の活性値（アクティベーション）を保持します（fp32）。"
+        "FLOPsは画像1枚の順伝播の値で、積和1回を2と数えます。",
     )
-    out().print(memory.format(mib=size.activation_bytes_explicit / 2**20)[language], markup=False, soft_wrap=True)
+    out().print(memory.format(mib=size.activation_bytes_explicit / 2**20)[language], soft_wrap=True)
 
 
 def spec_of(model: str) -> ModelSpec:

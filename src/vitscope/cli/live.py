@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from vitscope._core.text import Lang, Text
-from vitscope.curves import place
+from vitscope.curves import judge, place
+from vitscope.runs import EpochMetrics, read_metrics
 from vitscope.train.events import EpochEnded, Event, Started, StepEnded
 
 if TYPE_CHECKING:
     from vitscope.recipes.run import Prepared
 
 _ROLE = {
-    "hidden matrices": Text("hidden matrices", "中間の行列"),
+    "hidden matrices": Text("hidden matrices", "隠れ層の行列"),
     "matrices": Text("matrices", "行列"),
     "rest": Text("norms, biases, positions, tokens", "正規化・バイアス・位置・トークン"),
 }
@@ -29,14 +30,13 @@ class TrainingScreen:
     def __init__(self, prepared: Prepared, lang: Lang, console: Console) -> None:
         self.prepared, self.lang, self.console = prepared, lang, console
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
         )
         self.task: TaskID | None = None
-        self.steps_per_epoch = 1
 
     def __enter__(self) -> TrainingScreen:
         self.bar.start()
@@ -58,11 +58,10 @@ class TrainingScreen:
     def begin(self, event: Started) -> None:
         """Data, augmentation, device and parameter groups; then the bar."""
         recipe, data = self.prepared.ingredients.recipe, self.prepared.ingredients.data
-        self.steps_per_epoch = event.steps_per_epoch
         val = {
             "test": Text("test", "テスト"),
             "validation": Text("validation", "検証"),
-            "held-out": Text("held-out", "取り置き"),
+            "held-out": Text("held-out", "検証用に分けた"),
         }.get(data.val_name, Text(data.val_name, data.val_name))
         head = Text(
             "{name}: {train:,} training and {val:,} {kind} images, {classes} classes; {augment}",
@@ -73,7 +72,7 @@ class TrainingScreen:
             val=len(data.val),
             kind=val[self.lang],
             classes=len(data.label_names),
-            augment=self.prepared.ingredients.augmentation.describe(),
+            augment=self.prepared.ingredients.augmentation.describe(self.lang),
         )
         self.say(head[self.lang])
         if data.skipped:
@@ -86,13 +85,13 @@ class TrainingScreen:
         for group in event.groups:
             line = Text(
                 "  {role}: {tensors} tensors, {numbers:,} numbers, weight decay {decay:g}{muon}",
-                "  {role}: テンソル {tensors} 個、数値 {numbers:,} 個、重み減衰 {decay:g}{muon}",
+                "  {role}: テンソル {tensors} 個、パラメータ {numbers:,} 個、重み減衰 {decay:g}{muon}",
             ).format(
                 role=_ROLE[group.role][self.lang],
                 tensors=len(group.names),
                 numbers=group.numbers,
                 decay=recipe.train.weight_decay if group.decays else 0.0,
-                muon=", Muon" if group.muon else "",
+                muon=Text(", Muon", "、Muon")[self.lang] if group.muon else "",
             )
             self.say(line[self.lang])
         if event.first_step:
@@ -106,8 +105,7 @@ class TrainingScreen:
         plain = Text("epoch {epoch}: {value:.1f} %", "エポック {epoch}: {value:.1f} %").format(
             epoch=row.epoch, value=row.val_acc
         )
-        reference = self.prepared.reference
-        says = place(row.epoch, row.val_acc, reference).text if reference is not None else plain
+        says = self._place(row) or plain
         numbers = Text(
             "   [train loss {train:.3f}, val loss {val:.3f}, {speed:.0f} images/s, {minutes:.1f} min]",
             "   [学習損失 {train:.3f}、検証損失 {val:.3f}、毎秒 {speed:.0f} 枚、{minutes:.1f} 分]",
@@ -116,7 +114,21 @@ class TrainingScreen:
 
     def say(self, line: str) -> None:
         """One line above the bar."""
-        self.bar.console.print(line, markup=False)
+        self.bar.console.print(line)
+
+    def _place(self, row: EpochMetrics) -> Text | None:
+        """Where the run stands, in the words of the verdict on all of it: a second epoch under the band is `below`."""
+        reference = self.prepared.reference
+        if reference is None:
+            return None
+        verdict = judge([*self._earlier(row.epoch), row], reference)
+        judged = verdict.last is not None and verdict.last.epoch == row.epoch
+        return verdict.place if judged else place(row.epoch, row.val_acc, reference).text
+
+    def _earlier(self, epoch: int) -> list[EpochMetrics]:
+        """The epochs before, those before a resume among them, from the disk."""
+        file = self.prepared.folder.metrics
+        return [row for row in read_metrics(file) if row.epoch < epoch] if file.exists() else []
 
     def _epoch(self, event: StepEnded) -> str:
         return Text("epoch {epoch}", "エポック {epoch}").format(epoch=event.epoch)[self.lang]

@@ -1,13 +1,19 @@
 """The command line: in go words, out come text or one JSON document, and an exit code. Heavy libraries load inside the commands.
 
-Exit codes: 0 fine; 1 `curve` found a run below its band; 2 usage, input or configuration error (one sentence); 130 interrupted.
+Exit codes: 0 fine; 1 `curve` found a run below its band; 2 usage, input or configuration error (one sentence); 70 a bug;
+130 interrupted. `--debug` adds a traceback and changes none of them.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import typer
@@ -15,23 +21,30 @@ import typer
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
 from vitscope.cli import curve, explain, lists, measure, predict, train
-from vitscope.cli.options import command_help
+from vitscope.cli.options import Command, command_help
 from vitscope.cli.screen import fail
 
 app = typer.Typer(
     name="vitscope",
-    help="Build, train and check Vision Transformers.\n\nビジョントランスフォーマーを組み立て、学習し、確かめる道具です。",
-    no_args_is_help=True,
+    help="Build, train and check Vision Transformers.\n\nVision Transformerの構築・学習・検証を行うツールです。",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
+COMMANDS: dict[str, Callable[..., None]] = {
+    "models": lists.models,
+    "recipes": lists.recipes,
+    "explain": explain.explain,
+    "train": train.train,
+    "eval": measure.evaluate,
+    "predict": predict.predict,
+    "curve": curve.curve,
+}
+BUG = 70  # EX_SOFTWARE of sysexits.h; 1, which Python would end with, is a verdict on a run
 
 # Typer brings its own click since 0.27 or uses the installed one: its public BadParameter leads to the errors of whichever it is.
 _USAGE_ERROR = typer.BadParameter.__mro__[1]
 _CLICK_ERROR: Any = _USAGE_ERROR.__mro__[1]
-_NO_ARGUMENTS: Any = getattr(sys.modules[_USAGE_ERROR.__module__], "NoArgsIsHelpError", ())
 
 
 def _show_version(value: bool) -> bool:
@@ -50,40 +63,69 @@ def _app(
     """Options that belong to no command."""
 
 
-app.command("models", help=command_help("models"))(lists.models)
-app.command("recipes", help=command_help("recipes"))(lists.recipes)
-app.command("explain", help=command_help("explain"))(explain.explain)
-app.command("train", help=command_help("train"))(train.train)
-app.command("eval", help=command_help("eval"))(measure.evaluate)
-app.command("predict", help=command_help("predict"))(predict.predict)
-app.command("curve", help=command_help("curve"))(curve.curve)
+for _name, _function in COMMANDS.items():
+    app.command(_name, cls=Command, help=command_help(_name))(_function)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and ends the process with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    with _sigterm_like_ctrl_c():
+        code = _run(words, debug="--debug" in words)
+    sys.exit(code)
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    """The exit code; whatever went wrong has been said."""
+
+    def ended(error: BaseException, sentence: str, code: int) -> int:
+        if debug:
+            traceback.print_exception(error)
+        fail(sentence)
+        return code
+
     try:
-        code = app(args=words, standalone_mode=False)
+        code = app(args=words or ["--help"], prog_name="vitscope", standalone_mode=False)
+        sys.stdout.flush()
+        if not words:
+            return 2
         if code == 130:  # typer has made an exit code of Ctrl-C
             raise KeyboardInterrupt
+        return code if isinstance(code, int) else 0
     except VitscopeError as error:
-        if debug:
-            raise
-        fail(str(error))
-        code = error.exit_code
-    except _NO_ARGUMENTS:  # the help is on the screen already
-        code = 2
+        return ended(error, str(error), error.exit_code)
     except _CLICK_ERROR as error:
         context = getattr(error, "ctx", None)
         hint = f" (see '{context.command_path} --help')" if context is not None else ""
-        fail(f"{error.format_message()}{hint}")
-        code = 2
-    except (typer.Abort, KeyboardInterrupt):
-        fail("interrupted")
-        code = 130
-    except BrokenPipeError:  # the reader of our output (`| head`) has gone
+        return ended(error, f"{error.format_message()}{hint}", 2)
+    except (typer.Abort, KeyboardInterrupt) as error:
+        return ended(error, "interrupted", 130)
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # the reader of our output (`| head`) has gone; typer makes a 1 of it, which is a verdict here
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.stdout.flush()
-    sys.exit(code if isinstance(code, int) else 0)
+        return 0
+    except Exception as error:
+        what = next(iter(str(error).splitlines()), "")[:200]
+        lines = "the lines above" if debug else "what the same command shows with --debug"
+        return ended(
+            error, f"unexpected {type(error).__name__} ({what}); this is a bug, please report it with {lines}", BUG
+        )
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """A command that is asked to end says so, as with Ctrl-C; the training loop has handlers of its own and puts this one back."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

@@ -8,7 +8,7 @@ import typer
 
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, RunArgument, SourceOption, chosen
-from vitscope.cli.screen import err, image_progress, out, print_json, table
+from vitscope.cli.screen import MEASURING, err, image_progress, out, print_json, table
 
 if TYPE_CHECKING:
     from vitscope.train.evaluation import Evaluation
@@ -39,13 +39,14 @@ def evaluate(
     folder = RunFolder.open(run)
     with image_progress(language) as progress:
         images = table_to_measure(folder, data, split, progress)
+    with image_progress(language, MEASURING) as progress:
         measured = measure_run(folder, images, progress)
     if data is None and split is None:
         write_evaluation(folder, measured)
     if json_:
-        print_json({"run": str(run), "data": measured.table, **measured.evaluation.to_dict()})
+        print_json({"run": str(run), "data": measured.table.name, **measured.evaluation.to_dict()})
         return
-    err().print(Text("measured on {table}", "測定データ: {table}").format(table=measured.table)[language], markup=False)
+    err().print(Text("measured on {table}", "測定データ: {table}").format(table=measured.table.name)[language])
     show(measured.evaluation, language)
 
 
@@ -55,7 +56,7 @@ def show(evaluation: Evaluation, lang: Lang) -> None:
     head = Text(
         "accuracy {accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f}; {right:,} of {images:,}), loss {loss:.4f}, "
         "calibration error {ece:.1f} %{top5}",
-        "正解率 {accuracy:.2f} %（95 % 信頼区間 {low:.2f}～{high:.2f}、{images:,} 枚中 {right:,} 枚）、損失 {loss:.4f}、較正誤差 {ece:.1f} %{top5}",
+        "正解率 {accuracy:.2f} %（95 % 信頼区間 {low:.2f}〜{high:.2f}、{images:,} 枚中 {right:,} 枚）、損失 {loss:.4f}、較正誤差 {ece:.1f} %{top5}",
     ).format(
         accuracy=total.accuracy,
         low=total.low,
@@ -68,13 +69,13 @@ def show(evaluation: Evaluation, lang: Lang) -> None:
         if evaluation.top5 is None
         else Text(", top-5 {0:.2f} %", "、上位5位以内 {0:.2f} %")[lang].format(evaluation.top5),
     )
-    console.print(head[lang], markup=False, soft_wrap=True)
+    console.print(head[lang], soft_wrap=True)
     words = {
         "class": Text("class", "クラス"),
         "images": Text("images", "枚数"),
         "accuracy": Text("accuracy %", "正解率 %"),
         "interval": Text("95 % interval", "95 % 信頼区間"),
-        "mistaken": Text("most often mistaken for", "最も多い誤り先"),
+        "mistaken": Text("most often mistaken for", "最も多い誤分類先"),
     }
     classes = table(*(w[lang] for w in words.values()), numbers=(1, 2, 3))
     for i, (name, part) in enumerate(zip(evaluation.label_names, evaluation.per_class, strict=True)):
@@ -87,9 +88,8 @@ def show(evaluation: Evaluation, lang: Lang) -> None:
         console.print(
             Text(
                 "\nconfusion: rows are true classes, columns what the model said",
-                "\n混同行列: 行が正解、列がモデルの答え",
-            )[lang],
-            markup=False,
+                "\n混同行列: 行が正解、列が予測",
+            )[lang]
         )
         matrix = table(
             "",

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from vitscope._core.text import Lang, Text, language_of_locale
+
+
+class Command(TyperCommand):
+    """A command whose usage line reads `[RECIPE]` and `IMAGE...`, whatever brackets the installed typer would add."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """`[OPTIONS]`, then the arguments by the names that they are documented with."""
+        arguments = [p for p in self.params if p.param_type_name == "argument"]
+        return ["[OPTIONS]", *(f"{p.metavar}" if p.required else f"[{p.metavar}]" for p in arguments)]
 
 
 class LangChoice(StrEnum):
@@ -58,11 +68,14 @@ def chosen(lang: LangChoice | None) -> Lang:
 
 _HELP: dict[str, tuple[Text, str]] = {
     "models": (
-        Text("List the built-in models with their sizes.", "組み込みのモデルを、大きさとともに一覧します。"),
+        Text("List the built-in models with their sizes.", "組み込みのモデルを、大きさとともに一覧表示します。"),
         "vitscope models",
     ),
     "recipes": (
-        Text("List the built-in recipes and what each should reach.", "組み込みのレシピと、到達すべき値を一覧します。"),
+        Text(
+            "List the built-in recipes and what was measured with each.",
+            "組み込みのレシピと、その測定値を一覧表示します。",
+        ),
         "vitscope recipes",
     ),
     "explain": (
@@ -82,14 +95,14 @@ _HELP: dict[str, tuple[Text, str]] = {
     "eval": (
         Text(
             "Measure a trained model: accuracy with its interval, per class, confusion, calibration.",
-            "学習済みモデルを測ります（正解率と信頼区間、クラス別、混同行列、較正）。",
+            "学習済みモデルを評価します（正解率と信頼区間、クラス別、混同行列、較正）。",
         ),
         "vitscope eval runs/first",
     ),
     "predict": (
         Text(
             "Classify images: files, folders, items of a data source, or - for standard input.",
-            "画像を分類します（ファイル、フォルダ、データ源の項目、- は標準入力）。",
+            "画像を分類します（ファイル、フォルダ、データソースの画像、- は標準入力）。",
         ),
         "vitscope predict runs/first digits:17",
     ),
@@ -98,7 +111,7 @@ _HELP: dict[str, tuple[Text, str]] = {
             "Draw learning curves over the reference band and say where a run left it.",
             "学習曲線を基準の帯に重ねて描き、どこで帯を離れたかを示します。",
         ),
-        "vitscope curve runs/first --reference vit_patch4_cifar10_200ep",
+        "vitscope curve runs/good --reference vit_patch4_cifar10_200ep",
     ),
 }
 

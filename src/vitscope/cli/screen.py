@@ -10,24 +10,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text as Letters
 
 from vitscope._core.text import Lang, Text
 
 PLAIN_WIDTH = 160  # columns where nobody says how wide the screen is: a pipe, a file
 
 
+READING = Text("reading images", "画像を読み込み中")
+MEASURING = Text("measuring", "評価中")
+
+
+class PlainTable(Table):
+    """A table that shows its cells letter by letter: names of files and classes may hold what rich takes for markup or an emoji."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """As rich's, but a string stays the string that it is."""
+        super().add_row(*(Letters(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
 def out() -> Console:
     """Results."""
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    console = _console()
+    return console if console.is_terminal else _console(width=PLAIN_WIDTH)
 
 
 def err() -> Console:
     """Progress and messages."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _console(stderr=True, soft_wrap=True)
+
+
+def _console(**options: Any) -> Console:
+    """Whatever is printed may be somebody's file name: nothing in it is markup."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
 
 
 def fail(message: str) -> None:
@@ -41,19 +59,20 @@ def print_json(value: Any) -> None:
     print(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
 
 
-def table(*columns: str, numbers: tuple[int, ...] = (), title: str | None = None) -> Table:
+def table(*columns: str, numbers: tuple[int, ...] = (), title: str | None = None) -> PlainTable:
     """A table with plain lines; the columns at `numbers` are set to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    head = Letters(title, style="bold") if title is not None else None
+    made = PlainTable(title=head, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, name in enumerate(columns):
-        made.add_column(name, justify="right" if i in numbers else "left", header_style="bold", overflow="fold")
+        side: JustifyMethod = "right" if i in numbers else "left"
+        made.add_column(Letters(name), justify=side, header_style="bold", overflow="fold")
     return made
 
 
 @contextmanager
-def image_progress(lang: Lang) -> Iterator[Any]:
-    """A progress callback (done, total) for reading and decoding images; the bar shows once there is something to wait for."""
-    words = Text("reading images", "画像を読み込み中")[lang]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def image_progress(lang: Lang, doing: Text = READING) -> Iterator[Any]:
+    """A progress callback (done, total) for what is done to one image after the other; the bar shows once there is something to wait for."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=err(), transient=True)
     task: TaskID | None = None
 
@@ -61,7 +80,7 @@ def image_progress(lang: Lang) -> Iterator[Any]:
         nonlocal task
         if task is None:
             bar.start()
-            task = bar.add_task(words, total=total)
+            task = bar.add_task(doing[lang], total=total)
         bar.update(task, completed=done, total=total)
 
     try:
@@ -77,8 +96,7 @@ def tell_of_english_pictures(lang: Lang) -> None:
 
     if lang == "ja" and japanese_font() is None:
         err().print(
-            "日本語フォントが見つからないため、図の文字は英語です（DebianやUbuntuなら apt install fonts-noto-cjk）",
-            markup=False,
+            "日本語フォントが見つからないため、図の文字は英語です（DebianやUbuntuなら apt install fonts-noto-cjk）"
         )
 
 

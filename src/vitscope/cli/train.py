@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitscope._core.errors import UsageError
+from vitscope._core.errors import Interrupted, UsageError
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, SetOption, SourceOption, chosen
 from vitscope.cli.screen import err, image_progress, print_json, tell_of_english_pictures
 
 if TYPE_CHECKING:
     from vitscope.recipes.run import Prepared
+    from vitscope.recipes.schema import Recipe
     from vitscope.runs import RunFolder
     from vitscope.train.events import Listener
 
@@ -27,7 +29,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RECIPE]", help=f"A built-in recipe or a YAML file; {_FIRST} if left out.", show_default=False
+            metavar="RECIPE", help=f"A built-in recipe or a YAML file; {_FIRST} if left out.", show_default=False
         ),
     ] = None,
     data: SourceOption = None,
@@ -45,7 +47,7 @@ def train(
 ) -> None:
     """See `options.command_help`."""
     from vitscope.recipes.load import load_recipe
-    from vitscope.recipes.measure import finish
+    from vitscope.recipes.measure import finish, forget_results
     from vitscope.recipes.run import default_folder, prepare_run, recipe_of_run, train_run
     from vitscope.runs import RunFolder
 
@@ -53,16 +55,18 @@ def train(
     if resume:
         if out is None:
             raise UsageError("--resume needs --out RUN, the folder of the run to continue")
-        if recipe is not None or data is not None or set_:
-            raise UsageError(
-                "--resume goes on with the run's own recipe; leave out RECIPE, --data and --set, or start a new run"
-            )
         plan = recipe_of_run(RunFolder.open(out))
+        asked = recipe is not None or data is not None or set_
+        if asked and not _becomes(load_recipe(recipe or _FIRST, changes=set_ or (), source=data), plan):
+            raise UsageError(
+                "--resume goes on with the run's own recipe, which is another than the one asked for; "
+                "leave out RECIPE, --data and --set, or start a new run"
+            )
     else:
         plan = load_recipe(recipe or _FIRST, changes=set_ or (), source=data)
         out = out if out is not None else default_folder(plan, datetime.now().strftime("%Y%m%d-%H%M%S"))
     first = os.environ.get("RANK", "0") == "0"  # of several processes one writes and speaks
-    with RunFolder.claim(out, resume) if first else nullcontext(RunFolder(out)) as folder:
+    with RunFolder.claim(out, resume) if first else nullcontext(RunFolder(out)) as folder, _resumable(folder):
         if resume and folder.status() == "finished":
             if first:
                 _complete(folder, language)
@@ -70,12 +74,39 @@ def train(
             with image_progress(language) as progress:
                 prepared = prepare_run(plan, folder, progress, writes=first)
             with ExitStack() as stack:
+                if first:
+                    forget_results(folder)
                 listeners = _listeners(prepared, language, stack)
                 train_run(prepared, resume=resume, listeners=listeners)
             if first:
                 finish(folder, prepared.ingredients.data.val, prepared.reference, language)
         if first:
             _report(folder, language, json_)
+
+
+def _becomes(written: Recipe, own: Recipe) -> bool:
+    """Whether a recipe as it is written leads to a run's own, which is complete: the command of the start may be given again."""
+    from vitscope.data import SourceFacts
+    from vitscope.recipes.load import model_spec, resolve, with_normalisation
+
+    spec = model_spec(own)
+    facts = SourceFacts(own.data.source, tuple(map(str, range(spec.classes))), spec.channels, spec.image_size, {})
+    full = resolve(written, facts)
+    if full.normalise is None and own.normalise is not None:
+        full = with_normalisation(full, own.normalise.mean, own.normalise.std)
+    words = {"name": own.name, "summary": own.summary.to_dict(), "expect": own.to_dict()["expect"]}
+    return full.changed(**words) == resolve(own, facts)
+
+
+@contextmanager
+def _resumable(folder: RunFolder) -> Iterator[None]:
+    """Says how to go on where an interrupt comes outside of the training loop, which says it itself."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not folder.recipe.exists():  # there is nothing yet to go on with
+            raise
+        raise Interrupted(f"interrupted; go on with: vitscope train --resume --out {folder.path}") from None
 
 
 def _listeners(prepared: Prepared, lang: Lang, stack: ExitStack) -> list[Listener]:
@@ -92,7 +123,7 @@ def _complete(folder: RunFolder, lang: Lang) -> None:
 
     missing = missing_results(folder)
     if not missing:
-        nothing = Text("{run} is finished; nothing to do", "{run} は学習を終えています。することはありません")
+        nothing = Text("{run} is finished; nothing to do", "{run} は学習を終えています。実行する処理はありません")
         _say(nothing.format(run=folder.path)[lang])
         return
     made = Text(
@@ -130,11 +161,11 @@ def _report(folder: RunFolder, lang: Lang, as_json: bool) -> None:
         "Next: vitscope eval {run} · vitscope curve {run} · vitscope predict {run} IMAGE",
         "結果のフォルダ: {run}\n  curve.png         学習曲線\n  metrics.csv       エポックごとに1行\n"
         "  predictions.csv   検証画像それぞれへの予測\n  evaluation.json   正解率と信頼区間、クラス別、混同行列\n"
-        "次は: vitscope eval {run} · vitscope curve {run} · vitscope predict {run} 画像",
+        "次のコマンド: vitscope eval {run} · vitscope curve {run} · vitscope predict {run} 画像",
     )
     _say(where.format(run=folder.path)[lang])
     tell_of_english_pictures(lang)
 
 
 def _say(line: str) -> None:
-    err().print(line, markup=False)
+    err().print(line)

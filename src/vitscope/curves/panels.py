@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vitscope._core.text import Lang, Text
 from vitscope.curves.layout import end_of, epoch_ticks, limits, loss_ceiling, spread
@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B5A800")
 """Okabe and Ito's palette; its yellow is darkened to be seen on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-GREY, BAND, INK = "#767676", "#D9D9D9", "#222222"
-_ACCURACY = Text("Validation accuracy, %", "検証精度（%）")
-_LOSS = Text("Loss (solid: validation, dashed: training)", "損失（実線：検証、破線：訓練）")
+GREY, BAND, INK, FAINT = "#767676", "#D9D9D9", "#222222", "#B5B5B5"
+LATIN = "DejaVu Sans"
+"""Comes with matplotlib."""
+_ACCURACY = Text("Validation accuracy, %", "検証画像の正解率（%）")
+_LOSS = Text("Loss (solid: validation, dashed: training)", "損失（実線：検証、破線：学習）")
 _EPOCH = Text("epoch", "エポック")
 REFERENCE = Text("reference", "基準")
-_BELOW = Text("below from epoch {}", "エポック {} から帯の下")
-_ABOVE = Text("above from epoch {}", "エポック {} から帯の上")
-_RISING = Text("rising from epoch {}", "エポック {} から上昇")
-_DIVERGED = Text("diverged at epoch {}", "エポック {} で発散")
+_BELOW = Text("below from {}", "{} から帯の下")
+_ABOVE = Text("above from {}", "{} から帯の上")
+_RISING = Text("rising from {}", "{} から上昇")
+_DIVERGED = Text("diverged at {}", "{} で発散")
+_NUMBERED = Text("epoch {}", "エポック {}")
 _COMMA = Text(", ", "、")
-_AT = Text("at epoch {}", "（エポック {}）")
-_NOTHING = Text("no run measured this", "測定値のある実行がありません")
+_AT = Text(" at epoch {}", "（エポック {}）")
+_NOTHING = Text("no run measured this", "この指標を測定した学習結果がありません")
 _LABEL_GAP = 0.108
 """Of the height of a panel: room for the two lines of a label."""
 
@@ -55,6 +58,13 @@ class Line:
     def marker(self) -> str:
         """A ninth run has the first colour again, but not the first marker."""
         return MARKERS[(self.number + self.number // len(COLOURS)) % len(MARKERS)]
+
+
+class _Remark(NamedTuple):
+    """What is said of a run from an epoch on."""
+
+    what: Text
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -81,12 +91,12 @@ def accuracy_panel(axes: Axes, lines: Sequence[Line], reference: ReferenceCurve 
         labels += _draw_reference(axes, reference, "val_acc", span, "{:.1f} %", lang)
     for line in lines:
         left = line.verdict.left
-        end = _draw_run(axes, line, "val_acc")
-        remark = ""
+        end = _draw_run(axes, line, "val_acc", span)
+        remark = None
         if left is not None:
             where = next(row for row in line.rows if row.epoch == left.first)
             _ring(axes, line, where.epoch, where.val_acc)
-            remark = (_BELOW if left.side == "below" else _ABOVE)[lang].format(left.first)
+            remark = _Remark(_BELOW if left.side == "below" else _ABOVE, left.first)
         if end is not None:
             labels.append(_label_of(line, end, f"{end[1]:.1f} %", remark, span, lang))
     _finish(axes, _ACCURACY[lang], span, limits(seen, floor=0.0, ceiling=100.0), labels, lang)
@@ -102,14 +112,14 @@ def loss_panel(axes: Axes, lines: Sequence[Line], reference: ReferenceCurve | No
         labels += _draw_reference(axes, reference, "val_loss", span, "{:.3f}", lang)
     for line in lines:
         verdict = line.verdict
-        train = _draw_run(axes, line, "train_loss", dashed=True)
-        end = _draw_run(axes, line, "val_loss") or train
-        remark = ""
+        train = _draw_run(axes, line, "train_loss", span, dashed=True)
+        end = _draw_run(axes, line, "val_loss", span) or train
+        remark = None
         if verdict.overfitting is not None:
             _ring(axes, line, verdict.overfitting.lowest_epoch, verdict.overfitting.lowest_loss)
-            remark = _RISING[lang].format(verdict.overfitting.lowest_epoch)
+            remark = _Remark(_RISING, verdict.overfitting.lowest_epoch)
         if verdict.diverged_at is not None:
-            remark = _DIVERGED[lang].format(verdict.diverged_at)
+            remark = _Remark(_DIVERGED, verdict.diverged_at)
         if end is not None:
             value = f"{end[1]:.3f}" if abs(end[1]) < 1000 else f"{end[1]:.2g}"
             labels.append(_label_of(line, end, value, remark, span, lang))
@@ -136,20 +146,23 @@ def _draw_reference(
     end = end_of([row.epoch for row in shown], [getattr(row, column) for row in shown])
     if end is None:
         return []
-    detail = f"{form.format(end[1])} {_AT[lang].format(end[0])}"
+    detail = form.format(end[1]) + _AT[lang].format(end[0])
     return [_Label(*end, REFERENCE[lang], detail, GREY)]
 
 
-def _label_of(line: Line, end: tuple[int, float], value: str, remark: str, span: int, lang: Lang) -> _Label:
-    if remark:
-        value += _COMMA[lang] + remark
-    elif end[0] < span:
-        value += f" {_AT[lang].format(end[0])}"
+def _label_of(line: Line, end: tuple[int, float], value: str, remark: _Remark | None, span: int, lang: Lang) -> _Label:
+    """The value at the end, the epoch of the end where others go on, and the remark, which then need not say "epoch" again."""
+    ended = end[0] < span
+    if ended:
+        value += _AT[lang].format(end[0])
+    if remark is not None:
+        epoch = str(remark.epoch) if ended else _NUMBERED[lang].format(remark.epoch)
+        value += _COMMA[lang] + remark.what[lang].format(epoch)
     return _Label(*end, line.name, value, line.colour, line.marker)
 
 
-def _draw_run(axes: Axes, line: Line, column: str, *, dashed: bool = False) -> tuple[int, float] | None:
-    """Draws one column of a run and tells where the line ends; epochs without a value are bridged."""
+def _draw_run(axes: Axes, line: Line, column: str, span: int, *, dashed: bool = False) -> tuple[int, float] | None:
+    """Draws one column of a run and tells where the line ends; epochs without a value are bridged, and a run that ends before `span` gets a bar."""
     points = [(row.epoch, float(getattr(row, column))) for row in line.rows]
     finite = [(epoch, value) for epoch, value in points if math.isfinite(value)]
     if not finite:
@@ -166,6 +179,9 @@ def _draw_run(axes: Axes, line: Line, column: str, *, dashed: bool = False) -> t
         markerfacecolor="white" if dashed else None,
         gid=f"run{line.number + 1}-{column}",
     )
+    if line.rows[-1].epoch < span:
+        bar: dict[str, Any] = {"marker": "|", "markersize": 15, "markeredgewidth": 1.6, "color": line.colour}
+        axes.plot(*finite[-1], **bar, zorder=4, gid=f"run{line.number + 1}-end")
     return finite[-1]
 
 
@@ -188,13 +204,15 @@ def _finish(
     axes: Axes, title: str, span: int, height: tuple[float, float], labels: Sequence[_Label], lang: Lang
 ) -> None:
     """Limits, ticks and title, and the labels to the right of the axes, none over another."""
-    axes.set_title(title, loc="left", fontsize=10)
+    # few Japanese fonts have a bold face, and matplotlib asks each family that it is given for one
+    face: dict[str, Any] = {} if lang == "ja" else {"fontfamily": LATIN, "fontweight": "bold"}
+    axes.set_title(title, loc="left", fontsize=10, **face)
     axes.set_xlabel(_EPOCH[lang], color="#555555")
     margin = 0.02 * span if span > 1 else 0.5
     axes.set_xlim(1 - margin, span + margin)
     axes.set_ylim(*height)
     axes.set_xticks(epoch_ticks(span))
-    axes.tick_params(length=0, labelfontfamily="DejaVu Sans")
+    axes.tick_params(length=0, labelfontfamily=LATIN)
     low, high = height
     wishes = [(min(max(label.value, low), high) - low) / (high - low) for label in labels]
     for label, wish, place in zip(labels, wishes, spread(wishes, _LABEL_GAP, 0.03, 0.95), strict=True):
@@ -203,9 +221,14 @@ def _finish(
 
 
 def _write_label(axes: Axes, label: _Label, start: float, wish: float, place: float) -> None:
-    """The label at height `place`, led to from the line's end at (`start`, `wish`); all in fractions of the axes."""
+    """The label at height `place`, led to from the line's end at (`start`, `wish`); all in fractions of the axes.
+
+    The way to a line that ends early is faint and grey: in the run's colour it would look like more epochs of it.
+    """
     beside: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
-    axes.plot([start, 1.0], [wish, wish], color=label.colour, linewidth=0.7, linestyle=":", gid="leader", **beside)
+    axes.plot(
+        [start, 1.0], [wish, wish], color=FAINT, linewidth=0.7, linestyle=(0, (1, 4)), gid="leader", zorder=1, **beside
+    )
     axes.plot([1.0, 1.05], [wish, place], color=label.colour, linewidth=0.7, gid="leader", **beside)
     if label.marker:
         axes.plot([1.07], [place], color=label.colour, marker=label.marker, markersize=4.5, gid="key", **beside)

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 from vitscope._core.files import written_whole
 from vitscope._core.text import Lang, Text
 from vitscope.curves.layout import short_names
-from vitscope.curves.panels import GREY, INK, REFERENCE, Line, accuracy_panel, loss_panel
+from vitscope.curves.panels import GREY, INK, LATIN, REFERENCE, Line, accuracy_panel, loss_panel
 from vitscope.curves.reference import ReferenceCurve
-from vitscope.curves.verdict import judge
+from vitscope.curves.verdict import Verdict, judge
 from vitscope.runs import EpochMetrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LATIN = "DejaVu Sans"  # comes with matplotlib
 JAPANESE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans JP",
@@ -46,6 +45,8 @@ _RING = Text(
     "ring: the run left the band, or its validation loss was lowest",
     "丸印：帯を離れたエポック、または検証損失が最小のエポック",
 )
+_END = Text("bar: the run ends there", "縦棒：学習の終わり")
+_NO_BAND = Text("no band: the runs have different references", "帯なし：学習ごとに基準が異なるため")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,13 @@ class NamedRun:
     rows: Sequence[EpochMetrics]
 
 
-def draw(runs: Sequence[NamedRun], reference: ReferenceCurve | None, lang: Lang = "en") -> Figure:
+def draw(
+    runs: Sequence[NamedRun],
+    reference: ReferenceCurve | None,
+    lang: Lang = "en",
+    *,
+    verdicts: Sequence[Verdict] | None = None,
+) -> Figure:
     """Accuracy (left, over the reference band) and loss (right) of any number of runs.
 
     The axis of epochs ends with the longest run; without runs the reference is shown whole. A sentence in Japanese needs a Japanese
@@ -66,6 +73,7 @@ def draw(runs: Sequence[NamedRun], reference: ReferenceCurve | None, lang: Lang 
         runs: shorter names read better; long ones lose their middle.
         reference: drawn in grey, with a band of `half_width` points on each side of its accuracy.
         lang: language of the words in the picture.
+        verdicts: one for each run, where not all are held against `reference`.
     """
     from matplotlib.figure import Figure
 
@@ -77,12 +85,15 @@ def draw(runs: Sequence[NamedRun], reference: ReferenceCurve | None, lang: Lang 
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.045, right=0.812, top=0.9, bottom=0.165, wspace=0.86)
         names = short_names([_drawable(run.name, f"run {i}", font) for i, run in enumerate(runs, start=1)])
-        lines = [Line(i, names[i], run.rows, judge(run.rows, reference)) for i, run in enumerate(runs)]
+        if verdicts is None:
+            verdicts = [judge(run.rows, reference) for run in runs]
+        lines = [Line(i, names[i], runs[i].rows, verdict) for i, verdict in enumerate(verdicts)]
         last = max((run.rows[-1].epoch for run in runs if run.rows), default=0)
         span = last or (reference.last_epoch if reference else 1)
         accuracy_panel(left, lines, reference, span, lang)
         loss_panel(right, lines, reference, span, lang)
-        figure.text(0.045, 0.03, _caption(reference, lines, font, lang), fontsize=7.5, color=GREY, parse_math=False)
+        caption = _caption(reference, lines, span, font, lang)
+        figure.text(0.045, 0.03, caption, fontsize=7.5, color=GREY, parse_math=False)
         _fit_labels(figure)
     return figure
 
@@ -95,7 +106,7 @@ def save(figure: Figure, path_png: Path | None = None, path_svg: Path | None = N
     Raises:
         RunError: a file cannot be written.
     """
-    with _style([_LATIN]):
+    with _style([LATIN]):
         if path_png is not None:
             with written_whole(path_png) as temporary:
                 figure.savefig(temporary, format="png", metadata={"Software": None})
@@ -125,7 +136,7 @@ def japanese_font() -> str | None:
 def _families(font: str | None, lang: Lang) -> list[str]:
     """Fonts in the order in which they are asked for a letter; English looks the same with and without a Japanese font."""
     japanese = [font] if font else []
-    return [*japanese, _LATIN] if lang == "ja" else [_LATIN, *japanese]
+    return [*japanese, LATIN] if lang == "ja" else [LATIN, *japanese]
 
 
 def _style(families: Sequence[str]) -> AbstractContextManager[None]:
@@ -135,7 +146,6 @@ def _style(families: Sequence[str]) -> AbstractContextManager[None]:
     ours: dict[str, Any] = {
         "font.family": [*families, "sans-serif"],
         "font.size": 9,
-        "axes.titleweight": "bold" if families[0] == _LATIN else "normal",  # few Japanese fonts have a bold face
         "text.color": INK,
         "axes.edgecolor": "#999999",
         "axes.spines.top": False,
@@ -177,12 +187,16 @@ def _drawable(name: str, instead: str, font: str | None) -> str:
     return name if all(any(face.get_char_index(ord(c)) for face in faces) for c in shown) else instead
 
 
-def _caption(reference: ReferenceCurve | None, lines: Sequence[Line], font: str | None, lang: Lang) -> str:
+def _caption(reference: ReferenceCurve | None, lines: Sequence[Line], span: int, font: str | None, lang: Lang) -> str:
     parts = []
     if reference is not None:
         seeds = _SEEDS[lang].format(reference.seeds, "" if reference.seeds == 1 else "s") if reference.seeds else ""
         name = _drawable(reference.name, REFERENCE[lang], font)
         parts.append(_CAPTION[lang].format(name=name, width=reference.half_width, seeds=seeds))
+    elif any(line.verdict.last and line.verdict.last.reference is not None for line in lines):
+        parts.append(_NO_BAND[lang])
     if any(line.verdict.left or line.verdict.overfitting for line in lines):
         parts.append(_RING[lang])
+    if any(line.rows and line.rows[-1].epoch < span for line in lines):
+        parts.append(_END[lang])
     return "  ·  ".join(parts)

@@ -18,43 +18,44 @@ if TYPE_CHECKING:
 STANDINGS = {
     "ahead": Text("ahead", "帯を上回る"),
     "within": Text("within the band", "帯の範囲内"),
-    "behind": Text("behind", "帯を下回る"),
+    "behind": Text("behind", "帯を下回る（1 エポック目）"),
+    "below": Text("below", "2 エポック以上続けて帯を下回る"),
 }
 _MEANINGS = {
     "ahead": Text("better than the reference so far", "ここまで基準より良い結果です"),
     "within": Text("it learns as the reference does", "基準と同じように学習しています"),
     "behind": Text(
         "one epoch under the band may be chance, a second in a row makes the run below",
-        "1 エポックだけなら偶然かもしれませんが、2 エポック続くと「帯より下」と判定します",
+        "1 エポックだけなら偶然かもしれません。2 エポック続くと、帯を下回ったと判定します",
     ),
-    "below": Text("the last two epochs lie under the band", "最後の 2 エポックが続けて帯の下にあります"),
+    "below": Text("the last two epochs lie under the band", "最後の 2 エポックがどちらも帯の下にあります"),
 }
 
 
-def of_place(
-    epoch: int, value: float, reference: float | None, half_width: float | None, standing: str, *, below: bool = False
-) -> Text:
+def of_place(epoch: int, value: float, reference: float | None, half_width: float | None, standing: str) -> Text:
     """Where a run stands at an epoch: accuracies in per cent, `half_width` in points."""
     if not math.isfinite(value):
-        return Text(f"epoch {epoch}: no validation accuracy", f"エポック {epoch}: 検証精度がありません")
+        return Text(f"epoch {epoch}: no validation accuracy", f"エポック {epoch}: 検証画像の正解率がありません")
     if reference is None or half_width is None:
         return Text(
             f"epoch {epoch}: {value:.1f} %, no reference at this epoch",
             f"エポック {epoch}: {value:.1f} %、このエポックの基準はありません",
         )
-    word = Text("below", "帯より下") if below else STANDINGS[standing]
+    word = STANDINGS[standing]
     return Text(
         f"epoch {epoch}: {value:.1f} %, reference {reference:.1f} % ± {half_width:.1f}, {word.en}",
         f"エポック {epoch}: {value:.1f} %、基準 {reference:.1f} % ± {half_width:.1f}、{word.ja}",
     )
 
 
-def of_standing(standing: str, last: Place | None, reference: ReferenceCurve | None) -> Text:
-    """Where a run ends, and what that means."""
+def of_standing(
+    standing: str, last: Place | None, reference: ReferenceCurve | None, *, diverged_at: int | None = None
+) -> Text:
+    """Where a run ends, and what that means; of a training that diverged, no more than how far it was judged."""
     if last is None:
         return Text(
             "no validation accuracy was measured, so the run cannot be placed",
-            "検証精度が一度も測られていないため、位置を判定できません",
+            "検証画像の正解率が一度も測定されていないため、位置を判定できません",
         )
     if standing == "unknown" and reference is None:
         return Text(
@@ -64,7 +65,12 @@ def of_standing(standing: str, last: Place | None, reference: ReferenceCurve | N
     if standing == "unknown":
         return last.text
     meaning = _MEANINGS[standing]
-    placed = of_place(last.epoch, last.value, last.reference, last.half_width, last.standing, below=standing == "below")
+    if diverged_at is not None and standing != "below":
+        meaning = Text(
+            f"it is judged up to epoch {last.epoch}, and the training diverged at epoch {diverged_at}",
+            f"判定はエポック {last.epoch} までで、学習はエポック {diverged_at} で発散しています",
+        )
+    placed = of_place(last.epoch, last.value, last.reference, last.half_width, standing)
     return Text(f"{placed.en}: {meaning.en}", f"{placed.ja}：{meaning.ja}")
 
 
@@ -76,16 +82,16 @@ def of_excursion(e: Excursion, *, from_start: bool) -> Text:
         word, word_ja = ("peak", "一時的な上振れ") if up else ("dip", "一時的な落ち込み")
         return Text(
             f"a {word} at epoch {e.first}: {e.distance:.1f} points {edge} the band for one epoch",
-            f"エポック {e.first} に{word_ja}：1 エポックだけ帯の{edge_ja}から {e.distance:.1f} ポイント{side_ja}",
+            f"エポック {e.first} に{word_ja}があります（1 エポックだけ、帯の{edge_ja}から {e.distance:.1f} ポイント{side_ja}）",
         )
     how_far = Text(
         f"at most {e.distance:.1f} points {edge} its edge, at epoch {e.worst_epoch}",
-        f"最大でエポック {e.worst_epoch} に{edge_ja}から {e.distance:.1f} ポイント{side_ja}",
+        f"差が最大なのはエポック {e.worst_epoch} で、{edge_ja}から {e.distance:.1f} ポイント{side_ja}",
     )
     if e.came_back:
         return Text(
             f"{e.side} the band from epoch {e.first} to {e.last} ({how_far.en}), then no longer",
-            f"エポック {e.first} から {e.last} まで帯の{side_ja}（{how_far.ja}）、その後は解消",
+            f"エポック {e.first} から {e.last} まで帯の{side_ja}です（{how_far.ja}）。その後は帯の{side_ja}ではなくなりました",
         )
     advice = (
         Text("", "")
@@ -98,11 +104,11 @@ def of_excursion(e: Excursion, *, from_start: bool) -> Text:
     if from_start:
         return Text(
             f"{e.side} the band from its first epoch, {e.first}, on ({how_far.en}){advice.en}",
-            f"最初のエポック {e.first} からずっと帯の{side_ja}（{how_far.ja}）{advice.ja}",
+            f"最初のエポック {e.first} からずっと帯の{side_ja}です（{how_far.ja}）{advice.ja}",
         )
     return Text(
         f"left the band at epoch {e.first} and stays {e.side} it ({how_far.en}){advice.en}",
-        f"エポック {e.first} で帯を離れ、その後ずっと帯の{side_ja}（{how_far.ja}）{advice.ja}",
+        f"エポック {e.first} で帯を離れ、その後ずっと帯の{side_ja}です（{how_far.ja}）{advice.ja}",
     )
 
 
@@ -112,7 +118,7 @@ def of_overfitting(o: Overfitting) -> Text:
     facts = Text(
         f"overfitting: validation loss was lowest at epoch {o.lowest_epoch} ({o.lowest_loss:.3f}) and rose to "
         f"{o.last_loss:.3f} by epoch {o.last_epoch} (+{rise} %) while training loss fell",
-        f"過学習：検証損失はエポック {o.lowest_epoch} で最小（{o.lowest_loss:.3f}）となり、訓練損失が下がり続ける一方で、"
+        f"過学習：検証損失はエポック {o.lowest_epoch} で最小（{o.lowest_loss:.3f}）となり、学習損失が下がり続ける一方で、"
         f"エポック {o.last_epoch} には {o.last_loss:.3f} まで上がりました（+{rise} %）",
     )
     advice = Text(

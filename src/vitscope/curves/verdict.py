@@ -90,8 +90,8 @@ class Verdict:
     """What can be said about a run.
 
     `standing` is that of the last judged epoch, `below` in place of `behind` where the one before was under the band
-    too. `left` is the excursion from which the run did not come back. `diverged_at` is the first epoch with a number
-    that is not finite.
+    too. `left` is the excursion from which the run did not come back. `diverged_at` is the first epoch with a loss or
+    an accuracy that is not finite; one that was not measured is none.
     """
 
     standing: Literal["ahead", "within", "behind", "below", "unknown"]
@@ -106,6 +106,14 @@ class Verdict:
     def below(self) -> bool:
         """Whether the run ends below the band: the exit code of `vitscope curve`."""
         return self.standing == "below"
+
+    @property
+    def place(self) -> Text | None:
+        """The last judged epoch as the training screen shows it: `epoch 12: 60.0 %, reference 63.2 % ± 2.0, below`."""
+        at = self.last
+        if at is None:
+            return None
+        return sentences.of_place(at.epoch, at.value, at.reference, at.half_width, self.standing)
 
     @property
     def left_at(self) -> int | None:
@@ -160,7 +168,7 @@ def judge(rows: Sequence[EpochMetrics], reference: ReferenceCurve | None) -> Ver
     lasting = [e for e in excursions if e.left_the_band and not e.came_back]
     left = lasting[-1] if lasting else None
     overfitting = find_overfitting(rows, reference)
-    diverged = _first_not_finite(rows)
+    diverged = next(((row.epoch, row.not_finite) for row in rows if row.not_finite is not None), None)
     verdict = Verdict(
         standing="below" if left is not None and left.side == "below" else standing,
         last=last,
@@ -197,24 +205,6 @@ def _distance(spot: Place) -> float:
     return round(abs(spot.value - spot.reference) - spot.half_width, 9)
 
 
-def _first_not_finite(rows: Sequence[EpochMetrics]) -> tuple[int, str] | None:
-    """The first epoch and column that show a training gone astray.
-
-    Infinity always does; nan does where the column held numbers before, and for validation only where the other of its two
-    columns was measured: an epoch without validation is none that went wrong.
-    """
-    partner = {"val_loss": "val_acc", "val_acc": "val_loss"}
-    seen: set[str] = set()
-    for row in rows:
-        for name in ("train_loss", "val_loss", "val_acc", "train_acc"):
-            value: float = getattr(row, name)
-            if math.isfinite(value):
-                seen.add(name)
-            elif math.isinf(value) or (name in seen and (name not in partner or row.has_validation)):
-                return row.epoch, name
-    return None
-
-
 def _with_findings(
     verdict: Verdict,
     rows: Sequence[EpochMetrics],
@@ -227,7 +217,8 @@ def _with_findings(
     if verdict.standing in ("behind", "below"):
         severity = "error" if verdict.below else "warning"
     epoch = verdict.last.epoch if verdict.last else None
-    found = [Finding("standing", severity, epoch, sentences.of_standing(verdict.standing, verdict.last, reference))]
+    standing = sentences.of_standing(verdict.standing, verdict.last, reference, diverged_at=verdict.diverged_at)
+    found = [Finding("standing", severity, epoch, standing)]
     if diverged:
         found.append(Finding("diverged", "error", diverged[0], sentences.of_divergence(*diverged)))
     for e in verdict.excursions:

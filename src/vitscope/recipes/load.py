@@ -55,10 +55,9 @@ def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str |
     try:
         return _checked(values)
     except VitscopeError as error:
-        if name_or_file not in recipe_names() and str(error) == _fault_of(_read(name_or_file)):
-            with _said_of(name_or_file):
-                raise
-        raise
+        if name_or_file in recipe_names() or str(error) != _fault_of(_read(name_or_file)):
+            raise
+        raise type(error)(f"{name_or_file}: {error}") from None
 
 
 def parse_recipe(text: str, where: str) -> Recipe:

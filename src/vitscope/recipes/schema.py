@@ -1,4 +1,4 @@
-"""A recipe: the specs of model, data, augmentation and training composed, and what it should reach. YAML in, spec out. No torch."""
+"""A recipe: the specs of model, data, augmentation and training composed, and what it reached. YAML in, spec out. No torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from vitscope._core.spec import Spec
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.data.spec import DataSpec
-from vitscope.train.duration import Duration, TrainingDuration
+from vitscope.train.duration import TrainingDuration
 from vitscope.train.spec import TrainSpec
+
+RECORDS = "benchmarks/results/"
 
 
 class Words(Spec):
@@ -33,7 +35,7 @@ class Normalise(Spec):
 
 
 class Expect(Spec):
-    """What a recipe should reach, and where that was measured."""
+    """What a recipe reached, and where that was measured."""
 
     val_acc: float
     """Per cent, of the last epoch; the mean where there are several seeds."""
@@ -47,6 +49,11 @@ class Expect(Spec):
     date: Annotated[str, BeforeValidator(str)] = ""  # YAML reads 2026-01-31 as a date
     record: str = ""
     """File or publication in which the measurement stands."""
+
+    @property
+    def measured_here(self) -> bool:
+        """Whether its record lies in this repository; anything else is somebody's published number."""
+        return self.record.startswith(RECORDS)
 
 
 class Recipe(Spec):
@@ -63,7 +70,3 @@ class Recipe(Spec):
     reference: str | None = None
     """The learning curve that a run is held against, where the data are the reference's."""
     expect: tuple[Expect, ...] = ()
-
-    def expectation(self, duration: Duration) -> Expect | None:
-        """What was measured for a training of this length."""
-        return next((e for e in self.expect if e.after == duration), None)

@@ -23,9 +23,11 @@ class EpochMetrics:
     """What one epoch gave.
 
     `epoch` counts from 1; `step` is the number of optimiser steps so far (0 where a file does not tell); `seconds` is
-    wall time since the start, evaluation and earlier parts of a resumed run included; losses are mean cross-entropies
-    in nats; accuracies are per cent; `lr` is the learning rate of the epoch's last step. A number that was not measured
-    is nan.
+    wall time since the start, evaluation and earlier parts of a resumed run included; losses are means in nats:
+    `val_loss` of the plain cross-entropy, `train_loss` of what was minimised, so with label smoothing and mixed
+    targets, on augmented images, with dropout on, and the two are not to be compared; accuracies are per cent; `lr` is
+    the learning rate of the epoch's last step. A number that was not measured is nan; a loss or an accuracy that was
+    measured and is no finite number is infinite.
     """
 
     epoch: int
@@ -39,9 +41,9 @@ class EpochMetrics:
     images_per_second: float
 
     @property
-    def has_validation(self) -> bool:
-        """Whether anything was measured on validation images in this epoch."""
-        return not (math.isnan(self.val_loss) and math.isnan(self.val_acc))
+    def not_finite(self) -> str | None:
+        """The first of the losses and accuracies that shows that the training diverged."""
+        return next((name for name in OUTCOMES if math.isinf(getattr(self, name))), None)
 
     def to_dict(self) -> dict[str, int | float | None]:
         """The numbers by column name, fit for JSON: what is not a finite number becomes None."""
@@ -51,12 +53,13 @@ class EpochMetrics:
 COLUMNS = tuple(field.name for field in fields(EpochMetrics))
 MEASURES = tuple(name for name in COLUMNS if name not in ("epoch", "step"))
 """The columns of which a file must hold at least one."""
+OUTCOMES = ("train_loss", "val_loss", "val_acc", "train_acc")
 
 
 def write_metrics(path: Path, rows: Iterable[EpochMetrics]) -> None:
     """Writes the rows as CSV, whole or not at all; every number reads back as the same number.
 
-    Validation that was not measured becomes empty cells; a loss that is not a number stands as `nan`.
+    What was not measured becomes an empty cell.
 
     Raises:
         RunError: the file cannot be written.
@@ -74,7 +77,8 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
 
     Args:
         path: a CSV file (comma, semicolon or tab) or a run folder; columns beyond ours are ignored, missing ones
-            become nan.
+            and empty cells become nan. The word `nan` for a loss or an accuracy is a result of a training that
+            diverged and becomes infinite.
 
     Raises:
         RunError: no such file, no `epoch` or no metric column, a cell that is no number, or an epoch that stands
@@ -99,9 +103,8 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
 def _cell(row: EpochMetrics, name: str) -> str:
     if name in ("epoch", "step"):
         return str(int(getattr(row, name)))
-    if name in ("val_loss", "val_acc") and not row.has_validation:
-        return ""
-    return repr(float(getattr(row, name)))
+    value = float(getattr(row, name))
+    return "" if math.isnan(value) else repr(value)
 
 
 def _lines(file: Path) -> list[tuple[int, list[str]]]:
@@ -150,11 +153,12 @@ def _row(file: Path, line: int, cells: dict[str, str]) -> EpochMetrics:
         if not text:
             return math.nan
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
             raise RunError(
                 f"{file} line {line}: {name} is {text!r}, expected a number; correct the cell or leave it empty"
             ) from None
+        return math.inf if math.isnan(value) and name in OUTCOMES else value
 
     epoch = number("epoch")
     if not (epoch.is_integer() and epoch >= 1):
