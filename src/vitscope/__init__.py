@@ -13,16 +13,22 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from vitscope._core.errors import VitscopeError as VitscopeError
     from vitscope.model.create import create_model as create_model
+    from vitscope.model.create import resized as resized
+    from vitscope.model.spec import ViTSpec as ViTSpec
     from vitscope.recipes.trained import load as load
     from vitscope.train.fit import fit as fit
+    from vitscope.train.spec import TrainSpec as TrainSpec
 
 _HOME = {
+    "TrainSpec": "vitscope.train.spec",
+    "ViTSpec": "vitscope.model.spec",
     "VitscopeError": "vitscope._core.errors",
     "create_model": "vitscope.model.create",
     "fit": "vitscope.train.fit",
     "load": "vitscope.recipes.trained",
+    "resized": "vitscope.model.create",
 }
-__all__ = ["VitscopeError", "__version__", "create_model", "fit", "load"]
+__all__ = ["TrainSpec", "ViTSpec", "VitscopeError", "__version__", "create_model", "fit", "load", "resized"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,20 @@ def test_a_folder_that_cannot_be_flushed_does_not_undo_the_write(
 
     monkeypatch.setattr(os, "open", no_folder_handles)
     write_text(tmp_path / "out.txt", "new")
+    assert (tmp_path / "out.txt").read_text() == "new"
+
+
+def test_a_file_is_flushed_through_a_handle_that_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[bool] = []
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISREG(os.fstat(handle).st_mode):  # a folder is opened for reading only
+            os.write(handle, b"")  # what Windows asks for; an error on a handle for reading
+            flushed.append(True)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "out.txt", "new")
+    assert flushed == [True]
     assert (tmp_path / "out.txt").read_text() == "new"
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, ValidationError
 
-from vitscope._core import errors
+import vitscope
+from vitscope._core import errors, shapes
 from vitscope._core.errors import ConfigError, VitscopeError
-from vitscope._core.spec import Spec
+from vitscope._core.spec import NotBool, Spec
 from vitscope._core.suggest import did_you_mean, nearest
 from vitscope._core.text import Text, language_of_locale
+
+ROOT = Path(__file__).parents[2]
 
 
 class Inner(Spec):
@@ -123,6 +129,55 @@ def test_every_error_is_in_the_tree_that_its_module_draws() -> None:
         assert kind.exit_code == (130 if kind.__name__ == "Interrupted" else 2)
         assert kind.__name__ in (errors.__doc__ or "")
     assert len(kinds) >= 11
+
+
+class Numbers(Spec):
+    whole: Annotated[int, NotBool] = 1
+    part: Annotated[float, NotBool] | None = None
+
+
+@pytest.mark.parametrize("key", ["whole", "part"])
+def test_true_is_no_number(key: str) -> None:
+    for value in (True, False):
+        with pytest.raises(ConfigError, match=f"^{key} is {value}: expected a number$"):
+            Numbers.parse({key: value})
+    assert Numbers.parse({key: 1}).to_dict()[key] == 1
+
+
+def test_a_models_annotations_use_the_letters_of_the_legend() -> None:
+    words = set(re.findall(r"\b[A-Z]\w*", (shapes.__doc__ or "").partition("Where there are no tokens")[0]))
+    letters = {letter for path in (ROOT / "src/vitscope/model").rglob("*.py") for letter in annotated(path)}
+    assert {"B", "T", "TR", "Tnew"} <= letters
+    assert letters <= words
+
+
+def annotated(path: Path) -> set[str]:
+    """The names of axes in the jaxtyping annotations of a file."""
+    kinds = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Subscript)]
+    kinds = [
+        node
+        for node in kinds
+        if isinstance(node.value, ast.Name) and node.value.id in ("Float", "Int64", "UInt8", "Bool")
+    ]
+    texts = [
+        n.value
+        for kind in kinds
+        for n in ast.walk(kind.slice)
+        if isinstance(n, ast.Constant) and isinstance(n.value, str)
+    ]
+    return {name for text in texts for name in text.split() if not name.isdigit()}
+
+
+@pytest.mark.parametrize("name", vitscope.__all__)
+def test_what_is_exported_is_there(name: str) -> None:
+    assert getattr(vitscope, name) is not None
+    assert name in dir(vitscope)
+
+
+def test_specs_are_exported_without_torch() -> None:
+    code = "import sys, vitscope; vitscope.ViTSpec(), vitscope.TrainSpec; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "False"
 
 
 def test_the_core_needs_no_torch() -> None:

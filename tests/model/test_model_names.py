@@ -9,8 +9,8 @@ import torch
 
 from vitscope._core.errors import ConfigError, ModelError
 from vitscope.model.create import build
-from vitscope.model.presets import known_names, parse_model, spec_by_name
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, ViTSpec, equivalent_vit
+from vitscope.model.presets import FAULTS, known_names, parse_model, spec_by_name
+from vitscope.model.spec import BadViTSpec, GoodViTSpec, ViTSpec, equivalent_vit, printed_vit
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,34 @@ def test_a_wrong_name_gets_the_nearest_and_the_way_on(name: str, message: str) -
         ({"position": "rotary", "dim": 18, "heads": 3}, "'rotary' needs a head width .* that 4 divides, not 6"),
         ({"name": 3}, "model.name is 3, expected the name of a built-in model"),
         ({"name": "good-vit", "registers": 2}, "unknown key 'model.registers'"),
+        ({"image_size": "abc"}, r"model.image_size is 'abc': expected a number of pixels or \[height, width\]$"),
+        ({"image_size": 32.0}, r"model.image_size is 32.0: expected a number of pixels"),
+        ({"image_size": None}, r"model.image_size is None: expected a number of pixels"),
+        ({"image_size": [1, 2, 3]}, r"model.image_size is \[1, 2, 3\]: expected a number of pixels"),
+        ({"patch_size": [16, 8.5]}, r"model.patch_size is \[16, 8.5\]: expected a number of pixels"),
+        ({"patch_size": [16, True]}, r"model.patch_size is \[16, True\]: expected a number of pixels"),
+        *(
+            ({key: True}, f"model.{key} is True: expected a number$")
+            for key in ("depth", "dim", "registers", "mlp_dim", "mlp_ratio", "norm_eps", "layer_scale", "dropout")
+        ),
+        ({"name": "good-vit", "depth": True}, "model.depth is True: expected a number$"),
+        (
+            {"mlp_dim": 10, "mlp_ratio": 4},
+            "mlp_dim 10 and mlp_ratio 4 both set the width of the MLP; set one of them to null",
+        ),
+        ({"mlp_ratio": 0.0005}, "mlp_ratio 0.0005 of dim 768 is an MLP without width; choose a larger one, or mlp_dim"),
+        (
+            {"tokenizer_layers": 2},
+            "tokenizer_layers is 2, but patch_embedding 'linear' has none; set patch_embedding to",
+        ),
+        *(
+            (
+                {key: 0.1},
+                f"{key}, dropout on the attention probabilities, is not built here; projection_dropout acts on",
+            )
+            for key in ("attention_dropout", "attn_drop", "attn_drop_rate")
+        ),
+        ({"proj_drop": 0.1}, r"unknown key 'model.proj_drop' \(did you mean 'projection_dropout'\?\)"),
         (
             {"name": "bad-vit:none", "fault": "post-norm"},
             "model.fault is 'post-norm', but the name says 'bad-vit:none'",
@@ -105,8 +133,54 @@ def test_a_spec_survives_its_dictionary() -> None:
         assert parse_model(spec.to_dict()) == spec
 
 
+def test_settings_written_before_projection_dropout_had_its_name_are_read() -> None:
+    old = {"mlp_dim": 128, "mlp_ratio": 4.0, "attention_dropout": None}
+    assert parse_model(old) == ViTSpec(mlp_dim=128)
+    with pytest.raises(ConfigError, match="projection_dropout"):
+        parse_model({**old, "attention_dropout": 0.1})
+
+
+def test_a_width_of_the_mlp_is_set_in_one_of_two_ways() -> None:
+    assert ViTSpec(mlp_dim=10).changed(dim=96).mlp_width == 10
+    assert ViTSpec(mlp_ratio=2).changed(dim=96).mlp_width == 192
+    assert ViTSpec(dim=96).mlp_width == 384
+
+
+@pytest.mark.parametrize(
+    ("word", "sizes"),
+    [
+        ("tiny", (192, 12, 3, 768)),  # DeiT, table 1
+        ("small", (384, 12, 6, 1536)),
+        ("base", (768, 12, 12, 3072)),  # ViT, table 1
+        ("large", (1024, 24, 16, 4096)),
+        ("huge", (1280, 32, 16, 5120)),
+    ],
+)
+def test_presets_have_the_published_widths_heads_and_eps(word: str, sizes: tuple[int, ...]) -> None:
+    spec = spec_by_name(f"vit-{word}")
+    assert isinstance(spec, ViTSpec)
+    assert (spec.dim, spec.depth, spec.heads, spec.mlp_width, spec.norm_eps) == (*sizes, 1e-6)
+    with torch.device("meta"):
+        model = build(spec.changed(depth=1))
+    assert model.blocks[0].attention.heads == spec.heads
+    assert {m.eps for m in model.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-6}
+
+
+def test_the_specimens_have_three_heads() -> None:
+    assert GoodViTSpec().heads == BadViTSpec().heads == 3
+    good, bad = build(GoodViTSpec()), build(BadViTSpec())
+    assert {layer[0].fn.heads for layer in good.transformer.layers} == {3}
+    assert {block.attn.num_heads for block in bad.blocks} == {3}
+
+
+def test_a_specimen_prints_as_one_plain_vit_whatever_its_fault() -> None:
+    assert len({printed_vit(BadViTSpec.parse({"fault": fault})) for fault in FAULTS}) == 1
+    assert printed_vit(ViTSpec()) == ViTSpec()
+    assert printed_vit(GoodViTSpec()).qkv_bias is False
+
+
 def test_specimens_are_plain_vits_of_known_switches() -> None:
-    good, bad = equivalent_vit(GoodViTSpec()), equivalent_vit(BadViTSpec())
+    good, bad = equivalent_vit(GoodViTSpec()), equivalent_vit(BadViTSpec(fault="none"))
     assert (good.qkv_bias, good.patch_embedding) == (False, "linear")
     assert (bad.qkv_bias, bad.patch_embedding) == (True, "conv")
     assert equivalent_vit(good) is good

@@ -7,12 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_vits import images_for, tiny, tiny_spec
+from PIL import Image
+from tiny_vits import SPECIMEN, images_for, tiny, tiny_spec
 from torch import Tensor, nn
 
+from vitscope._core.errors import ModelError
 from vitscope.model.attention import attend, attention_map, explicit_attention, fused_attention, set_attention_path
+from vitscope.model.create import build
 from vitscope.model.dropout import Dropout
 from vitscope.model.position import Rotary, resize_table, sincos_2d
+from vitscope.model.spec import GoodViTSpec, ViTSpec
 
 
 def qkv(dtype: torch.dtype, tokens: int = 9) -> list[Tensor]:
@@ -54,7 +58,7 @@ def test_a_path_set_on_a_model_is_taken_and_given_back(monkeypatch: pytest.Monke
     model = tiny()
     outputs = []
     for path in ("fused", "explicit", "auto"):
-        set_attention_path(model, path)  # type: ignore[arg-type]
+        set_attention_path(model, path)
         outputs.append(model(images_for(model.spec)))
     assert taken == [
         "fused",
@@ -69,9 +73,29 @@ def test_a_path_set_on_a_model_is_taken_and_given_back(monkeypatch: pytest.Monke
 
 
 def test_auto_takes_the_fused_kernel_for_long_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitscope.model.attention.EXPLICIT_TOKENS_ON_CPU", 8)
+    monkeypatch.setattr("vitscope.model.paths.EXPLICIT_TOKENS_ON_CPU", 8)
     monkeypatch.setattr("vitscope.model.attention.explicit_attention", lambda *_: pytest.fail("explicit path taken"))
     attend(*qkv(torch.float32, tokens=9))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("flsah", r"no attention path 'flsah' \(did you mean 'fused'\?\); there are: auto, fused, explicit"),
+        ("explict", r"did you mean 'explicit'\?"),
+    ],
+)
+def test_a_path_that_does_not_exist_is_refused(path: str, message: str) -> None:
+    model = tiny()
+    with pytest.raises(ModelError, match=message):
+        set_attention_path(model, path)
+    assert {block.attention.attention_path for block in model.blocks} == {"auto"}
+
+
+@pytest.mark.parametrize("model", [build(GoodViTSpec(**SPECIMEN)), nn.Linear(2, 2)], ids=["good-vit", "Linear"])
+def test_a_path_is_refused_where_no_attention_has_two(model: nn.Module) -> None:
+    with pytest.raises(ModelError, match=f"{type(model).__name__} has no attention with a path to choose"):
+        set_attention_path(model, "fused")
 
 
 def test_sincos_against_a_formula_of_its_own() -> None:
@@ -82,6 +106,33 @@ def test_sincos_against_a_formula_of_its_own() -> None:
         omega = [1 / 10_000 ** (i / 4) for i in range(4)]
         expected = [f(place * w) for place in (column, row) for f in (np.sin, np.cos) for w in omega]
         assert np.allclose(table[n].numpy(), expected, atol=1e-6)
+
+
+def test_rotary_turns_each_pair_by_the_angle_of_its_row_or_column() -> None:
+    spec = tiny_spec(
+        image_size=(10, 16), heads=1, position="rotary"
+    )  # 5 by 4 patches, heads of 16: four frequencies each
+    x = torch.randn(1, 1, spec.tokens, 16, dtype=torch.float64)
+    turned = Rotary(spec)(x)[0, 0, 1:]
+    for n in range(spec.patches):
+        row, column = divmod(n, spec.grid[1])
+        angles = [place / 100 ** (i / 4) for place in (row, column) for i in range(4)]
+        for pair, angle in enumerate(angles):
+            a, b = x[0, 0, 1 + n, 2 * pair : 2 * pair + 2].tolist()
+            expected = [a * math.cos(angle) - b * math.sin(angle), a * math.sin(angle) + b * math.cos(angle)]
+            assert turned[n, 2 * pair : 2 * pair + 2].tolist() == pytest.approx(expected, abs=1e-6), (n, pair)
+
+
+def test_a_cast_model_turns_by_the_same_angles() -> None:
+    spec = ViTSpec(image_size=256, patch_size=4, dim=64, heads=1, position="rotary")  # rows and columns up to 63
+    x = torch.randn(1, 1, spec.tokens, 64).bfloat16()
+    exact = Rotary(spec)(x.float())
+    for cast in (torch.bfloat16, torch.float16, torch.float64):
+        rotary = Rotary(spec).to(cast)
+        assert rotary.cos.dtype == rotary.sin.dtype == torch.float32
+        assert torch.equal(rotary.cos, Rotary(spec).cos)
+        assert rotary(x).dtype == torch.bfloat16
+        assert torch.equal(rotary(x), exact.bfloat16())  # rounded once, at the end
 
 
 def test_rotary_scores_depend_on_the_offset_only() -> None:
@@ -121,6 +172,14 @@ def test_a_resized_table_of_a_ramp_stays_a_ramp() -> None:
     assert torch.allclose(inside.diff(dim=1), torch.full((8, 7), 5.0), atol=1e-3)
 
 
+@pytest.mark.parametrize("new", [(16, 10), (3, 4), (5, 9)])
+def test_a_table_is_resized_by_pillows_bicubic_filter(new: tuple[int, int]) -> None:
+    grid = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+    expected = Image.fromarray(grid.numpy()).resize(new[::-1], Image.Resampling.BICUBIC)
+    ours = resize_table(grid.view(1, 48, 1), (8, 6), new).view(new)
+    assert np.allclose(ours.numpy(), np.asarray(expected), atol=1e-5)
+
+
 def test_resizing_to_the_same_grid_changes_nothing() -> None:
     table = torch.randn(1, 13, 16)
     assert torch.equal(resize_table(table, (4, 3), (4, 3)), table)
@@ -141,6 +200,28 @@ def test_quick_dropout_has_the_law_of_dropout() -> None:
     out.sum().backward()
     assert torch.equal(x.grad, out.detach())
     assert out.max().item() == pytest.approx(1 / 0.9, abs=1e-4)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_quick_dropout_keeps_the_mean_in_every_precision(dtype: torch.dtype, p: float) -> None:
+    x = torch.rand(400_000, generator=torch.Generator().manual_seed(0)).add_(1).to(dtype)
+    out = Dropout(p)(x)
+    kept = out != 0
+    factor = (out[kept].double() / x[kept].double()).mean().item()
+    assert out.dtype == dtype
+    assert factor * (1 - round(p * 2**16) / 2**16) == pytest.approx(
+        1.0, abs=2e-4
+    )  # rounding of elements, no bias; a rounded scale: 1.6e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_quick_dropout_keeps_a_mask_of_its_inputs_dtype_and_nothing_else(dtype: torch.dtype) -> None:
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        Dropout(0.1)(torch.randn(8, 5, dtype=dtype).requires_grad_())
+    (mask,) = kept
+    assert (mask.dtype, mask.shape) == (dtype, (8, 5))
 
 
 def test_quick_dropout_is_off_in_evaluation_repeats_with_the_seed_and_prints_as_torchs() -> None:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitscope.model.attention import set_attention_path
 from vitscope.model.create import build
 from vitscope.model.presets import FAULTS, LISTED, spec_by_name
-from vitscope.model.size import STAGES, size_of
+from vitscope.model.size import STAGES, activation_bytes, path_taken, size_of
 from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec
 
 SWITCHES: list[dict[str, Any]] = [
@@ -46,7 +46,8 @@ SWITCHES: list[dict[str, Any]] = [
 
 def counted(model: nn.Module, spec: ModelSpec) -> tuple[int, int]:
     """Parameters and FLOPs of one image forward on the explicit path."""
-    set_attention_path(model, "explicit")
+    if isinstance(spec, ViTSpec):
+        set_attention_path(model, "explicit")
     image = torch.zeros(1, spec.channels, *spec.image_size, device=next(model.parameters()).device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image)
@@ -123,16 +124,60 @@ def test_activation_memory_is_what_autograd_keeps(sizes: dict[str, Any], path: A
     assert closed == pytest.approx(kept_bytes(model, images), rel=0.02)
 
 
-def test_activation_memory_of_a_tokenizer_and_of_the_good_specimen() -> None:
-    for spec in (
-        ViTSpec(
-            image_size=16, patch_size=4, patch_embedding="conv-tokenizer", tokenizer_layers=2, dim=32, depth=1, heads=2
-        ),
-        GoodViTSpec(),
-    ):
-        images = torch.randn(2, 3, *spec.image_size)
-        kept = kept_bytes(build(spec).train(), images)
-        assert size_of(spec).activation_bytes_explicit == pytest.approx(kept, rel=0.1)
+def test_activation_memory_of_a_tokenizer() -> None:
+    spec = ViTSpec(
+        image_size=16, patch_size=4, patch_embedding="conv-tokenizer", tokenizer_layers=2, dim=32, depth=1, heads=2
+    )
+    kept = kept_bytes(build(spec).train(), torch.randn(2, 3, 16, 16))
+    assert size_of(spec).activation_bytes_explicit == pytest.approx(kept, rel=0.1)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"dropout": 0.0}, {"depth": 1}, {"image_size": 48, "heads": 2}], ids=str)
+@pytest.mark.parametrize("kind", [GoodViTSpec, BadViTSpec])
+def test_activation_memory_of_a_specimen_has_one_path(kind: Any, sizes: dict[str, Any]) -> None:
+    spec = kind(**sizes, **({"fault": "none"} if kind is BadViTSpec else {}))
+    kept = kept_bytes(build(spec).train(), torch.randn(2, 3, *spec.image_size))
+    size = size_of(spec)
+    assert size.activation_bytes_explicit == size.activation_bytes_fused == activation_bytes(spec)
+    assert activation_bytes(spec) == pytest.approx(kept, rel=0.001)
+    assert path_taken(spec, "cuda") == "explicit"
+
+
+@pytest.mark.parametrize(("tokens", "path"), [(256, "explicit"), (257, "fused")])
+def test_activation_memory_is_that_of_the_path_that_attention_takes(
+    tokens: int, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    for name in ("fused", "explicit"):
+        monkeypatch.setattr(f"vitscope.model.attention.{name}_attention", lambda q, k, v, n=name: taken.append(n) or v)
+    spec = ViTSpec(image_size=32, patch_size=2, dim=16, depth=1, heads=1, pooling="mean", registers=tokens - 256)
+    build(spec)(torch.zeros(1, 3, 32, 32))
+    assert taken == [path]
+    assert path_taken(spec) == path
+    assert activation_bytes(spec) == getattr(size_of(spec), f"activation_bytes_{path}")
+    assert path_taken(spec, "cuda") == "fused"
+    assert activation_bytes(spec, "cuda") == size_of(spec).activation_bytes_fused
+
+
+def test_activation_memory_elsewhere_than_on_a_cpu_has_masks_of_booleans() -> None:
+    sizes: dict[str, Any] = {"image_size": 32, "patch_size": 4, "dim": 64, "depth": 2, "heads": 2, "mlp_dim": 100}
+    masks = 65 * 64 + 2 * (65 * 64 + 65 * 100 + 65 * 64)
+    without, on_cpu = (size_of(ViTSpec(**sizes, dropout=p)).activation_bytes_fused for p in (0.0, 0.1))
+    assert on_cpu - without == 4 * masks
+    assert activation_bytes(ViTSpec(**sizes, dropout=0.1), "cuda") - without == masks
+
+
+@pytest.mark.parametrize(
+    "spec", [GoodViTSpec(), BadViTSpec(fault="none"), ViTSpec(**TINY)], ids=lambda spec: type(spec).__name__
+)
+def test_bf16_halves_activation_memory_for_weights_of_bf16_only(spec: ModelSpec) -> None:
+    model = build(spec).train()
+    few, many = (torch.randn(n, 3, *spec.image_size) for n in (2, 6))
+    whole = kept_bytes(model, few)
+    with torch.autocast("cpu", torch.bfloat16):
+        an_image = (6 * kept_bytes(model, many) - 2 * kept_bytes(model, few)) / 4  # without the copy of the weights
+    assert 0.54 < an_image / whole < 0.62
+    assert kept_bytes(model.bfloat16(), few.bfloat16()) / whole == pytest.approx(0.5, abs=0.01)
 
 
 def test_stages_add_up_and_the_dictionary_is_plain() -> None:

@@ -28,11 +28,16 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
+def spec_with(embedding: str, init: str) -> ViTSpec:
+    layers = {"tokenizer_layers": 2} if embedding == "conv-tokenizer" else {}
+    return ViTSpec.parse({**EVERYTHING, "init": init, "patch_embedding": embedding, **layers})
+
+
 @pytest.mark.parametrize("init", ["vit", "published"])
 @pytest.mark.parametrize("embedding", ["linear", "conv", "conv-tokenizer"])
 def test_measured_mean_and_deviation_of_every_parameter(init: str, embedding: str) -> None:
     torch.manual_seed(0)
-    spec = ViTSpec(**EVERYTHING, init=init, patch_embedding=embedding, tokenizer_layers=2)
+    spec = spec_with(embedding, init)
     model = build(spec)
     for name, parameter in model.named_parameters():
         rule = rule_of(name, spec)
@@ -128,7 +133,7 @@ def formula(text: str, fan_in: int, fan_out: int, layer_scale: float) -> float:
 )
 def test_the_docstrings_table_says_what_the_rules_do(row: str, name: str, embedding: str) -> None:
     for column, init in enumerate(("vit", "published")):
-        spec = ViTSpec(**EVERYTHING, init=init, patch_embedding=embedding, tokenizer_layers=2)
+        spec = spec_with(embedding, init)
         model = build(spec)
         fan = fans(name, model)
         assert rule_of(name, spec).std(*fan) == pytest.approx(formula(rows()[row][column], *fan, 0.01)), (row, init)

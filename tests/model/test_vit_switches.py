@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_vits import images_for, shuffled, tiny, tiny_spec
+from tiny_vits import SPECIMEN, images_for, shuffled, specimen, tiny, tiny_spec
 from torch import Tensor, nn
 
 from vitscope._core.errors import ConfigError, ModelError
+from vitscope.model.attention import set_attention_path
 from vitscope.model.create import build, create_model, resized
 from vitscope.model.parts import StochasticDepth
-from vitscope.model.spec import ViTSpec
-from vitscope.model.vit import ViT
+from vitscope.model.spec import GoodViTSpec, ViTSpec
+from vitscope.model.vit import ViT, check_images
 
 
 def after(model: nn.Module, path: str, images: Tensor) -> Tensor:
@@ -156,6 +157,11 @@ def test_stochastic_depth_grows_linearly_and_starts_at_zero() -> None:
     assert rates[1:] == [[pytest.approx(0.1 * n)] * 2 for n in (1, 2, 3, 4)]
 
 
+def test_the_only_block_is_the_last_and_has_the_whole_stochastic_depth() -> None:
+    (block,) = build(tiny_spec(depth=1, stochastic_depth=0.4)).blocks
+    assert [m.p for m in block.modules() if isinstance(m, StochasticDepth)] == [0.4, 0.4]
+
+
 def test_stochastic_depth_drops_whole_images_keeps_the_mean_and_is_off_in_evaluation() -> None:
     torch.manual_seed(0)
     drop = StochasticDepth(0.3)
@@ -170,7 +176,7 @@ def test_stochastic_depth_drops_whole_images_keeps_the_mean_and_is_off_in_evalua
     ("switch", "places"),
     [
         ("embedding_dropout", r"dropout"),
-        ("attention_dropout", r"blocks\.\d\.attention\.dropout"),
+        ("projection_dropout", r"blocks\.\d\.attention\.dropout"),
         ("mlp_dropout", r"blocks\.\d\.mlp\.[24]"),
         ("dropout", r".*"),
     ],
@@ -191,7 +197,7 @@ def test_dropout_acts_at_its_place_and_in_training_only(switch: str, places: str
 
 def test_a_place_of_its_own_overrides_the_common_dropout() -> None:
     spec = tiny_spec(dropout=0.2, mlp_dropout=0.0)
-    assert [spec.dropout_at(place) for place in ("embedding", "attention", "mlp")] == [0.2, 0.2, 0.0]
+    assert [spec.dropout_at(place) for place in ("embedding", "projection", "mlp")] == [0.2, 0.2, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,7 @@ def test_activation(activation: str, function: Any) -> None:
 def test_mlp_width() -> None:
     assert tiny_spec().mlp_width == 64
     assert tiny_spec(mlp_ratio=1.5).mlp_width == 24
-    assert tiny_spec(mlp_ratio=1.5, mlp_dim=10).mlp_width == 10
+    assert tiny_spec(mlp_dim=10).mlp_width == 10
     assert tiny(mlp_dim=10).blocks[0].mlp[0].weight.shape == (10, 16)
 
 
@@ -235,6 +241,17 @@ def test_an_image_of_another_size_or_with_other_channels_is_refused() -> None:
     for shape in ((1, 3, 12, 8), (1, 1, 8, 12), (1, 3, 8, 16)):
         with pytest.raises(ModelError, match=r"takes images of shape \(B, 3, 8, 12\), got"):
             model(torch.zeros(shape, dtype=torch.float64))
+
+
+def test_images_of_whole_numbers_are_to_be_normalised_first() -> None:
+    for dtype in (
+        torch.uint8,
+        torch.int64,
+    ):  # the types of a model's own arguments are checked before, but only under the tests
+        with pytest.raises(ModelError, match=rf"floating-point numbers, got {dtype}; normalise them first"):
+            check_images(torch.zeros(2, 3, 8, 12, dtype=dtype), tiny_spec())
+    for dtype in (torch.float64, torch.bfloat16, torch.float16):
+        check_images(torch.zeros(2, 3, 8, 12, dtype=dtype), tiny_spec())
 
 
 def test_resized_to_the_same_size_is_the_same_model() -> None:
@@ -260,9 +277,44 @@ def test_resized_keeps_all_weights_and_interpolates_the_position_only() -> None:
 
 
 @pytest.mark.parametrize("position", ["sincos", "rotary", "none"])
-def test_resized_without_a_learned_position_needs_no_interpolation(position: str) -> None:
-    other = resized(tiny(position=position), (4, 4))
-    assert other(images_for(other.spec)).shape == (3, 5)
+def test_resized_without_a_learned_position_is_a_model_built_for_that_size(position: str) -> None:
+    model = tiny(position=position)
+    other, fresh = resized(model, (6, 20)), build(tiny_spec(position=position, image_size=(6, 20))).double().eval()
+    fresh.load_state_dict(model.state_dict())
+    images = images_for(other.spec)
+    assert torch.equal(other(images), fresh(images))
+    assert model(images_for(model.spec)).shape == (3, 5)
+
+
+def test_resized_keeps_what_was_set_on_the_model_and_draws_no_random_number() -> None:
+    model = tiny()
+    set_attention_path(model, "fused")
+    model.position.table.requires_grad_(False)
+    model.blocks[0].requires_grad_(False)
+    model.blocks[1].eval()
+    model.head = nn.Linear(16, 7).double()  # another head, as for fine-tuning
+    before = torch.get_rng_state()
+    other = resized(model, (16, 24))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {block.attention.attention_path for block in other.blocks} == {"fused"}
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert {name for name, p in other.named_parameters() if not p.requires_grad} == frozen
+    assert other(images_for(other.spec)).shape == (3, 7)
+    with torch.no_grad():
+        other.head.weight.zero_()
+    assert model.head.weight.any()
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(specimen(GoodViTSpec(**SPECIMEN)), "good-vit"), (nn.Linear(2, 2), "Linear")],
+    ids=["good", "Linear"],
+)
+def test_resized_refuses_what_is_no_plain_vit(model: nn.Module, name: str) -> None:
+    with pytest.raises(
+        ModelError, match=rf"resized takes a plain ViT, not {name}; build the model for its images instead"
+    ):
+        resized(model, 16)
 
 
 def test_resized_refuses_what_the_patch_does_not_divide() -> None:

@@ -23,7 +23,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as handle:
+        with temporary.open("r+b") as handle:  # Windows flushes only what is open for writing
             os.fsync(handle.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)

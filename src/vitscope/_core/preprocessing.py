@@ -7,6 +7,7 @@ until a tensor is given.
 from __future__ import annotations
 
 import io
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from vitscope._core.errors import CorruptImageError, DataError
 from vitscope._core.spec import Spec
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 MIN_SIDE = 2
 
 
-def _pair(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _pair(value: Any) -> tuple[int, int]:
+    pair = value if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2 or any(isinstance(side, bool) or not isinstance(side, Integral) for side in pair):
+        raise PydanticCustomError("size", "expected a number of pixels or [height, width]")
+    return int(pair[0]), int(pair[1])
 
 
 Size = Annotated[tuple[int, int], BeforeValidator(_pair)]

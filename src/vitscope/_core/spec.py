@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 from vitscope._core.errors import ConfigError
 from vitscope._core.suggest import did_you_mean
 
 AnySpec = TypeVar("AnySpec", bound="Spec")  # not typing.Self, which beartype refuses on methods
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "expected a number")
+    return value
+
+
+NotBool = BeforeValidator(_no_truth)
+"""For a field of numbers: `true` is not 1 there, as it is for pydantic."""
 
 
 class Spec(BaseModel):

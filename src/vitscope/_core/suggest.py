@@ -27,6 +27,10 @@ ALIASES = {
     "scheduler": "schedule",
     "dtype": "precision",
     "pos_embed": "position",
+    "proj_drop": "projection_dropout",
+    "flash": "fused",
+    "sdpa": "fused",
+    "eager": "explicit",
 }
 
 

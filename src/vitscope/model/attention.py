@@ -6,16 +6,15 @@ device and length, so a block asks `attend` and `attend` decides, unless a path 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-AttentionPath = Literal["auto", "fused", "explicit"]
-
-# On a CPU the fused kernel loses to two batched products and a softmax while the maps fit the caches (docs/lab-notes.md, 2026-11-23).
-EXPLICIT_TOKENS_ON_CPU = 256
+from vitscope._core.errors import ModelError
+from vitscope._core.suggest import did_you_mean
+from vitscope.model.paths import AttentionPath, quicker_path
 
 
 def fused_attention(
@@ -45,12 +44,23 @@ def attend(
 ) -> Float[Tensor, "B K T E"]:
     """Attention along the given path; `auto` takes the quicker one for this device and length."""
     if path == "auto":
-        path = "explicit" if q.device.type == "cpu" and q.shape[-2] <= EXPLICIT_TOKENS_ON_CPU else "fused"
+        path = quicker_path(q.shape[-2], q.device.type)
     return explicit_attention(q, k, v) if path == "explicit" else fused_attention(q, k, v)
 
 
-def set_attention_path(model: nn.Module, path: AttentionPath) -> None:
-    """Sets the path of every attention of a vitscope ViT; `auto` gives the choice back."""
-    for module in model.modules():
-        if hasattr(module, "attention_path"):
-            setattr(module, "attention_path", path)  # noqa: B010  nn.Module types every attribute as a tensor or a module
+def set_attention_path(model: nn.Module, path: str) -> None:
+    """Sets the path of every attention of a plain ViT: `fused`, `explicit`, or `auto`, which gives the choice back.
+
+    Raises:
+        ModelError: no such path, or no attention in the model that has two (a specimen's has one).
+    """
+    paths: tuple[str, ...] = get_args(AttentionPath)
+    if path not in paths:
+        raise ModelError(f"no attention path '{path}'{did_you_mean(path, paths)}; there are: {', '.join(paths)}")
+    attentions = [module for module in model.modules() if hasattr(module, "attention_path")]
+    if not attentions:
+        raise ModelError(
+            f"{type(model).__name__} has no attention with a path to choose; give a plain ViT (create_model('vit-b16-224'))"
+        )
+    for module in attentions:
+        setattr(module, "attention_path", path)  # noqa: B010  nn.Module types every attribute as a tensor or a module

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from vitscope._core.preprocessing import Size
-from vitscope.model.position import LearnedPosition, resize_table
+from vitscope._core.errors import ModelError
+from vitscope.model.position import LearnedPosition, Rotary, SinCosPosition, resize_table
 from vitscope.model.presets import parse_model, spec_by_name
 from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec
 from vitscope.model.vit import ViT
@@ -49,20 +49,30 @@ def build(spec: ModelSpec) -> nn.Module:
     return build_bad_vit(spec)
 
 
-def resized(model: ViT, image_size: Size) -> ViT:
-    """The same ViT for images of another size: all weights are kept, a learned position embedding is interpolated.
+def resized(model: nn.Module, image_size: int | Sequence[int]) -> ViT:
+    """The same ViT for images of another size: a copy of all that it is, with its learned position embedding interpolated.
 
     Args:
-        model: a ViT; it is left as it is.
+        model: a plain ViT; it is left as it is.
         image_size: (height, width) in pixels, or one number for both.
 
     Raises:
+        ModelError: the model is not a plain ViT.
         ConfigError: the patch does not divide the new size.
     """
+    if not isinstance(model, ViT):
+        name = getattr(getattr(model, "spec", None), "name", type(model).__name__)
+        raise ModelError(
+            f"resized takes a plain ViT, not {name}; build the model for its images instead (create_model(…, image_size=…))"
+        )
     spec = model.spec.changed(image_size=image_size)
-    other = ViT(spec).to(next(model.parameters()).device, next(model.parameters()).dtype)
-    state = copy.copy(model.state_dict())
-    if isinstance(model.position, LearnedPosition):
-        state["position.table"] = resize_table(model.position.table.detach(), model.spec.grid, spec.grid)
-    other.load_state_dict(state)
-    return other.train(model.training)
+    other = copy.deepcopy(model)
+    other.spec = spec
+    if isinstance(other.position, LearnedPosition):
+        table = other.position.table
+        interpolated = resize_table(table.detach(), model.spec.grid, spec.grid)
+        other.position.table = nn.Parameter(interpolated, requires_grad=table.requires_grad)
+    for part in other.modules():
+        if isinstance(part, SinCosPosition | Rotary):
+            part.lay_out(spec)
+    return other

@@ -15,8 +15,8 @@ STEPS = 2**16
 class Dropout(nn.Dropout):
     """Zeroes elements with probability p in training and scales the others by 1/(1 - p) (Srivastava et al. 2014, JMLR 15, section 4).
 
-    On a CPU, p is rounded to a multiple of 2⁻¹⁶ (0.1 becomes 0.100006), and the scale with it, so the mean is kept exactly.
-    Other devices, compiled graphs and `inplace=True` take torch's own.
+    On a CPU, p is rounded to a multiple of 2⁻¹⁶ (0.1 becomes 0.100006), and the scale with it, so that the mean is kept. Until the
+    backward pass the mask is kept, in the input's dtype. Other devices, compiled graphs and `inplace=True` take torch's own.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -25,7 +25,10 @@ class Dropout(nn.Dropout):
         if not self.training or not ours:
             return super().forward(input)
         keep = _sixteen_bits(input) >= threshold - STEPS // 2
-        return input * keep.to(input.dtype).mul_(STEPS / (STEPS - threshold))
+        mask, scale = keep.to(input.dtype), STEPS / (STEPS - threshold)
+        if input.dtype.itemsize < 4:  # a mask of bf16 would hold 1.1094 instead of 1.1111, and every mean with it
+            return (input * mask).mul_(scale)
+        return input * mask.mul_(scale)
 
 
 def _sixteen_bits(like: Tensor) -> Tensor:

@@ -14,8 +14,10 @@
 | norms | weight 1, bias 0 | weight 1, bias 0 |
 | LayerScale | `layer_scale` | `layer_scale` |
 
-`vit` is the initialisation of the ViT authors' code (big_vision, `models/vit.py`), `published` that of the run behind the reference
-curve: PyTorch's default for every linear layer, a standard normal for position and class token.
+`vit` follows the ViT authors' code (google-research/vision_transformer, `vit_jax/models_vit.py`); there the patch embedding's normal
+is cut at two deviations and the MLP's biases start from a normal of 1e-6, and tokenizer, registers and LayerScale do not occur.
+`published` is the run behind the reference curve: PyTorch's default for every linear layer, a standard normal for position and class
+token.
 """
 
 from __future__ import annotations

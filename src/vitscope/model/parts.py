@@ -11,8 +11,9 @@ from einops.layers.torch import Rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitscope.model.attention import AttentionPath, attend
+from vitscope.model.attention import attend
 from vitscope.model.dropout import Dropout
+from vitscope.model.paths import AttentionPath
 from vitscope.model.position import Rotary
 from vitscope.model.spec import TOKENIZER_WIDTH, ViTSpec
 
@@ -93,7 +94,7 @@ class Attention(nn.Module):
         self.key_norm = nn.LayerNorm(spec.head_dim, spec.norm_eps) if spec.qk_norm else nn.Identity()
         self.rotate = Rotary(spec) if spec.position == "rotary" else nn.Identity()
         self.out = nn.Linear(spec.dim, spec.dim)
-        self.dropout = Dropout(spec.dropout_at("attention"))
+        self.dropout = Dropout(spec.dropout_at("projection"))
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         q, k, v = rearrange(self.qkv(x), "B T (three K E) -> three B K T E", three=3, K=self.heads)
@@ -194,7 +195,7 @@ BLOCK: dict[str, Callable[[ViTSpec, int], nn.Module]] = {"pre": PreNormBlock, "p
 
 def _branch_end(spec: ViTSpec, layer: int) -> nn.Module:
     """LayerScale and stochastic depth, where they are on."""
-    p = spec.stochastic_depth * layer / max(spec.depth - 1, 1)
+    p = spec.stochastic_depth * (layer / (spec.depth - 1) if spec.depth > 1 else 1.0)
     ends: list[nn.Module] = [LayerScale(spec)] if spec.layer_scale is not None else []
     ends += [StochasticDepth(p)] if p > 0 else []
     return nn.Sequential(*ends) if ends else nn.Identity()

@@ -28,7 +28,7 @@ from vitscope.model.pipeline_texts import (
     Words,
 )
 from vitscope.model.size import size_of
-from vitscope.model.spec import BadViTSpec, ModelSpec, ViTSpec, equivalent_vit
+from vitscope.model.spec import BadViTSpec, ModelSpec, ViTSpec, printed_vit
 from vitscope.model.specimens.faults import FAULT_EFFECTS, HYPOTHESIS, PRINTS_AS
 
 
@@ -78,7 +78,7 @@ class Pipeline:
 
 def pipeline_of(spec: ModelSpec) -> Pipeline:
     """What happens to an image in the model of a spec. A specimen's stages are those of the plain ViT that it prints as."""
-    vit = equivalent_vit(spec)
+    vit = printed_vit(spec)
     size = size_of(vit)
     rows = (
         ("image", "image", IMAGE, _image_shape(vit)),

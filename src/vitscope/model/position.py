@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from vitscope.model.spec import ViTSpec
 
-ROTARY_BASE = (
-    100.0  # the lowest frequency turns once in some 600 patches: Heo et al. 2024, arXiv 2403.13298, section 4.1
-)
+ROTARY_BASE = 100.0  # Heo et al. 2024, arXiv 2403.13298, section 3.2 (`rope_theta` in naver-ai/rope-vit): √10,000, as a grid has √N places a side
 SINCOS_BASE = 10_000.0  # arXiv 1706.03762, section 3.5
 
 
@@ -35,9 +33,16 @@ class SinCosPosition(nn.Module):
 
     def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
-        table = sincos_2d(*spec.grid, dim=spec.dim)
+        self.register_buffer("table", self._table(spec), persistent=False)
+
+    def lay_out(self, spec: ViTSpec) -> None:
+        """Takes the grid of another spec."""
+        self.table = self._table(spec).to(self.table)
+
+    @staticmethod
+    def _table(spec: ViTSpec) -> Float[Tensor, "1 T D"]:
         prefix = torch.zeros(int(spec.class_token), spec.dim)
-        self.register_buffer("table", torch.cat([prefix, table])[None], persistent=False)
+        return torch.cat([prefix, sincos_2d(*spec.grid, dim=spec.dim)])[None]
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         return x + self.table.to(x.dtype)
@@ -48,6 +53,7 @@ class Rotary(nn.Module):
 
     The first half of a head's channel pairs turns with the row, the second half with the column, so the product of a query and a key
     depends on how far apart they are, not on where (arXiv 2104.09864, section 3.2.2; axial form: arXiv 2403.13298, section 3.2).
+    Sines and cosines stay fp32 when the model is cast, and the turn is computed in fp32 at least: bf16 has three digits.
     """
 
     cos: Tensor
@@ -55,22 +61,37 @@ class Rotary(nn.Module):
 
     def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
+        self.spec = spec
+        for name, table in self._tables(spec).items():
+            self.register_buffer(name, table, persistent=False)
+
+    def lay_out(self, spec: ViTSpec) -> None:
+        """Takes the grid of another spec."""
+        self.spec = spec
+        self.cos, self.sin = (table.to(self.cos.device) for table in self._tables(spec).values())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Rotary:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # a move to a device, or a cast, which is taken back
+        self.lay_out(self.spec)
+        return self
+
+    @staticmethod
+    def _tables(spec: ViTSpec) -> dict[str, Tensor]:
         quarter = spec.head_dim // 4
-        frequency = ROTARY_BASE ** (-torch.arange(quarter) / quarter)
-        row, column = _coordinates(*spec.grid)
-        angle = torch.cat([row[:, None] * frequency, column[:, None] * frequency], dim=1)  # N E/2
-        angle = torch.cat([torch.zeros(spec.tokens - spec.patches, angle.shape[1]), angle])  # T E/2
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        frequency = ROTARY_BASE ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+        row, column = (c.double()[:, None] * frequency for c in _coordinates(*spec.grid))
+        angle = torch.cat([row, column], dim=1)  # N E/2
+        angle = torch.cat([angle.new_zeros(spec.tokens - spec.patches, angle.shape[1]), angle])  # T E/2
+        return {"cos": angle.cos().float(), "sin": angle.sin().float()}
 
     def forward(self, x: Float[Tensor, "B K T E"]) -> Float[Tensor, "B K T E"]:
         a, b = rearrange(x, "B K T (E two) -> two B K T E", two=2)
-        cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)
-        return rearrange([a * cos - b * sin, a * sin + b * cos], "two B K T E -> B K T (E two)")
+        turned = [a * self.cos - b * self.sin, a * self.sin + b * self.cos]  # promoted to fp32
+        return rearrange(turned, "two B K T E -> B K T (E two)").to(x.dtype)
 
 
 def sincos_2d(rows: int, columns: int, *, dim: int) -> Float[Tensor, "N D"]:
-    """Sines and cosines of row and column at D/4 frequencies each (arXiv 2104.02057, section 4.2.1)."""
+    """Sines and cosines of row and column at D/4 frequencies each (arXiv 2104.02057, section 5; `vits.py` of its code)."""
     quarter = dim // 4
     frequency = SINCOS_BASE ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     row, column = (c.double()[:, None] * frequency for c in _coordinates(rows, columns))

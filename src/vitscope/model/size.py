@@ -2,7 +2,9 @@
 
 FLOPs are two per multiply-add, of matrix products and convolutions only, for one image forward: what torch's `FlopCounterMode`
 counts on the explicit attention path (on the fused one it reads 0 on a CPU). Activation memory is what autograd keeps of one image
-until the backward pass, in bytes at fp32; half of it stands for bf16. Stages carry the names of the trace.
+until the backward pass, in bytes at fp32. With bf16 weights it is half of that; under bf16 autocast more, as norms and softmax stay
+fp32, and once a batch a bf16 copy of the weights. Stages carry the names of the trace, but for `encoder`, which is all blocks and the
+final norm.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vitscope.model.spec import TOKENIZER_WIDTH, ModelSpec, ViTSpec, equivalent_vit
+from vitscope.model.paths import TakenPath, quicker_path
+from vitscope.model.spec import TOKENIZER_WIDTH, BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec, printed_vit
 
 BYTES = 4  # of an fp32 number
 STAGES = ("image", "patches", "patch_embedding", "with_class", "with_position", "encoder", "pooled", "logits")
@@ -26,9 +29,9 @@ class ModelSize:
     parameters_by_stage: dict[str, int]
     flops_by_stage: dict[str, int]
     activation_bytes_explicit: int
-    """Kept for the backward pass of one image at fp32, attention maps included."""
+    """Kept for the backward pass of one image at fp32 on a CPU, attention maps included."""
     activation_bytes_fused: int
-    """The same where attention is one kernel that keeps no map."""
+    """The same where attention is one kernel that keeps no map; a specimen has no such kernel, so there both are the same."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,10 +40,10 @@ class ModelSize:
 def size_of(spec: ModelSpec) -> ModelSize:
     """The size of the model that a spec describes.
 
-    A specimen's is that of the plain ViT that it prints as. Under `batch-mixing` the attention maps are B×B for each token instead
-    of T×T for each image, so that there FLOPs are these for a batch of T images only.
+    That of `bad-vit` is the size with nothing wrong. Under `batch-mixing` the attention maps are B×B for each token instead of T×T
+    for each image, so that there FLOPs and memory are these for a batch of T images only.
     """
-    vit = equivalent_vit(spec)
+    vit = printed_vit(spec)
     parameters = {**dict.fromkeys(STAGES, 0), **_parameters(vit)}
     flops = {**dict.fromkeys(STAGES, 0), **_flops(vit)}
     return ModelSize(
@@ -48,9 +51,19 @@ def size_of(spec: ModelSpec) -> ModelSize:
         flops=sum(flops.values()),
         parameters_by_stage=parameters,
         flops_by_stage=flops,
-        activation_bytes_explicit=BYTES * _kept(vit, fused=False),
-        activation_bytes_fused=BYTES * _kept(vit, fused=True),
+        activation_bytes_explicit=_kept(spec, "explicit"),
+        activation_bytes_fused=_kept(spec, "fused" if spec is vit else "explicit"),
     )
+
+
+def path_taken(spec: ModelSpec, device: str = "cpu") -> TakenPath:
+    """How attention is computed on a device (`cpu`, `cuda`, …) unless told otherwise; a specimen's is explicit everywhere."""
+    return quicker_path(spec.tokens, device) if isinstance(spec, ViTSpec) else "explicit"
+
+
+def activation_bytes(spec: ModelSpec, device: str = "cpu") -> int:
+    """What autograd keeps of one image at fp32, on the path that attention takes on this device."""
+    return _kept(spec, path_taken(spec, device), mask_bytes=BYTES if device == "cpu" else 1)
 
 
 def _parameters(spec: ViTSpec) -> dict[str, int]:
@@ -98,31 +111,41 @@ def _convolutions(spec: ViTSpec) -> list[tuple[int, int, int]]:
     return [(pixels // 4**layer, widths[layer], widths[layer + 1]) for layer in range(spec.tokenizer_layers)]
 
 
-def _kept(spec: ViTSpec, *, fused: bool) -> int:
-    """Numbers that autograd keeps of one image. Counted are the tensors that grow with the image; each line names its keepers."""
+def _kept(model: ModelSpec, path: TakenPath, *, mask_bytes: int = BYTES) -> int:
+    """Bytes that autograd keeps of one image. Counted are the tensors that grow with the image; each line names its keepers.
+
+    A dropout mask has `mask_bytes` an element: ours has the input's dtype (`dropout.py`), torch's own, elsewhere than on a CPU, is of
+    booleans.
+    """
+    spec, fused = printed_vit(model), path == "fused"
     T, D, M, K = spec.tokens, spec.dim, spec.mlp_width, spec.heads
     block = 2 * T * D  # inputs of both norms
     block += 2 * 2 * T  # their means and deviations
     block += 2 * T * D  # inputs of qkv and of the MLP's first layer
     block += 3 * T * D  # queries, keys, values
     block += K * T if fused else K * T * T  # row sums of the maps, or the maps
+    block += (
+        T * D if isinstance(model, BadViTSpec) else 0
+    )  # scaled queries: those of nn.MultiheadAttention stay beside the packed ones
     block += T * D  # input of the output layer
     block += (1 if spec.activation == "relu" else 2) * T * M  # around the activation; ReLU keeps its output only
-    if spec.dropout_at("attention"):
-        block += T * D  # mask
-    if spec.dropout_at("mlp"):
-        block += T * M + T * D  # masks
-        block += T * M if spec.activation == "relu" else 0  # ReLU's output is no longer the next layer's input
+    if spec.dropout_at("mlp") and spec.activation == "relu":
+        block += T * M  # ReLU's output is no longer the next layer's input
     if spec.layer_scale is not None:
         block += 2 * T * D  # what is scaled
     if spec.qk_norm or (fused and spec.position == "rotary"):
         block += 3 * T * D  # the packed queries, keys, values beside the normed or turned ones
     if spec.qk_norm:
         block += 2 * 2 * K * T  # means and deviations
-    ends = T * D + 2 * T if spec.norm == "pre" else 0  # input of the final norm
-    ends += T * D if spec.class_token else D  # what the head reads: a row of all tokens, or their mean
-    ends += T * D if spec.dropout_at("embedding") else 0
-    return spec.depth * block + ends + _kept_by_embedding(spec)
+    if isinstance(model, GoodViTSpec):
+        ends = T * D + 2 + D  # it reads the class token first and norms that row only
+    else:
+        ends = T * D + 2 * T if spec.norm == "pre" else 0  # input of the final norm
+        ends += T * D if spec.class_token else D  # what the head reads: a row of all tokens, or their mean
+    masks = T * D if spec.dropout_at("embedding") else 0
+    masks += spec.depth * T * D if spec.dropout_at("projection") else 0
+    masks += spec.depth * (T * M + T * D) if spec.dropout_at("mlp") else 0
+    return BYTES * (spec.depth * block + ends + _kept_by_embedding(spec)) + mask_bytes * masks
 
 
 def _kept_by_embedding(spec: ViTSpec) -> int:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from vitscope._core.errors import ModelError
 from vitscope._core.preprocessing import Size
-from vitscope._core.spec import Spec
+from vitscope._core.spec import NotBool, Spec
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, NotBool, Field(gt=0)]
+PositiveFloat = Annotated[float, NotBool, Field(gt=0)]
+Fraction = Annotated[float, NotBool, Field(ge=0, lt=1)]
+MLP_RATIO = 4.0
 TOKENIZER_WIDTH = 64  # channels between the convolutions of a tokenizer of several layers (Compact Transformers' code)
+# Dropout on the attention probabilities, as torchvision, transformers and timm call it.
+OF_PROBABILITIES = ("attention_dropout", "attn_drop", "attn_drop_rate", "attention_probs_dropout_prob")
 
 BadViTFault = Literal[
     "none",
@@ -89,44 +95,84 @@ class ViTSpec(ImageModelSpec):
 
     mlp_dim: Positive | None = None
     """M, the width of the MLP; left out, it is `mlp_ratio` · `dim`."""
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    mlp_ratio: PositiveFloat | None = None
+    """M / D, instead of `mlp_dim`; with neither, 4 (Vaswani et al. 2017, arXiv 1706.03762, section 3.3: 2048 over 512)."""
     activation: Literal["gelu", "gelu-tanh", "relu", "silu"] = "gelu"
-    """GELU: Hendrycks and Gimpel 2016, arXiv 1606.08415; `gelu-tanh` is its tanh approximation (section 2)."""
+    """GELU (Hendrycks and Gimpel 2016, arXiv 1606.08415), its tanh approximation (the same, section 2), ReLU (Nair and Hinton 2010,
+    "Rectified linear units improve restricted Boltzmann machines", ICML), or SiLU (Elfwing et al. 2017, arXiv 1702.03118)."""
     patch_embedding: Literal["linear", "conv", "conv-tokenizer"] = "linear"
     """Cut and multiply (`linear`), the same function as one strided convolution (`conv`), or the convolution + ReLU + pooling stem of
     Compact Transformers (`conv-tokenizer`; Hassani et al. 2021, arXiv 2104.05704, section 3.3)."""
-    tokenizer_layers: Annotated[int, Field(ge=1, le=4)] = 1
+    tokenizer_layers: Annotated[int, NotBool, Field(ge=1, le=4)] = 1
     """Convolutions in the `conv-tokenizer`; a pooling behind each halves the image, so the patch side is 2 to this power."""
     position: Literal["learned", "sincos", "none", "rotary"] = "learned"
-    """Learned table (ViT, section 3.1), fixed 2-D sine-cosine (Chen et al. 2021, arXiv 2104.02057, section 4.2.1; Beyer et al. 2022,
-    arXiv 2205.01580), nothing, or 2-D rotary on queries and keys (Su et al. 2021, arXiv 2104.09864; axial form of Heo et al. 2024,
-    arXiv 2403.13298, section 3.2)."""
+    """Learned table (ViT, section 3.1), fixed 2-D sine-cosine (Chen et al. 2021, arXiv 2104.02057, section 5, "ViT architectures"),
+    nothing, or 2-D rotary on queries and keys (Su et al. 2021, arXiv 2104.09864; axial form of Heo et al. 2024, arXiv 2403.13298,
+    section 3.2)."""
     pooling: Literal["class-token", "mean"] = "class-token"
     """Read the class token, or average the patch tokens (ViT, appendix D.3); `mean` builds no class token."""
-    registers: Annotated[int, Field(ge=0)] = 0
+    registers: Annotated[int, NotBool, Field(ge=0)] = 0
     """R, extra tokens without a position that are thrown away at the end (Darcet et al. 2024, arXiv 2309.16588, section 2.2)."""
     qkv_bias: bool = True
+    """Bias on queries, keys and values: the ViT's own code has it, ViT-22B leaves it out (Dehghani et al. 2023, arXiv 2302.05442,
+    section 2.1)."""
     norm: Literal["pre", "post"] = "pre"
     """LayerNorm before each branch, or after each sum as in the first Transformer (Xiong et al. 2020, arXiv 2002.04745, figure 1)."""
-    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    norm_eps: PositiveFloat = 1e-6
+    """Added to the variance in every LayerNorm (Ba et al. 2016, arXiv 1607.06450): as in the ViT's own code; PyTorch's default, which
+    the specimens have, is 1e-5."""
     qk_norm: bool = False
     """LayerNorm on each head's queries and keys (Dehghani et al. 2023, arXiv 2302.05442, section 2.1)."""
-    layer_scale: Annotated[float, Field(gt=0)] | None = None
+    layer_scale: PositiveFloat | None = None
     """A learned factor for each channel of each branch, starting here (Touvron et al. 2021, arXiv 2103.17239, section 2.1)."""
     stochastic_depth: Fraction = 0.0
-    """Chance to skip a branch in training, growing linearly from 0 at the first block to this at the last (Huang et al. 2016,
-    arXiv 1603.09382)."""
+    """Chance to skip a branch in training, growing linearly from 0 at the first block to this at the last; an only block is the last
+    (Huang et al. 2016, arXiv 1603.09382, where the first block has its share of 1/L already)."""
     embedding_dropout: Fraction | None = None
     """Dropout behind the position embedding; left out, it is `dropout`."""
-    attention_dropout: Fraction | None = None
-    """Dropout on the attention branch's output; left out, it is `dropout`."""
+    projection_dropout: Fraction | None = None
+    """Dropout on the attention branch's output, behind its last projection; left out, it is `dropout`. The attention probabilities
+    are never dropped."""
     mlp_dropout: Fraction | None = None
     """Dropout behind the MLP's activation and behind its output; left out, it is `dropout`."""
     init: Literal["vit", "published"] = "vit"
     """Start values: the table in `model/init.py`. `published` is that of the run behind the reference curve."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_dropout_of_probabilities(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        rest = dict(values)
+        if (
+            "attention_dropout" in rest and rest["attention_dropout"] is None
+        ):  # a run from before `projection_dropout` had its name
+            del rest["attention_dropout"]
+            if rest.get("mlp_dim") is not None:
+                rest.pop("mlp_ratio", None)  # such a run's file has the default beside the width
+        for name in OF_PROBABILITIES:
+            if name in rest:
+                raise ValueError(
+                    f"{name}, dropout on the attention probabilities, is not built here; "
+                    "projection_dropout acts on what the attention branch puts out"
+                )
+        return rest
+
     @model_validator(mode="after")
     def _switches_fit(self) -> ViTSpec:
+        if self.mlp_dim is not None and self.mlp_ratio is not None:
+            raise ValueError(
+                f"mlp_dim {self.mlp_dim} and mlp_ratio {self.mlp_ratio:g} both set the width of the MLP; set one of them to null"
+            )
+        if self.mlp_width < 1:
+            raise ValueError(
+                f"mlp_ratio {self.mlp_ratio:g} of dim {self.dim} is an MLP without width; choose a larger one, or mlp_dim"
+            )
+        if self.patch_embedding != "conv-tokenizer" and self.tokenizer_layers != 1:
+            raise ValueError(
+                f"tokenizer_layers is {self.tokenizer_layers}, but patch_embedding '{self.patch_embedding}' has none; "
+                "set patch_embedding to conv-tokenizer, or leave tokenizer_layers out"
+            )
         if self.patch_embedding == "conv-tokenizer":
             side = 2**self.tokenizer_layers
             if self.patch_size != (side, side):
@@ -143,7 +189,9 @@ class ViTSpec(ImageModelSpec):
     @property
     def mlp_width(self) -> int:
         """M, the width of the MLP."""
-        return self.mlp_dim if self.mlp_dim is not None else round(self.mlp_ratio * self.dim)
+        if self.mlp_dim is not None:
+            return self.mlp_dim
+        return round((MLP_RATIO if self.mlp_ratio is None else self.mlp_ratio) * self.dim)
 
     @property
     def class_token(self) -> bool:
@@ -155,7 +203,7 @@ class ViTSpec(ImageModelSpec):
         """T: class token, registers and patches."""
         return int(self.class_token) + self.registers + self.patches
 
-    def dropout_at(self, place: Literal["embedding", "attention", "mlp"]) -> float:
+    def dropout_at(self, place: Literal["embedding", "projection", "mlp"]) -> float:
         """The dropout probability at one of its three places."""
         own: float | None = getattr(self, f"{place}_dropout")
         return self.dropout if own is None else own
@@ -191,8 +239,8 @@ class BadViTSpec(SpecimenSpec):
 ModelSpec = ViTSpec | GoodViTSpec | BadViTSpec
 
 
-def equivalent_vit(spec: ModelSpec) -> ViTSpec:
-    """The plain ViT of the same function and size as a specimen (with nothing wrong); a `ViTSpec` is its own."""
+def printed_vit(spec: ModelSpec) -> ViTSpec:
+    """The plain ViT that a specimen prints as, of the same size whatever the fault; a `ViTSpec` is its own."""
     if isinstance(spec, ViTSpec):
         return spec
     shared: dict[str, Any] = {key: getattr(spec, key) for key in ImageModelSpec.model_fields}
@@ -203,6 +251,24 @@ def equivalent_vit(spec: ModelSpec) -> ViTSpec:
         qkv_bias=not good,
         patch_embedding="linear" if good else "conv",
         norm_eps=1e-5,
+    )
+
+
+def equivalent_vit(spec: ModelSpec) -> ViTSpec:
+    """The plain ViT that gives the same scores as a specimen in evaluation; a `ViTSpec` is its own.
+
+    `cls-detached` and `double-dropout` differ from `none` in training only; a position that is not added, or is zero, is no position.
+
+    Raises:
+        ModelError: the plain ViT has no switch for the fault.
+    """
+    vit = printed_vit(spec)
+    if not isinstance(spec, BadViTSpec) or spec.fault in ("none", "cls-detached", "double-dropout"):
+        return vit
+    if spec.fault in ("no-position", "position-frozen-zero"):
+        return vit.changed(position="none")
+    raise ModelError(
+        f"bad-vit:{spec.fault} has no equal: the plain ViT has no switch for this; take the weights of bad-vit:none"
     )
 
 

@@ -51,10 +51,15 @@ class ViT(nn.Module):
 
 
 def check_images(images: Tensor, spec: ImageModelSpec) -> None:
-    """Refuses images of another size or with other channels, in one sentence."""
+    """Refuses images of another size, with other channels, or as whole numbers, in one sentence."""
     expected = (spec.channels, *spec.image_size)
     if images.shape[1:] != expected:
         raise ModelError(
             f"this ViT takes images of shape (B, {', '.join(map(str, expected))}), got {tuple(images.shape)}; "
-            "resize the images, or build the model for their size (a plain ViT: vitscope.model.create.resized)"
+            "resize the images, or build the model for their size (a plain ViT: vitscope.resized)"
+        )
+    if not images.is_floating_point():
+        raise ModelError(
+            f"this ViT takes images of floating-point numbers, got {images.dtype}; normalise them first "
+            "(Preprocessing.normalise, or (images / 255 - mean) / std)"
         )

@@ -1,7 +1,7 @@
 """`bad-vit`: images in, scores out. A ViT on `nn.MultiheadAttention`; `print` shows what `spec/bad_vit.txt` shows, whatever the fault.
 
 Here it stands as it is right (`bad-vit:none`). The readings under which it is not are in `exhibits.py`, each as the few lines
-that differ. Start values are timm's for position and class token (truncated normal, 0.02), PyTorch's for the layers.
+that differ. Start values are DeiT's for position and class token (truncated normal, 0.02), PyTorch's for the layers.
 What the print leaves open and is chosen here: no dropout on the attention probabilities; the block's dropout stands on the attention
 output only, the MLP's own behind the activation and behind fc2.
 """

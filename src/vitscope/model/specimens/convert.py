@@ -1,7 +1,7 @@
 """Weights of the specimens as weights of the plain ViT, and back: state dict in, state dict out, renamed and nothing else.
 
 The two printed models and `vit.py` share no code; that the same weights give the same scores in all of them is the proof that they
-are the same function (`equivalent_vit` in `spec.py` names the switches).
+are the same function (`equivalent_vit` in `spec.py` names the switches, and the faults that no switch is for).
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from vitscope._core.errors import ModelError
-from vitscope.model.spec import BadViTSpec, GoodViTSpec
+from vitscope.model.spec import BadViTSpec, GoodViTSpec, equivalent_vit
 
 # Specimen's name, plain ViT's name; # stands for the number of the block, and `weight` and `bias` follow where both exist.
 _GOOD = (
@@ -45,32 +46,39 @@ _BAD = (
 
 
 def specimen_to_vit(state: Mapping[str, Tensor], spec: GoodViTSpec | BadViTSpec) -> dict[str, Tensor]:
-    """The state dict of `create_model(equivalent_vit(spec))` that computes what the specimen computes.
+    """The state dict of `create_model(equivalent_vit(spec))`, which gives the specimen's scores.
+
+    A position embedding that a fault never adds, or holds at zero, is left behind.
 
     Raises:
-        ModelError: a bad-vit with a fault, which no plain ViT equals, or a weight that is not a specimen's.
+        ModelError: a bad-vit with a fault that the plain ViT has no switch for, or a weight that is not a specimen's.
     """
-    return _renamed(state, [(ours, plain) for ours, plain in _names(spec)], spec.name)
+    without = _position_without_effect(spec)
+    return _renamed({k: t for k, t in state.items() if k != without}, _names(spec), spec.name)
 
 
 def vit_to_specimen(state: Mapping[str, Tensor], spec: GoodViTSpec | BadViTSpec) -> dict[str, Tensor]:
-    """The state dict of the specimen that computes what the plain ViT of `equivalent_vit(spec)` computes.
+    """The state dict of the specimen that gives the scores of the plain ViT of `equivalent_vit(spec)`.
+
+    A position embedding that a fault never adds, or holds at zero, is filled with zeros.
 
     Raises:
-        ModelError: a bad-vit with a fault, which no plain ViT equals, or a weight that is not of such a plain ViT.
+        ModelError: a bad-vit with a fault that the plain ViT has no switch for, or a weight that is not of such a plain ViT.
     """
-    return _renamed(state, [(plain, ours) for ours, plain in _names(spec)], "plain ViT")
+    renamed = _renamed(state, [(plain, ours) for ours, plain in _names(spec)], "plain ViT")
+    if without := _position_without_effect(spec):
+        token = renamed["cls_token"]
+        renamed[without] = torch.zeros(1, spec.patches + 1, spec.dim, dtype=token.dtype, device=token.device)
+    return renamed
 
 
-def _names(spec: GoodViTSpec | BadViTSpec) -> tuple[tuple[str, str], ...]:
-    if isinstance(spec, GoodViTSpec):
-        return _GOOD
-    if spec.fault != "none":
-        raise ModelError(
-            f"bad-vit:{spec.fault} computes what no plain ViT computes, so its weights have no counterpart; "
-            "convert those of bad-vit:none"
-        )
-    return _BAD
+def _names(spec: GoodViTSpec | BadViTSpec) -> list[tuple[str, str]]:
+    equivalent_vit(spec)  # raises where there is none
+    return list(_GOOD if isinstance(spec, GoodViTSpec) else _BAD)
+
+
+def _position_without_effect(spec: GoodViTSpec | BadViTSpec) -> str | None:
+    return "pos_embed" if equivalent_vit(spec).position == "none" else None
 
 
 def _renamed(state: Mapping[str, Tensor], names: list[tuple[str, str]], what: str) -> dict[str, Tensor]:
