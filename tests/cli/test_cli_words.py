@@ -253,3 +253,36 @@ def test_names_are_shown_letter_by_letter(capsys: pytest.CaptureFixture[str]) ->
 
 def test_control_characters_of_a_name_do_not_reach_the_screen(vitscope: Command) -> None:
     assert "\x1b" not in vitscope("train", "\x1b[31mred").err
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("good-vit:none", "no built-in model 'good-vit:none'"),
+        ("runs/missing", "runs/missing does not exist; give a built-in name"),
+        ("model.safetensors", "model.safetensors is a file that is no YAML; give a built-in name"),
+    ],
+)
+def test_what_is_no_model_gets_the_right_sentence(
+    vitscope: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    assert vitscope("explain", model).sentence.startswith(words)
+
+
+def test_a_folder_does_not_hide_a_built_in_name(
+    vitscope: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good-vit").mkdir()
+    assert vitscope("explain", "good-vit", "--json").json["spec"]["dim"] == 192
+
+
+def test_explain_of_a_built_in_name_loads_no_torch() -> None:
+    program = (
+        "import sys\nfrom vitscope.cli.main import main\ntry:\n    main(['explain', 'good-vit'])\n"
+        "except SystemExit:\n    pass\nassert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -338,3 +338,20 @@ def test_a_dumped_recipe_is_complete_and_readable() -> None:
     assert held["train"]["betas"] == [0.9, 0.999]
     assert held["train"]["duration"] == "60ep"
     assert not text.startswith("{")
+
+
+def test_a_file_named_like_a_model_is_still_read(tmp_path: Path) -> None:
+    file = tmp_path / "good-vit.yaml"
+    file.write_text("name: good-vit\n")
+    assert (spec_of_file(file).dim, type(spec_of_file(file)).__name__) == (192, "GoodViTSpec")
+    file.write_text("{}\n")
+    with pytest.raises(ConfigError, match=r"good-vit.yaml holds nothing, expected model settings"):
+        spec_of_file(file)
+
+
+def test_classes_and_channels_follow_data_that_are_known(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: {image_size: 8, patch_size: 2}\ndata: {source: digits}\n")
+    assert (spec_of_file(file).classes, spec_of_file(file).channels) == (10, 1)
+    file.write_text("model: {image_size: 8, patch_size: 2, classes: 3}\ndata: {source: digits}\n")
+    assert spec_of_file(file).classes == 3

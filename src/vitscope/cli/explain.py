@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,9 @@ from vitscope.cli.screen import big, out, print_json, table
 
 if TYPE_CHECKING:
     from vitscope.model.spec import ModelSpec
+
+_CODE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
+"""`package.module:callable`."""
 
 
 def explain(
@@ -73,17 +78,32 @@ def spec_of(model: str) -> ModelSpec:
     """
     from vitscope.model.presets import spec_by_name
     from vitscope.recipes.load import spec_of_file
-    from vitscope.recipes.trained import spec_of_config
-    from vitscope.runs import RunFolder
 
     path = Path(model)
     if path.suffix in (".yaml", ".yml"):
         return spec_of_file(path)
-    if path.is_dir():
+    if path.is_dir() and not is_name(model):
+        from vitscope.recipes.trained import spec_of_config
+        from vitscope.runs import RunFolder
+
         folder = RunFolder.open(path)
         return spec_of_config(folder, folder.read_config())
-    if ":" in model and not model.startswith("bad-vit:"):
+    if _CODE.fullmatch(model):
         raise UsageError(
             f"'{model}' is code; explain works in closed form and takes a built-in name, a YAML file or a run folder"
         )
+    if "/" in model or "\\" in model or path.is_file():
+        what = "is a file that is no YAML" if path.is_file() else "does not exist"
+        raise UsageError(f"{model} {what}; give a built-in name, a YAML file or a run folder")
     return spec_by_name(model)
+
+
+def is_name(model: str) -> bool:
+    """Whether a model is built in under this name, also where a folder beside is called the same."""
+    from vitscope._core.errors import VitscopeError
+    from vitscope.model.presets import spec_by_name
+
+    with suppress(VitscopeError):
+        spec_by_name(model)
+        return True
+    return False

@@ -20,6 +20,12 @@ from vitscope.model.presets import parse_model
 from vitscope.model.spec import ModelSpec
 from vitscope.recipes.schema import Normalise, Recipe
 
+# What a model takes over from data that are known without being read.
+_FOLLOWS: dict[str, dict[str, int]] = {
+    "digits": {"classes": 10, "channels": 1},
+    "cifar10": {"classes": 10, "channels": 3},
+    "cifar100": {"classes": 100, "channels": 3},
+}
 # These change how a training is watched and saved, not what comes out of it.
 _WITHOUT_EFFECT = ("trackers", "checkpoint_every", "eval_batch_size")
 
@@ -171,16 +177,18 @@ def spec_of_file(path: Path) -> ModelSpec:
     Raises:
         ConfigError: it does not exist, is no YAML, or holds a wrong key or value.
     """
-    values = _read(str(path))
+    values = _read_file(path)
+    if not values:
+        raise ConfigError(f"{path} holds nothing, expected model settings such as name: vit-ti4-32")
     if "model" not in values:
-        values.pop("name") if values.get("name") == path.stem else None
         with _said_of(str(path)):
             return parse_model(values, "")
-    inner = values["model"]
+    inner, data = values["model"], values.get("data")
     if not isinstance(inner, Mapping):
         raise ConfigError(f"{path}: model is {inner!r}, expected settings such as {{name: vit-ti4-32}}")
+    source = data.get("source") if isinstance(data, Mapping) else None
     with _said_of(str(path)):
-        return parse_model(inner)
+        return parse_model({**_FOLLOWS.get(str(source), {}), **inner})
 
 
 @contextmanager
@@ -201,15 +209,17 @@ def _read(name_or_file: str) -> dict[str, Any]:
     if path.suffix not in (".yaml", ".yml"):
         hint = did_you_mean(name_or_file, recipe_names()) or f"; built in are: {', '.join(recipe_names())}"
         raise ConfigError(f"no recipe '{name_or_file}'{hint}; a recipe of your own is a file that ends in .yaml")
+    return {"name": path.stem, **_read_file(path)}
+
+
+def _read_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; give a YAML file or one of: {', '.join(recipe_names())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path} ({error}); give a YAML file in UTF-8") from None
-    values = _mapping(text, str(path))
-    values.setdefault("name", path.stem)
-    return values
+    return _mapping(text, str(path))
 
 
 def _mapping(text: str, where: str) -> dict[str, Any]:
