@@ -124,9 +124,8 @@ def _kept(model: ModelSpec, path: TakenPath, *, mask_bytes: int = BYTES) -> int:
     block += 2 * T * D  # inputs of qkv and of the MLP's first layer
     block += 3 * T * D  # queries, keys, values
     block += K * T if fused else K * T * T  # row sums of the maps, or the maps
-    block += (
-        T * D if isinstance(model, BadViTSpec) else 0
-    )  # scaled queries: those of nn.MultiheadAttention stay beside the packed ones
+    if isinstance(model, BadViTSpec):
+        block += T * D  # scaled queries, which nn.MultiheadAttention has beside the packed ones
     block += T * D  # input of the output layer
     block += (1 if spec.activation == "relu" else 2) * T * M  # around the activation; ReLU keeps its output only
     if spec.dropout_at("mlp") and spec.activation == "relu":
