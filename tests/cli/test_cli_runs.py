@@ -59,6 +59,7 @@ def test_train_tells_groups_and_epochs_on_standard_error(vitscope: Command, tmp_
     ended = vitscope("train", *TINY, "--out", tmp_path / "a")
     assert ended.code == 0
     assert ended.out == ""
+    assert "" not in ended.err.splitlines()  # where a bar would have been
     for words in (
         "quickstart: 200 training and 360",
         "weight decay 0.05, Muon",

@@ -35,6 +35,7 @@ class TrainingScreen:
             TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.task: TaskID | None = None
 

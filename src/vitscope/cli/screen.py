@@ -73,7 +73,10 @@ def table(*columns: str, numbers: tuple[int, ...] = (), title: str | None = None
 def image_progress(lang: Lang, doing: Text = READING) -> Iterator[Any]:
     """A progress callback (done, total) for what is done to one image after the other; the bar shows once there is something to wait for."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=err(), transient=True)
+    console = err()
+    bar = Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    )  # else a log gets an empty line
     task: TaskID | None = None
 
     def show(done: int, total: int) -> None:
