@@ -36,7 +36,7 @@ def explain(
 ) -> None:
     """See `options.command_help`."""
     from vitscope.model.pipeline import pipeline_of
-    from vitscope.model.size import size_of
+    from vitscope.model.size import activation_bytes, size_of
 
     language = chosen(lang)
     spec = spec_of(model)
@@ -63,11 +63,11 @@ def explain(
     for note in pipeline.notes:
         out().print(f"\n{note[language]}", soft_wrap=True)
     memory = Text(
-        "\nTraining keeps about {mib:.1f} MiB of activations an image (fp32). FLOPs are for one image forward, two per multiply-add.",
-        "\n学習中は画像1枚あたり約 {mib:.1f} MiB の活性値（アクティベーション）を保持します（fp32）。"
+        "\nTraining on a CPU keeps about {mib:.1f} MiB of activations an image (fp32). FLOPs are for one image forward, two per multiply-add.",
+        "\nCPUでの学習中は画像1枚あたり約 {mib:.1f} MiB の活性値（アクティベーション）を保持します（fp32）。"
         "FLOPsは画像1枚の順伝播の値で、積和1回を2と数えます。",
     )
-    out().print(memory.format(mib=size.activation_bytes_explicit / 2**20)[language], soft_wrap=True)
+    out().print(memory.format(mib=activation_bytes(spec) / 2**20)[language], soft_wrap=True)
 
 
 def spec_of(model: str) -> ModelSpec:

@@ -81,6 +81,12 @@ class TrainingScreen:
                 "left out {n} unusable images, such as {first}", "使えない画像 {n} 枚を除きました（例: {first}）"
             )
             self.say(left_out.format(n=len(data.skipped), first=data.skipped[0])[self.lang])
+        if data.ignored:
+            passed = Text(
+                "passed over {n} files that are not used as images, such as {first}",
+                "画像として使わないファイル {n} 個を飛ばしました（例: {first}）",
+            )
+            self.say(passed.format(n=data.ignored, first=data.first_ignored)[self.lang])
         machine = Text("{steps:,} steps on {device}, {precision}", "{device} 上で {steps:,} ステップ、{precision}")
         self.say(machine.format(steps=event.steps, device=event.device, precision=event.precision)[self.lang])
         for group in event.groups:
