@@ -14,7 +14,7 @@ import typer
 from vitscope._core.errors import Interrupted, UsageError
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, SetOption, SourceOption, chosen
-from vitscope.cli.screen import err, image_progress, print_json, tell_of_english_pictures
+from vitscope.cli.screen import MEASURING, err, image_progress, print_json, tell_of_english_pictures
 
 if TYPE_CHECKING:
     from vitscope.recipes.run import Prepared
@@ -79,7 +79,8 @@ def train(
                 listeners = _listeners(prepared, language, stack)
                 train_run(prepared, resume=resume, listeners=listeners)
             if first:
-                finish(folder, prepared.ingredients.data.val, prepared.reference, language)
+                with image_progress(language, MEASURING) as progress:
+                    finish(folder, prepared.ingredients.data.val, prepared.reference, language, progress)
         if first:
             _report(folder, language, json_)
 
@@ -133,7 +134,8 @@ def _complete(folder: RunFolder, lang: Lang) -> None:
     _say(made.format(run=folder.path, files=", ".join(missing))[lang])
     with image_progress(lang) as progress:
         images = table_to_measure(folder, None, None, progress)
-    finish(folder, images, reference_of_run(folder), lang)
+    with image_progress(lang, MEASURING) as progress:
+        finish(folder, images, reference_of_run(folder), lang, progress)
 
 
 def _report(folder: RunFolder, lang: Lang, as_json: bool) -> None:
