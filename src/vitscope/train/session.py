@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import CheckpointError, DataError, Interrupted
+from vitscope._core.errors import DataError
 from vitscope.runs.folder import RunFolder
-from vitscope.runs.metrics import EpochMetrics, write_metrics
-from vitscope.train.checkpoint import Identity, Progress, load_checkpoint, save_checkpoint, save_weights
+from vitscope.runs.metrics import EpochMetrics
+from vitscope.train.checkpoint import Identity, Progress
 from vitscope.train.ema import running_mean
 from vitscope.train.evaluate import Batch, Prepare, Totals, score_batches, totals
 from vitscope.train.events import CheckpointWritten, EpochEnded, Event, Listener, Started, StepEnded
 from vitscope.train.feed import batches_of_epoch, part_of_this_process
 from vitscope.train.finite import SMALLEST_SCALE, Watch, refuse
 from vitscope.train.groups import parameter_groups
+from vitscope.train.keeping import Keeper
 from vitscope.train.machine import Machine
 from vitscope.train.optimizer import build_optimizer
 from vitscope.train.randomness import generator_of, seed_of
@@ -53,7 +54,7 @@ class Session:
         identity: Identity,
         listeners: Sequence[Listener],
     ) -> None:
-        self.spec, self.machine, self.folder, self.identity, self.listeners = spec, machine, folder, identity, listeners
+        self.spec, self.machine, self.folder, self.listeners = spec, machine, folder, listeners
         self.batches = part_of_this_process(batches, machine, even=True)
         self.steps_per_epoch = len(self.batches) // spec.accumulate  # type: ignore[arg-type]
         if self.steps_per_epoch == 0:
@@ -70,7 +71,16 @@ class Session:
         self.mean = running_mean(model, spec.ema) if spec.ema is not None else None
         self.model, self.optimizer = machine.accelerator.prepare(model, build_optimizer(self.groups, spec))
         self.progress = Progress()
-        self.started, self.first_step, self.earlier_seconds = time.perf_counter(), 0, 0.0
+        parts = {"model": model, "optimizer": self.optimizer, "mean": self.mean, "scaler": machine.accelerator.scaler}
+        self.keeper = Keeper(
+            folder=folder,
+            identity=identity,
+            machine=machine,
+            parts={name: part for name, part in parts.items() if part is not None},
+            weights=self.measured,
+            total=self.total,
+        )
+        self.started, self.first_step = time.perf_counter(), 0
         self.watch = Watch(machine.device)
 
     def train_to_end_of_epoch(self, interrupted: Callable[[], bool]) -> None:
@@ -98,7 +108,8 @@ class Session:
                 and progress.batch < last_batch
             ):
                 self.take_up(sums)
-                self.stop()
+                self.save()
+                raise self.keeper.interrupted(progress)
             if progress.step % checkpoint_every == 0 and progress.batch < last_batch:
                 self.take_up(sums)
                 self.save()
@@ -166,7 +177,7 @@ class Session:
         progress, spec = self.progress, self.spec
         trained = Totals(*self.machine.sum_over_processes(progress.sums))
         measured = self.measure()
-        progress.seconds = self.earlier_seconds + time.perf_counter() - self.started
+        progress.seconds = self.keeper.seconds()
         row = EpochMetrics(
             epoch=progress.epoch + 1,
             step=progress.step,
@@ -184,90 +195,36 @@ class Session:
         progress.epoch += 1
         progress.batch, progress.sums, progress.epoch_seconds = 0, [0.0, 0.0, 0.0], 0.0
         self.save()
-        self.write_results()
+        self.keeper.write_results(progress)
         self.machine.track(row.to_dict(), progress.step)
         self.tell(EpochEnded(row))
+
+    @property
+    def measured(self) -> nn.Module:
+        """The module whose weights are measured and saved: the model, or its running mean."""
+        return self.raw if self.mean is None else self.mean.module
 
     def measure(self) -> Totals | None:
         """Loss and accuracy on the validation batches, with the weights that are saved."""
         if self.val_batches is None:
             return None
-        module = self.mean.module if self.mean is not None else self.raw
         autocast = self.machine.accelerator.autocast
         batches = part_of_this_process(self.val_batches, self.machine, even=False)
         sums = totals(
-            score_batches(module, batches, prepare=self.prepare, device=self.machine.device, autocast=autocast)
+            score_batches(self.measured, batches, prepare=self.prepare, device=self.machine.device, autocast=autocast)
         )
         return Totals(*self.machine.sum_over_processes(sums.tolist()))
 
     def save(self) -> None:
-        """A checkpoint, by the first process; every process hands in its sums of the epoch so far."""
-        if self.folder is None:
-            return
-        sums = self.machine.of_all_processes(self.progress.sums)
-        if not self.machine.is_first:
-            return
-        self.progress.seconds = self.earlier_seconds + time.perf_counter() - self.started
-        parts = {"model": self.raw.state_dict(), "optimizer": self.optimizer.state_dict(), "sums": sums}
-        if self.mean is not None:
-            parts["mean"] = self.mean.state_dict()
-        if self.machine.accelerator.scaler is not None:
-            parts["scaler"] = self.machine.accelerator.scaler.state_dict()
-        path = save_checkpoint(self.folder.checkpoint, self.identity, self.progress, parts)
-        self.tell(CheckpointWritten(path, self.progress.step))
-
-    def write_results(self) -> None:
-        """Metrics, weights and state as of the last whole epoch, by the first process."""
-        if self.folder is None or not self.machine.is_first:
-            return
-        write_metrics(self.folder.metrics, self.progress.rows)
-        save_weights(self.folder.weights, self.mean.module if self.mean is not None else self.raw)
-        self.folder.write_state("finished" if self.progress.step >= self.total else "running", self.progress.epoch)
+        """A checkpoint, which those who listen hear of."""
+        path = self.keeper.save(self.progress)
+        if path is not None:
+            self.tell(CheckpointWritten(path, self.progress.step))
 
     def restore(self) -> None:
-        """Takes up the checkpoint, if there is one, and makes the files that it implies again."""
-        found = load_checkpoint(self.folder.checkpoint, self.identity) if self.folder is not None else None
-        if found is None:
-            return
-        self.progress, parts = found
-        self.progress.sums = self.sums_of_this_process(parts["sums"])
-        try:
-            self.raw.load_state_dict(parts["model"])
-            self.optimizer.load_state_dict(parts["optimizer"])
-            if self.mean is not None:
-                self.mean.load_state_dict(parts["mean"])
-            if self.machine.accelerator.scaler is not None:
-                self.machine.accelerator.scaler.load_state_dict(parts["scaler"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise CheckpointError(
-                f"{self.folder.checkpoint} does not fit this model and its training settings ({reason}); "  # type: ignore[union-attr]
-                "resume with those that it was made with, or start anew in another folder"
-            ) from None
-        self.first_step, self.earlier_seconds = self.progress.step, self.progress.seconds
-        if self.progress.batch == 0:
-            self.write_results()
-
-    def sums_of_this_process(self, of_all: list[list[float]]) -> list[float]:
-        """A checkpoint's sums, taken up by the processes that made them; of another number of processes all by the first."""
-        if len(of_all) == self.machine.processes:
-            return list(of_all[self.machine.rank])
-        together = [sum(values) for values in zip(*of_all, strict=True)]
-        return together if self.machine.is_first else [0.0] * len(together)
-
-    def stop(self) -> None:
-        """Saves and leaves, after an interrupt.
-
-        Raises:
-            Interrupted: always.
-        """
-        self.save()
-        where = f"step {self.progress.step} of {self.total}"
-        if self.folder is None:
-            raise Interrupted(f"stopped at {where}")
-        if self.machine.is_first:
-            self.folder.write_state("interrupted", self.progress.epoch)
-        raise Interrupted(f"stopped at {where}, saved; go on with: vitscope train --resume --out {self.folder.path}")
+        """Takes up the folder's checkpoint, if there is one."""
+        self.progress = self.keeper.restore() or self.progress
+        self.first_step = self.progress.step
 
     def hand_back(self) -> None:
         """Takes Accelerate's mixed-precision wrapper off the module, which is its owner's again, in the mode it was in."""
