@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 
 from vitscope._core.errors import ConfigError
 from vitscope.runs.folder import RunFolder
@@ -115,6 +115,8 @@ def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]
         gradient_accumulation_steps=spec.accumulate,
         log_with=list(spec.trackers) or None,
         project_dir=str(folder.path) if folder is not None else None,
+        # a layer that is never called is a fault to learn about, not a reason for several processes to fail
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise ConfigError(
