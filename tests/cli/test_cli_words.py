@@ -1,4 +1,4 @@
-"""Commands that need no run: help, lists, explain; exit codes and languages; the sentence for every wrong word."""
+"""Commands that need no run: help and lists; exit codes and languages; the sentence for every wrong word."""
 
 from __future__ import annotations
 
@@ -197,38 +197,6 @@ def test_models_says_that_the_default_fault_is_a_hypothesis(vitscope: Command) -
     assert "仮説" in vitscope("models", "--lang", "ja").out
 
 
-@pytest.mark.parametrize("model", ["vit-b16-224", "vit-tiny", "good-vit", "bad-vit:no-residual"])
-def test_explain_in_both_languages_and_as_json(vitscope: Command, model: str) -> None:
-    english, japanese, data = (
-        vitscope("explain", model),
-        vitscope("explain", model, "--lang", "ja"),
-        vitscope("explain", model, "--json"),
-    )
-    assert (english.code, japanese.code, data.code) == (0, 0, 0)
-    stages = data.json["stages"]
-    assert len(stages) == 8
-    assert [stage["number"] for stage in stages] == list(range(1, 9))
-    for stage in stages:
-        assert f"{stage['parameters']:,}" in english.out
-        assert stage["shape"] in english.out
-        assert stage["shape"] in japanese.out
-    assert f"{data.json['parameters']:,}" in english.out
-    assert "段階" in japanese.out
-    assert "段階" not in english.out
-
-
-def test_explain_knows_the_parameters_of_vit_b16(vitscope: Command) -> None:
-    assert vitscope("explain", "vit-b16-224", "--json").json["parameters"] == 86_567_656
-
-
-def test_explain_takes_a_recipe_a_spec_and_a_run(vitscope: Command, tmp_path: Path, finished: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("model: {name: good-vit}\ndata: {source: digits}\n")
-    (tmp_path / "spec.yaml").write_text("image_size: 8\npatch_size: 2\ndim: 32\nheads: 2\n")
-    assert vitscope("explain", tmp_path / "mine.yaml", "--json").json["spec"]["dim"] == 192
-    assert vitscope("explain", tmp_path / "spec.yaml", "--json").json["spec"]["dim"] == 32
-    assert vitscope("explain", finished, "--json").json["spec"]["dim"] == 16
-
-
 def test_the_locale_sets_the_language(vitscope: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANG", "ja_JP.UTF-8")
     assert "名前" in vitscope("models").out
@@ -253,36 +221,3 @@ def test_names_are_shown_letter_by_letter(capsys: pytest.CaptureFixture[str]) ->
 
 def test_control_characters_of_a_name_do_not_reach_the_screen(vitscope: Command) -> None:
     assert "\x1b" not in vitscope("train", "\x1b[31mred").err
-
-
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        ("good-vit:none", "no built-in model 'good-vit:none'"),
-        ("runs/missing", "runs/missing does not exist; give a built-in name"),
-        ("model.safetensors", "model.safetensors is a file that is no YAML; give a built-in name"),
-    ],
-)
-def test_what_is_no_model_gets_the_right_sentence(
-    vitscope: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, words: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "model.safetensors").touch()
-    assert vitscope("explain", model).sentence.startswith(words)
-
-
-def test_a_folder_does_not_hide_a_built_in_name(
-    vitscope: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "good-vit").mkdir()
-    assert vitscope("explain", "good-vit", "--json").json["spec"]["dim"] == 192
-
-
-def test_explain_of_a_built_in_name_loads_no_torch() -> None:
-    program = (
-        "import sys\nfrom vitscope.cli.main import main\ntry:\n    main(['explain', 'good-vit'])\n"
-        "except SystemExit:\n    pass\nassert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

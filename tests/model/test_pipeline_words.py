@@ -16,13 +16,12 @@ from vitscope._core.text import LANGS
 from vitscope.model.catalogue import BAD, GOOD, PATTERN, catalogue
 from vitscope.model.pipeline import Pipeline, pipeline_of
 from vitscope.model.presets import FAULTS, known_names, parse_model, spec_by_name
-from vitscope.model.size import size_of
-from vitscope.model.specimens.faults import FAULT_EFFECTS, HYPOTHESIS
+from vitscope.model.size import STAGES, size_of
+from vitscope.model.specimens.faults import FAULT_EFFECTS, FAULT_STAGES, HYPOTHESIS
 
 TABLE = Path(__file__).parents[2].parent / "shared" / "spec" / "pipeline.md"
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
 POLITE = re.compile(r"(です|ます|ません|ました)(（[^）]*）)?$")
-KEYS = ["image", "patches", "patch_embedding", "with_class", "with_position", "final_norm", "pooled", "logits"]
 
 
 def stage(number: int, **switches: Any) -> Any:
@@ -31,6 +30,7 @@ def stage(number: int, **switches: Any) -> Any:
 
 def all_texts(pipeline: Pipeline) -> list[Any]:
     texts = [text for s in pipeline.stages for text in (s.name, s.what, s.why)]
+    texts += [text for s in pipeline.stages for note in s.notes for text in (note.mark, note.text)]
     return [*texts, *pipeline.notes]
 
 
@@ -61,10 +61,11 @@ def test_shapes_without_the_given_table() -> None:
 
 
 @pytest.mark.parametrize("name", known_names())
-def test_sizes_add_up_keys_are_the_traces_and_both_languages_speak(name: str) -> None:
+def test_sizes_add_up_stages_have_one_list_of_names_and_both_languages_speak(name: str) -> None:
     spec = spec_by_name(name)
     pipeline, size = pipeline_of(spec), size_of(spec)
-    assert [s.key for s in pipeline.stages] == KEYS
+    assert tuple(s.key for s in pipeline.stages) == tuple(size.parameters_by_stage) == STAGES
+    assert {s.key: s.flops for s in pipeline.stages} == size.flops_by_stage
     assert sum(s.parameters for s in pipeline.stages) == pipeline.parameters == size.parameters
     assert sum(s.flops for s in pipeline.stages) == pipeline.flops == size.flops
     for text in all_texts(pipeline):
@@ -96,7 +97,8 @@ def test_every_combination_has_whole_sentences(switches: dict[str, Any]) -> None
 @pytest.mark.parametrize("fault", FAULTS)
 def test_japanese_is_polite_throughout(fault: Any) -> None:
     every_switch = {"qk_norm": True, "layer_scale": 0.1, "stochastic_depth": 0.25, "registers": 2}
-    texts = [*pipeline_of(spec_by_name(f"bad-vit:{fault}")).notes, HYPOTHESIS, GOOD, BAD, PATTERN]
+    bad = pipeline_of(spec_by_name(f"bad-vit:{fault}"), follow_data=("channels", "classes"))
+    texts = [*bad.notes, *(note.text for s in bad.stages for note in s.notes), HYPOTHESIS, GOOD, BAD, PATTERN]
     for position in ("learned", "sincos", "none", "rotary"):
         for kind in ("linear", "conv", "conv-tokenizer"):
             for rest in ({"norm": "post", "pooling": "mean", **every_switch}, {"norm": "pre", **every_switch}):
@@ -148,10 +150,6 @@ def test_encoder_speaks_of_its_switches(switches: dict[str, Any], words: str) ->
     assert not any(word in stage(6, **switches).what.en for word in others)
 
 
-def test_post_norm_ends_with_the_last_block() -> None:
-    assert stage(6, norm="post").key == "block01/after_mlp"
-
-
 def test_tokenizer_says_what_a_token_sees() -> None:
     switches = {"patch_embedding": "conv-tokenizer", "image_size": 16}
     assert stage(2, **switches).shape == "8×8 = 64 overlapping patches of 5×5×3"
@@ -160,13 +158,79 @@ def test_tokenizer_says_what_a_token_sees() -> None:
     assert "unchanged" in stage(5, position="none").why.en
 
 
+def test_convolutions_that_overlap_know_part_of_the_layout() -> None:
+    for position in ("learned", "sincos", "rotary", "none"):
+        told = stage(5, position=position, patch_embedding="conv-tokenizer", image_size=16)
+        assert "ignored altogether" not in told.why.en
+        assert "一切考慮されません" not in told.why.ja
+        assert "overlapping convolutions" in told.why.en
+        assert "no trace" not in told.what.en
+    assert "ignored altogether" in stage(5).why.en
+
+
+def test_why_patches_follows_from_the_numbers_shown() -> None:
+    """Digits: 16 patches of an image of 8×8 pixels; neither is beyond anybody's means."""
+    why = stage(2, image_size=8, patch_size=2, channels=1).why
+    assert "16 patches make 16 × 16 = 256 comparisons" in why.en
+    assert "64 pixels would make 4,096" in why.en
+    assert "16個のパッチなら16×16＝256回" in why.ja
+    assert "64個の画素を1つずつトークンにすると4,096回" in why.ja
+
+
+def test_one_head_is_not_spoken_of_as_several() -> None:
+    assert "(1 head of 16)" in stage(6, heads=1).what.en
+    assert "(2 heads of 8)" in stage(6, heads=2).what.en
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_bad_vit_says_that_it_is_what_the_print_shows_and_what_the_fault_changes(fault: Any) -> None:
     notes = pipeline_of(spec_by_name(f"bad-vit:{fault}")).notes
     assert "prints as" in notes[0].en
-    assert FAULT_EFFECTS[fault].en in notes[1].en
-    assert FAULT_EFFECTS[fault].ja in notes[1].ja
-    assert (HYPOTHESIS in notes) is (fault != "none")
+    assert notes[1] == (FAULT_EFFECTS["none"] if fault == "none" else HYPOTHESIS)
+    assert len(notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("stages", "faults"),
+    [
+        ((), ["none"]),
+        ((3,), ["scrambled-patches"]),
+        ((5,), ["no-position", "position-frozen-zero"]),
+        ((6,), ["batch-mixing", "no-residual", "post-norm", "norm-unused", "mlp-without-activation", "double-dropout"]),
+        ((5, 6), ["dropout-always-on"]),
+        ((6, 7), ["batch-mixing-mean"]),
+        ((7,), ["cls-detached"]),
+        ((8,), ["softmax-head"]),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_at_the_stage_where_it_acts(stages: tuple[int, ...], faults: list[Any]) -> None:
+    for fault in faults:
+        pipeline = pipeline_of(spec_by_name(f"bad-vit:{fault}"))
+        assert tuple(s.number for s in pipeline.stages if s.notes) == stages
+        for s in pipeline.stages:
+            for note, told in zip(s.notes, s.to_dict()["notes"], strict=True):
+                for lang in LANGS:
+                    assert fault in note.mark[lang]
+                    assert FAULT_EFFECTS[fault][lang] in note.text[lang]
+                assert told == {"mark": note.mark.to_dict(), "text": note.text.to_dict()}
+
+
+def test_every_fault_has_its_stages() -> None:
+    assert tuple(FAULT_STAGES) == FAULTS
+    assert {stage for stages in FAULT_STAGES.values() for stage in stages} <= set(STAGES)
+
+
+def test_what_follows_the_data_is_no_fact() -> None:
+    spec = spec_by_name("vit-b16-224")
+    pipeline = pipeline_of(spec, follow_data=("channels", "classes"))
+    assert [s.number for s in pipeline.stages if s.notes] == [1, 8]
+    assert "3 is assumed" in pipeline.stages[0].notes[0].text.en
+    assert "仮に3" in pipeline.stages[0].notes[0].text.ja
+    assert "1000 is assumed" in pipeline.stages[7].notes[0].text.en
+    assert "仮に1000" in pipeline.stages[7].notes[0].text.ja
+    assert pipeline.to_dict()["follow_data"] == ["channels", "classes"]
+    assert pipeline_of(spec).to_dict()["follow_data"] == []
+    assert not any(s.notes for s in pipeline_of(spec).stages)
 
 
 def test_catalogue_lists_specimens_faults_and_presets_with_sizes() -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitscope._core.errors import UsageError
-from vitscope._core.text import Text
+from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
-from vitscope.cli.screen import big, out, print_json, table
+from vitscope.cli.screen import PlainTable, big, out, print_json, table
 
 if TYPE_CHECKING:
+    from vitscope.model.pipeline import Pipeline
     from vitscope.model.spec import ModelSpec
 
 _CODE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
@@ -39,29 +40,20 @@ def explain(
     from vitscope.model.size import activation_bytes, size_of
 
     language = chosen(lang)
-    spec = spec_of(model)
-    pipeline, size = pipeline_of(spec), size_of(spec)
+    spec, follow_data = spec_of(model)
+    pipeline = pipeline_of(spec, follow_data=follow_data)
     if json_:
-        print_json({"model": model, "spec": spec.to_dict(), **pipeline.to_dict(), "size": size.to_dict()})
+        print_json({"model": model, "spec": spec.to_dict(), **pipeline.to_dict(), "size": size_of(spec).to_dict()})
         return
-    heads = (
-        Text("#", "#"),
-        Text("stage", "段階"),
-        Text("shape", "形"),
-        Text("parameters", "パラメータ数"),
-        Text("FLOPs", "FLOPs"),
-    )
-    shown = table(*(head[language] for head in heads), numbers=(0, 3, 4), title=model)
-    for stage in pipeline.stages:
-        shown.add_row(str(stage.number), stage.name[language], stage.shape, f"{stage.parameters:,}", big(stage.flops))
-    shown.add_row("", Text("in all", "合計")[language], "", f"{pipeline.parameters:,}", big(pipeline.flops))
-    out().print(shown)
-    for stage in pipeline.stages:
-        out().print(f"\n{stage.number}. {stage.name[language]}", style="bold")
-        gap = "" if language == "ja" else " "
-        out().print(f"   {stage.what[language]}{gap}{stage.why[language]}", soft_wrap=True)
+    out().print(_table_of(pipeline, model, language))
     for note in pipeline.notes:
         out().print(f"\n{note[language]}", soft_wrap=True)
+    gap = "" if language == "ja" else " "
+    for stage in pipeline.stages:
+        out().print(f"\n{stage.number}. {stage.name[language]}", style="bold")
+        out().print(f"   {stage.what[language]}{gap}{stage.why[language]}", soft_wrap=True)
+        for said in stage.notes:
+            out().print(f"   ← {said.text[language]}", soft_wrap=True)
     memory = Text(
         "\nTraining on a CPU keeps about {mib:.1f} MiB of activations an image (fp32). FLOPs are for one image forward, two per multiply-add.",
         "\nCPUでの学習中は画像1枚あたり約 {mib:.1f} MiB の活性値（アクティベーション）を保持します（fp32）。"
@@ -70,8 +62,24 @@ def explain(
     out().print(memory.format(mib=activation_bytes(spec) / 2**20)[language], soft_wrap=True)
 
 
-def spec_of(model: str) -> ModelSpec:
-    """The spec behind a name, a recipe or spec in YAML, or a run folder.
+def _table_of(pipeline: Pipeline, title: str, lang: Lang) -> PlainTable:
+    heads = (
+        Text("#", "#"),
+        Text("stage", "段階"),
+        Text("shape", "形状"),
+        Text("parameters", "パラメータ数"),
+        Text("FLOPs", "FLOPs"),
+    )
+    shown = table(*(head[lang] for head in heads), numbers=(0, 3, 4), title=title)
+    for stage in pipeline.stages:
+        name = " ← ".join((stage.name[lang], *(note.mark[lang] for note in stage.notes)))
+        shown.add_row(str(stage.number), name, stage.shape, f"{stage.parameters:,}", big(stage.flops))
+    shown.add_row("", Text("in all", "合計")[lang], "", f"{pipeline.parameters:,}", big(pipeline.flops))
+    return shown
+
+
+def spec_of(model: str) -> tuple[ModelSpec, tuple[str, ...]]:
+    """The spec behind a name, a recipe or spec in YAML, or a run folder; and which of its settings data will decide.
 
     Raises:
         UsageError: `package.module:callable`, which has no spec.
@@ -81,13 +89,14 @@ def spec_of(model: str) -> ModelSpec:
 
     path = Path(model)
     if path.suffix in (".yaml", ".yml"):
-        return spec_of_file(path)
+        spec = spec_of_file(path)
+        return spec, tuple(key for key in ("channels", "classes") if key not in spec.model_fields_set)
     if path.is_dir() and not is_name(model):
         from vitscope.recipes.trained import spec_of_config
         from vitscope.runs import RunFolder
 
         folder = RunFolder.open(path)
-        return spec_of_config(folder, folder.read_config())
+        return spec_of_config(folder, folder.read_config()), ()
     if _CODE.fullmatch(model):
         raise UsageError(
             f"'{model}' is code; explain works in closed form and takes a built-in name, a YAML file or a run folder"
@@ -95,7 +104,7 @@ def spec_of(model: str) -> ModelSpec:
     if "/" in model or "\\" in model or path.is_file():
         what = "is a file that is no YAML" if path.is_file() else "does not exist"
         raise UsageError(f"{model} {what}; give a built-in name, a YAML file or a run folder")
-    return spec_by_name(model)
+    return spec_by_name(model), ()
 
 
 def is_name(model: str) -> bool:

@@ -13,8 +13,8 @@ from vitscope.model.spec import BadViTSpec, ModelSpec
 from vitscope.model.specimens.faults import FAULT_EFFECTS, HYPOTHESIS
 
 PATTERN = Text(
-    "Any vit-{ti,s,b,l,h}PATCH-SIZE works, with patch 4, 8, 14, 16 or 32 and size 32 to 384 that the patch divides.",
-    "vit-{ti,s,b,l,h}PATCH-SIZEの形なら、ここに載っていない組み合わせも使えます（パッチは4・8・14・16・32、サイズは32〜384でパッチで割り切れるもの）。",
+    "Any vit-{ti,s,b,l,h}PATCH-SIZE works, with patch 4, 8, 14, 16 or 32 and a size from 32 to 384 that the patch divides.",
+    "vit-{ti,s,b,l,h}PATCH-SIZEの形なら、ここに載っていない組み合わせも使えます（パッチは4・8・14・16・32、画像サイズは32〜384で、パッチで割り切れるもの）。",
 )
 
 
@@ -55,8 +55,8 @@ def catalogue() -> list[ModelEntry]:
 
 
 GOOD = Text(
-    "The specimen that its owner calls good: linear patch embedding, explicit attention, no bias on q, k, v.",
-    "持ち主が「良い」と呼ぶモデルです。線形のパッチ埋め込みと明示的なアテンション計算を使い、q・k・vにバイアスを持ちません。",
+    "The specimen that its owner calls good: linear patch embedding, attention written out as products and softmax, no bias on q, k, v.",
+    "持ち主が「良い」と呼ぶモデルです。パッチ埋め込みは線形層、アテンションは行列積とsoftmaxで書かれ、q・k・vにバイアスがありません。",
 )
 BAD = Text(
     "The specimen that its owner calls not good, on nn.MultiheadAttention; built as batch-mixing unless a fault is named. "

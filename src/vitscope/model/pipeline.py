@@ -1,13 +1,13 @@
 """The pipeline of a model in words: spec in, eight stages out, each with its name, shape, size and reason in both languages. No torch.
 
-For `vit-b16-224` and `good-vit` it says what `spec/pipeline.md` says; every switch changes what it has to. Keys of stages are the
-trace's names of intermediates.
+For `vit-b16-224` and `good-vit` it says what `spec/pipeline.md` says; every switch changes what it has to. Keys of stages are
+`size.STAGES`. Where a fault acts, or where a number is not the file's but the data's, the stage has a note.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from vitscope._core.text import Text
 from vitscope.model.pipeline_texts import (
@@ -15,6 +15,7 @@ from vitscope.model.pipeline_texts import (
     EMBEDDING_WHAT,
     EMBEDDING_WHY,
     ENCODER,
+    FOLLOWS_DATA,
     HEAD,
     IMAGE,
     PATCHES,
@@ -25,16 +26,17 @@ from vitscope.model.pipeline_texts import (
     PREFIX,
     REGISTERS,
     SWITCH,
+    Note,
     Words,
 )
-from vitscope.model.size import size_of
+from vitscope.model.size import STAGES, size_of
 from vitscope.model.spec import BadViTSpec, ModelSpec, ViTSpec, printed_vit
-from vitscope.model.specimens.faults import FAULT_EFFECTS, HYPOTHESIS, PRINTS_AS
+from vitscope.model.specimens.faults import FAULT_EFFECTS, FAULT_STAGES, HYPOTHESIS, PRINTS_AS
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: `key` is the intermediate that it makes, `shape` is written as in `spec/pipeline.md`, the same in both languages."""
+    """One stage: `key` is its name in `STAGES`, `shape` is written as in `spec/pipeline.md`, the same in both languages."""
 
     number: int
     key: str
@@ -44,6 +46,7 @@ class Stage:
     flops: int
     what: Text
     why: Text
+    notes: tuple[Note, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -55,17 +58,20 @@ class Stage:
             "flops": self.flops,
             "what": self.what.to_dict(),
             "why": self.why.to_dict(),
+            "notes": [note.to_dict() for note in self.notes],
         }
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The stages in order, with totals; `notes` say what a reader must know beside them (empty for most models)."""
+    """The stages in order, with totals; `notes` say what a reader must know before them (empty for most models)."""
 
     stages: tuple[Stage, ...]
     parameters: int
     flops: int
     notes: tuple[Text, ...] = ()
+    follow_data: tuple[str, ...] = ()
+    """Settings whose values are assumed here: in a training they are those of its data."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -73,46 +79,67 @@ class Pipeline:
             "parameters": self.parameters,
             "flops": self.flops,
             "notes": [note.to_dict() for note in self.notes],
+            "follow_data": list(self.follow_data),
         }
 
 
-def pipeline_of(spec: ModelSpec) -> Pipeline:
-    """What happens to an image in the model of a spec. A specimen's stages are those of the plain ViT that it prints as."""
+def pipeline_of(spec: ModelSpec, *, follow_data: tuple[str, ...] = ()) -> Pipeline:
+    """What happens to an image in the model of a spec. A specimen's stages are those of the plain ViT that it prints as.
+
+    Args:
+        spec: the model.
+        follow_data: those of `channels` and `classes` that training data will decide, whatever the spec holds.
+    """
     vit = printed_vit(spec)
     size = size_of(vit)
     rows = (
-        ("image", "image", IMAGE, _image_shape(vit)),
-        ("patches", "patches", _patches(vit), _patches_shape(vit)),
-        ("patch_embedding", "patch_embedding", _embedding(vit), f"{vit.patches} tokens of {vit.dim}"),
-        ("with_class", "with_class", PREFIX[vit.pooling], f"{vit.patches + vit.class_token} tokens of {vit.dim}"),
-        ("with_position", "with_position", _position(vit), f"{vit.tokens} × {vit.dim}"),
-        ("encoder", _encoder_key(vit), _encoder(vit), f"{vit.depth} layer{'s' if vit.depth > 1 else ''}"),
-        ("pooled", "pooled", POOLED[vit.pooling], str(vit.dim)),
-        ("logits", "logits", HEAD, str(vit.classes)),
+        (IMAGE, _image_shape(vit)),
+        (PATCHES[_cut(vit)], _patches_shape(vit)),
+        (_embedding(vit), f"{vit.patches} tokens of {vit.dim}"),
+        (PREFIX[vit.pooling], f"{vit.patches + vit.class_token} tokens of {vit.dim}"),
+        (_position(vit), f"{vit.tokens} × {vit.dim}"),
+        (_encoder(vit), f"{vit.depth} layer{'s' if vit.depth > 1 else ''}"),
+        (POOLED[vit.pooling], str(vit.dim)),
+        (HEAD, str(vit.classes)),
     )
     values = _values(vit)
+    assumed = [FOLLOWS_DATA[setting] for setting in follow_data]
     stages = tuple(
         Stage(
             number=number,
             key=key,
             name=words.name,
             shape=shape,
-            parameters=size.parameters_by_stage[counted],
-            flops=size.flops_by_stage[counted],
+            parameters=size.parameters_by_stage[key],
+            flops=size.flops_by_stage[key],
             what=words.what.format(**values),
             why=words.why.format(**values),
+            notes=(
+                *(Note(note.mark, note.text.format(**values)) for at, note in assumed if at == key),
+                *_fault_notes(spec, key),
+            ),
         )
-        for number, (counted, key, words, shape) in enumerate(rows, start=1)
+        for number, (key, (words, shape)) in enumerate(zip(STAGES, rows, strict=True), start=1)
     )
-    return Pipeline(stages, size.parameters, size.flops, _notes(spec))
+    return Pipeline(stages, size.parameters, size.flops, _notes(spec), follow_data)
+
+
+def _fault_notes(spec: ModelSpec, stage: str) -> tuple[Note, ...]:
+    if not isinstance(spec, BadViTSpec) or stage not in FAULT_STAGES[spec.fault]:
+        return ()
+    effect = FAULT_EFFECTS[spec.fault]
+    return (
+        Note(
+            Text(f"fault {spec.fault}", f"不具合 {spec.fault}"),
+            Text(f"Fault {spec.fault}: {effect.en}", f"不具合 {spec.fault}：{effect.ja}"),
+        ),
+    )
 
 
 def _notes(spec: ModelSpec) -> tuple[Text, ...]:
     if not isinstance(spec, BadViTSpec):
         return ()
-    effect = FAULT_EFFECTS[spec.fault]
-    named = Text(f"bad-vit:{spec.fault}: {effect.en}", f"bad-vit:{spec.fault}：{effect.ja}")
-    return (PRINTS_AS, named) if spec.fault == "none" else (PRINTS_AS, named, HYPOTHESIS)
+    return (PRINTS_AS, FAULT_EFFECTS["none"] if spec.fault == "none" else HYPOTHESIS)
 
 
 def _values(spec: ViTSpec) -> dict[str, object]:
@@ -125,13 +152,15 @@ def _values(spec: ViTSpec) -> dict[str, object]:
         "W": width,
         "C": spec.channels,
         "pixels": height * width,
+        "pixel_pairs": (height * width) ** 2,
         "N": spec.patches,
+        "pairs": spec.patches**2,
         "numbers": spec.patch_dim,
         "D": spec.dim,
         "K": spec.heads,
+        "heads": f"{spec.heads} head{'s' if spec.heads > 1 else ''}",
         "E": spec.head_dim,
         "M": spec.mlp_width,
-        "L": spec.depth,
         "Y": spec.classes,
         "R": spec.registers,
         "convolutions": spec.tokenizer_layers,
@@ -153,8 +182,8 @@ def _patches_shape(spec: ViTSpec) -> str:
     return f"{count} patches of {height}×{width}×{spec.channels} = {spec.patch_dim} numbers"
 
 
-def _patches(spec: ViTSpec) -> Words:
-    return PATCHES["overlapping" if spec.patch_embedding == "conv-tokenizer" else "cut"]
+def _cut(spec: ViTSpec) -> Literal["cut", "overlapping"]:
+    return "overlapping" if spec.patch_embedding == "conv-tokenizer" else "cut"
 
 
 def _embedding(spec: ViTSpec) -> Words:
@@ -168,14 +197,8 @@ def _position(spec: ViTSpec) -> Words:
     what = POSITION_WHAT[kind, reader]
     if spec.registers:
         what = _joined(what, REGISTERS)
-    reason = "some"
-    if kind == "none":
-        reason = "tokenizer" if spec.patch_embedding == "conv-tokenizer" else "none"
-    return Words(POSITION_NAME[kind, reader], what, POSITION_WHY[reason])
-
-
-def _encoder_key(spec: ViTSpec) -> str:
-    return "final_norm" if spec.norm == "pre" else f"block{spec.depth - 1:02d}/after_mlp"
+    reason = POSITION_WHY[_cut(spec), "none" if kind == "none" else "some"]
+    return Words(POSITION_NAME[kind, reader], what, reason)
 
 
 def _encoder(spec: ViTSpec) -> Words:

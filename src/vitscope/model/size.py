@@ -3,8 +3,7 @@
 FLOPs are two per multiply-add, of matrix products and convolutions only, for one image forward: what torch's `FlopCounterMode`
 counts on the explicit attention path (on the fused one it reads 0 on a CPU). Activation memory is what autograd keeps of one image
 until the backward pass, in bytes at fp32. With bf16 weights it is half of that; under bf16 autocast more, as norms and softmax stay
-fp32, and once a batch a bf16 copy of the weights. Stages carry the names of the trace, but for `encoder`, which is all blocks and the
-final norm.
+fp32, and once a batch a bf16 copy of the weights.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from vitscope.model.spec import TOKENIZER_WIDTH, BadViTSpec, GoodViTSpec, ModelS
 
 BYTES = 4  # of an fp32 number
 STAGES = ("image", "patches", "patch_embedding", "with_class", "with_position", "encoder", "pooled", "logits")
+"""The stages of the pipeline, here and in `pipeline.py`. Each but the encoder, which is all blocks and the final norm, has the name of
+the intermediate that it makes."""
 
 
 @dataclass(frozen=True)

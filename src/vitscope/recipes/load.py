@@ -174,6 +174,8 @@ def identity(recipe: Recipe, content_key: str) -> dict[str, str]:
 def spec_of_file(path: Path) -> ModelSpec:
     """The model of a YAML file: a recipe's `model:` part, or a file that holds nothing but model settings.
 
+    Of `classes` and `channels`, those that neither the file nor its data tell are not in the spec's `model_fields_set`.
+
     Raises:
         ConfigError: it does not exist, is no YAML, or holds a wrong key or value.
     """
@@ -186,9 +188,17 @@ def spec_of_file(path: Path) -> ModelSpec:
     inner, data = values["model"], values.get("data")
     if not isinstance(inner, Mapping):
         raise ConfigError(f"{path}: model is {inner!r}, expected settings such as {{name: vit-ti4-32}}")
-    source = data.get("source") if isinstance(data, Mapping) else None
     with _said_of(str(path)):
-        return parse_model({**_FOLLOWS.get(str(source), {}), **inner})
+        return parse_model({**_taken_over(data), **inner})
+
+
+def _taken_over(data: Any) -> dict[str, int]:
+    """What a model takes over from the data of a file: nothing where they would have to be read first."""
+    if not isinstance(data, Mapping):
+        return {}
+    known = _FOLLOWS.get(str(data.get("source")).partition(":")[0], {})  # cifar10:ARCHIVE
+    other_labels = data.get("label_column") is not None  # such as the twenty coarse ones of cifar100
+    return {key: value for key, value in known.items() if not (other_labels and key == "classes")}
 
 
 @contextmanager

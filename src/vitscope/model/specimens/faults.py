@@ -1,4 +1,4 @@
-"""What each fault of `bad-vit` changes, in one sentence of each language. No torch: `vitscope models` and `explain` print it.
+"""What each fault of `bad-vit` changes, in one sentence of each language, and where. No torch: `vitscope models` and `explain` print it.
 
 The code of each is in `exhibits.py`, under the same name.
 """
@@ -15,8 +15,8 @@ HYPOTHESIS = Text(
 """Said of the default, `batch-mixing`, wherever it is listed."""
 
 PRINTS_AS = Text(
-    "This is the pipeline that the model prints as; what it computes depends on the fault.",
-    "これはprintの出力から読み取れるパイプラインです。実際の計算は不具合の種類によって異なります。",
+    "These are the stages that the model prints as; a stage where a fault changes what is computed says so.",
+    "これはprintの出力から読み取れる段階です。不具合によって実際の計算が変わる段階には、その旨を示します。",
 )
 
 FAULT_EFFECTS: dict[BadViTFault, Text] = {
@@ -32,8 +32,10 @@ FAULT_EFFECTS: dict[BadViTFault, Text] = {
         "クラストークンはパッチを一度も参照しないため、スコアは画像に依存しません。",
     ),
     "batch-mixing-mean": Text(
-        "The same mix-up of batch and tokens, read out by the mean of all tokens: it learns, but from its neighbours in the batch.",
-        "同じくバッチ軸とトークン軸を取り違えたまま、全トークンの平均を読み出します。学習は進みますが、結果は同じバッチの他の画像に左右されます。",
+        "Batch and tokens are mixed up as in batch-mixing, but the mean of all tokens is read: it learns, but from its neighbours "
+        "in the batch.",
+        "batch-mixingと同じくバッチ軸とトークン軸を取り違えていますが、全トークンの平均を読み出します。学習は進みますが、"
+        "結果は同じバッチの他の画像に左右されます。",
     ),
     "no-position": Text(
         "The position embedding exists and is never added: the order of the patches is invisible.",
@@ -83,3 +85,21 @@ FAULT_EFFECTS: dict[BadViTFault, Text] = {
         "クラストークンをヘッドの手前でdetachしています。勾配がヘッドにしか届かず、他の部分は一切学習されません。",
     ),
 }
+
+FAULT_STAGES: dict[BadViTFault, tuple[str, ...]] = {
+    "none": (),
+    "batch-mixing": ("encoder",),
+    "batch-mixing-mean": ("encoder", "pooled"),
+    "no-position": ("with_position",),
+    "position-frozen-zero": ("with_position",),
+    "scrambled-patches": ("patch_embedding",),
+    "no-residual": ("encoder",),
+    "post-norm": ("encoder",),
+    "norm-unused": ("encoder",),
+    "mlp-without-activation": ("encoder",),
+    "softmax-head": ("logits",),
+    "dropout-always-on": ("with_position", "encoder"),
+    "double-dropout": ("encoder",),
+    "cls-detached": ("pooled",),
+}
+"""The stages (`size.STAGES`) in whose code each fault lies."""
