@@ -89,6 +89,7 @@ class TrainingScreen:
             self.say(passed.format(n=data.ignored, first=data.first_ignored)[self.lang])
         machine = Text("{steps:,} steps on {device}, {precision}", "{device} 上で {steps:,} ステップ、{precision}")
         self.say(machine.format(steps=event.steps, device=event.device, precision=event.precision)[self.lang])
+        self.say("  " + event.fast[self.lang])
         for group in event.groups:
             line = Text(
                 "  {role}: {tensors} tensors, {numbers:,} numbers, weight decay {decay:g}{muon}",

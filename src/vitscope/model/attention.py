@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import get_args
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError
 from vitscope._core.suggest import did_you_mean
-from vitscope.model.paths import AttentionPath, quicker_path
+from vitscope.model.paths import AttentionPath, TakenPath, quicker_path
+from vitscope.model.spec import ViTSpec
 
 
 def fused_attention(
@@ -34,6 +36,18 @@ def explicit_attention(
 ) -> Float[Tensor, "B K T E"]:
     """softmax(q kᵀ / √E) v with the map as a tensor."""
     return attention_map(q, k) @ v
+
+
+def split_heads(
+    x: Float[Tensor, "B T threeD"], heads: int
+) -> tuple[Float[Tensor, "B K T E"], Float[Tensor, "B K T E"], Float[Tensor, "B K T E"]]:
+    """Queries, keys and values of each head, from the output of one matrix for all three.
+
+    They are taken apart along their own axis, so that the gradient is put together in the order in which it is needed: to put the three
+    in front, as `three B K T E`, costs a training step on a CPU a tenth (docs/lab-notes.md, 2026-11-25).
+    """
+    q, k, v = rearrange(x, "B T (three K E) -> B T three K E", three=3, K=heads).unbind(dim=2)
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
 
 def attend(
@@ -64,3 +78,16 @@ def set_attention_path(model: nn.Module, path: str) -> None:
         )
     for module in attentions:
         setattr(module, "attention_path", path)  # noqa: B010  nn.Module types every attribute as a tensor or a module
+
+
+def attention_of(model: nn.Module, device: str) -> tuple[TakenPath, int] | None:
+    """The path that a plain ViT's attention takes on a device, and its tokens T; None for any other module."""
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, ViTSpec):
+        return None
+    asked = {str(module.attention_path) for module in model.modules() if hasattr(module, "attention_path")}
+    if asked == {"fused"}:
+        return "fused", spec.tokens
+    if asked == {"explicit"}:
+        return "explicit", spec.tokens
+    return quicker_path(spec.tokens, device), spec.tokens

@@ -11,7 +11,7 @@ from einops.layers.torch import Rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitscope.model.attention import attend
+from vitscope.model.attention import attend, split_heads
 from vitscope.model.dropout import Dropout
 from vitscope.model.paths import AttentionPath
 from vitscope.model.position import Rotary
@@ -97,7 +97,7 @@ class Attention(nn.Module):
         self.dropout = Dropout(spec.dropout_at("projection"))
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        q, k, v = rearrange(self.qkv(x), "B T (three K E) -> three B K T E", three=3, K=self.heads)
+        q, k, v = split_heads(self.qkv(x), self.heads)
         q, k = self.rotate(self.query_norm(q)), self.rotate(self.key_norm(k))
         x = attend(q, k, v, self.attention_path)
         return self.dropout(self.out(rearrange(x, "B K T E -> B T (K E)")))

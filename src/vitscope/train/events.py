@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitscope._core.text import Text
 from vitscope.runs.metrics import EpochMetrics
 from vitscope.train.groups import ParameterGroup
 
@@ -17,6 +18,8 @@ class Started:
     device: str
     precision: str
     processes: int
+    fast: Text
+    """What the fast path is on this machine."""
     groups: tuple[ParameterGroup, ...]
     steps: int
     steps_per_epoch: int

@@ -69,7 +69,7 @@ def fit(
         CheckpointError: there is a checkpoint, but it is damaged or another training's.
     """
     spec = spec if spec is not None else TrainSpec()
-    with global_generator_restored(), interrupts_noted() as interrupted, open_machine(spec, folder) as machine:
+    with global_generator_restored(), interrupts_noted() as interrupted, open_machine(model, spec, folder) as machine:
         session = Session(model, train_batches, spec, machine, folder, identity or {}, listeners)
         session.augment, session.prepare, session.val_batches = augment, prepare, val_batches
         session.loss_fn = loss_fn or (

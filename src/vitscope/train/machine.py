@@ -12,9 +12,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+from torch import nn
 
 from vitscope._core.errors import ConfigError
 from vitscope.runs.folder import RunFolder
+from vitscope.train.fast import FastPath, choose_fast_path, give_back_memory, keep_freed_memory
 from vitscope.train.spec import TrainSpec
 
 TELL_EVERY = 20  # steps between two looks at the loss where looking makes the device wait
@@ -26,6 +28,7 @@ class Machine:
 
     accelerator: Accelerator
     tracked: bool
+    fast: FastPath
 
     @property
     def device(self) -> torch.device:
@@ -98,8 +101,13 @@ def check_machine(spec: TrainSpec) -> None:
         raise ConfigError("train.precision fp16 does not work on a CPU; use bf16 or fp32")
 
 
+def _accelerator() -> torch.device:
+    found = torch.accelerator.current_accelerator()
+    return torch.device("cpu") if found is None else found
+
+
 @contextmanager
-def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]:
+def open_machine(model: nn.Module, spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]:
     """Sets Accelerate up for one training, and down again, so that the next may ask for another precision or device.
 
     Raises:
@@ -109,9 +117,11 @@ def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]
     if spec.trackers and folder is None:
         raise ConfigError("train.trackers needs a run folder to write to; give one or leave the trackers out")
     AcceleratorState._reset_state(reset_partial_state=True)
+    on_cpu = spec.device == "cpu" or not torch.accelerator.is_available()
+    fast = choose_fast_path(model, spec, torch.device("cpu") if on_cpu else _accelerator())
     accelerator = Accelerator(
-        cpu=spec.device == "cpu" or not torch.accelerator.is_available(),
-        mixed_precision={"fp32": "no"}.get(spec.precision, spec.precision),
+        cpu=on_cpu,
+        mixed_precision="no" if fast.masters or spec.precision == "fp32" else spec.precision,
         gradient_accumulation_steps=spec.accumulate,
         log_with=list(spec.trackers) or None,
         project_dir=str(folder.path) if folder is not None else None,
@@ -126,8 +136,12 @@ def open_machine(spec: TrainSpec, folder: RunFolder | None) -> Iterator[Machine]
     try:
         if spec.trackers:
             accelerator.init_trackers("vitscope", config={k: str(v) for k, v in spec.to_dict().items()})
-        yield Machine(accelerator, bool(spec.trackers))
+        if spec.fast and on_cpu:
+            keep_freed_memory()
+        yield Machine(accelerator, bool(spec.trackers), fast)
     finally:
+        if spec.fast and on_cpu:
+            give_back_memory()
         if spec.trackers:
             accelerator.end_training()
         accelerator.free_memory()

@@ -1,0 +1,85 @@
+"""What makes a training quick on this machine, chosen once and said in a line. In go a model and its settings, out comes the choice.
+
+Nothing here changes what is computed, but for rounding: `train.fast: false` takes the plain way, and tests hold both against each other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from vitscope._core.text import Text
+from vitscope.model.attention import attention_of
+from vitscope.train.master_weights import why_not_masters
+from vitscope.train.spec import TrainSpec
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
+_LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class FastPath:
+    """The choice: whether bf16 weights with fp32 masters do the work, and all choices in words, for people."""
+
+    masters: bool
+    said: Text
+
+
+def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) -> FastPath:
+    """Decides, by device, size and precision; nothing is done yet."""
+    if not spec.fast:
+        return FastPath(False, Text("fast path off (train.fast: false)", "高速化なし（train.fast: false）"))
+    said: list[Text] = []
+    masters = False
+    if spec.precision == "bf16":
+        why_not = why_not_masters(model) or (None if device.type == "cpu" else f"not measured on {device.type} yet")
+        masters = why_not is None
+        said.append(
+            Text("bf16 weights with fp32 masters", "bf16の重みとfp32のマスター重み")
+            if masters
+            else Text(f"autocast to bf16 ({why_not})", f"bf16へのautocast（{why_not}）")
+        )
+    attention = attention_of(model, device.type)
+    if attention is not None:
+        path, tokens = attention
+        said.append(
+            Text(
+                f"{path} attention ({tokens} tokens on {device.type})",
+                f"{device.type} 上の {tokens} トークン: attentionは {path}",
+            )
+        )
+    if device.type == "cpu" and _is_glibc():
+        said.append(Text("freed memory kept for the next step", "解放したメモリを次のステップに残します"))
+    if spec.compile:
+        said.append(Text("torch.compile", "torch.compile"))
+    if not said:
+        return FastPath(masters, Text("fast path: nothing to choose here", "高速化: ここで選ぶものはありません"))
+    return FastPath(
+        masters, Text("fast path: " + ", ".join(t.en for t in said), "高速化: " + "、".join(t.ja for t in said))
+    )
+
+
+def keep_freed_memory() -> bool:
+    """Lets glibc keep what a step frees instead of giving it back to the system page by page; whether it could.
+
+    A training step frees and asks for the same hundreds of megabytes again and again, and each new page costs a fault. The setting holds
+    for the rest of the process; `give_back_memory` empties what is kept.
+    """
+    if not _is_glibc():
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(libc.mallopt(_TRIM_THRESHOLD, _LARGEST))
+
+
+def give_back_memory() -> None:
+    """Returns to the system what was kept and is not in use."""
+    if _is_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _is_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"
