@@ -35,6 +35,8 @@ CASES: dict[str, dict[str, Any]] = {
     "ema": {"ema": 0.9},
     "muon": {"optimizer": "muon"},
     "accumulation": {"accumulate": 2},
+    "bf16": {"precision": "bf16", "ema": 0.9, "accumulate": 2},
+    "bf16 by autocast": {"precision": "bf16", "fast": False},
     "sgd by the epoch": {"optimizer": "sgd", "schedule": "step", "schedule_unit": "epoch", "step_every": "1ep"},
     "everything": {
         "dropout": 0.1,
