@@ -56,6 +56,10 @@ class ConvTokenizer(nn.Sequential):
             layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1, bias=False), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
         super().__init__(*layers, Rearrange("B D Gh Gw -> B (Gh Gw) D"))
 
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N D"]:
+        # channels last in memory: pooling on a CPU takes a fraction of the time, and the tokens need no copy
+        return super().forward(images.contiguous(memory_format=torch.channels_last))
+
 
 class ClassToken(nn.Module):
     """Puts one learned token in front: B N D -> B 1+N D."""
