@@ -285,6 +285,14 @@ class Breaks:
         return loss * self.value if self.calls == self.at else loss
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_batch_that_is_no_number_does_not_cost_the_weights(precision: str) -> None:
+    model, spec = small_vit(), spec_of(precision=precision)
+    with pytest.raises(NonFiniteLossError):
+        fit(model, loader(spec), spec, prepare=pixels, loss_fn=Breaks(3, math.nan))
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
 def broken(folder: RunFolder | None, at: int, value: float = math.nan, **settings: Any) -> str:
     spec = spec_of(schedule="constant", lr=0.003, **settings)
     with pytest.raises(NonFiniteLossError) as error:

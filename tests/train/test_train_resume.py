@@ -235,6 +235,15 @@ def test_a_truncated_checkpoint_is_refused(checkpoint: Path, keep: float) -> Non
     assert message.endswith("put a copy of it back, or start anew with another --out")
 
 
+def test_a_checkpoint_with_other_bytes_inside_is_refused(checkpoint: Path) -> None:
+    file = checkpoint / "state.pt"
+    content = bytearray(file.read_bytes())
+    ones = content.index(torch.ones(100).numpy().tobytes())
+    content[ones + 40 : ones + 44] = b"\x00\x00\x00\x40"  # a weight of 1 becomes one of 2
+    file.write_bytes(content)
+    assert refusal(checkpoint).startswith(f"{file} is not a whole vitscope checkpoint (damaged)")
+
+
 @pytest.mark.parametrize(
     "content", [[1], {"format": FORMAT}, {"format": FORMAT, "identity": SHADES, "progress": {"nonsense": 1}}, 7]
 )
@@ -349,7 +358,10 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "does not fit the model in config.json: 1" in message(depth=3)
     assert message(depth=1).endswith("is it from another run?")
     assert "has shape (16" in message(dim=32)
-    file.write_bytes(file.read_bytes()[:-100])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert message().startswith(f"{file} is damaged: its numbers are not those that were saved; copy it again")
+    file.write_bytes(whole[:-100])
     assert message().startswith(f"{file} is not a whole safetensors file (")
     file.write_bytes(b"")
     assert message().startswith(f"{file} is not a whole safetensors file (")

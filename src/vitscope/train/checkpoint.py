@@ -6,8 +6,11 @@ handed you runs none of their code. Rows of `metrics.csv` are kept in it too, so
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -25,6 +28,8 @@ from vitscope.runs.metrics import EpochMetrics
 
 FORMAT = 2
 STATE_FILE = "state.pt"
+DIGEST = "sha256"
+"""Key of the metadata of `model.safetensors` that holds a digest of its numbers; a file of somebody else's has none."""
 
 Identity = Mapping[str, str]
 """What decides a training, each part as a digest, such as `recipe` and `data`: a checkpoint is taken up only by the same training."""
@@ -73,12 +78,17 @@ def load_checkpoint(folder: Path, identity: Identity) -> tuple[Progress, dict[st
     if not path.exists():
         return None
     try:
+        with zipfile.ZipFile(path) as archive:  # torch reads past a wrong checksum
+            if archive.testzip() is not None:
+                raise ValueError("a checksum is wrong")
         parts: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found, whose = parts.pop("format"), parts.pop("identity")
         values = parts.pop("progress")
         progress = Progress(**{**values, "rows": [EpochMetrics(**row) for row in values["rows"]]})
     except (
         RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
         pickle.UnpicklingError,
         EOFError,
         OSError,
@@ -112,7 +122,7 @@ def save_weights(path: Path, model: nn.Module) -> None:
         tensors[name] = tensor.detach().cpu().contiguous() if key not in seen else tensor.detach().cpu().clone()
         seen.add(key)
     with _writing(path) as temporary:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, {DIGEST: _digest(tensors)})
         temporary.chmod(0o666 & ~_umask())  # safetensors lets nobody but the owner read
 
 
@@ -123,6 +133,8 @@ def load_weights(path: Path, model: nn.Module) -> None:
         CheckpointError: the file is missing, truncated, or holds other names or shapes than the model.
     """
     try:
+        with safe_open(path, framework="pt") as file:
+            digest = (file.metadata() or {}).get(DIGEST)
         tensors = load_file(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist; a run has it once its first epoch has ended") from None
@@ -130,6 +142,10 @@ def load_weights(path: Path, model: nn.Module) -> None:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}); copy it again or resume the run"
         ) from None
+    if digest is not None and digest != _digest(tensors):
+        raise CheckpointError(
+            f"{path} is damaged: its numbers are not those that were saved; copy it again or resume the run"
+        )
     own = model.state_dict()
     missing, foreign = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or foreign:
@@ -157,6 +173,14 @@ def _writing(path: Path) -> Iterator[Path]:
                 raise error.__context__ from None
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise OSError(None, f"{reason} (is the disk full?)") from error
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Of all numbers, in the order of the names: safetensors has no checksum of its own."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(tensors[name].flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def _umask() -> int:

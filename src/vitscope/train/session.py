@@ -169,7 +169,10 @@ class Session:
                 norm = accelerator.clip_grad_norm_(self.raw.parameters(), limit)
             scaled = accelerator.scaler is not None  # which leaves out steps without a finite gradient by itself
             self.watch.note(self.progress.step + 1, loss, None if scaled else norm)
-            self.optimizer.step()
+            if (
+                self.machine.device.type != "cpu" or self.watch.found() is None
+            ):  # looking is free there, and saves the weights
+                self.optimizer.step()
         if accelerator.sync_gradients:
             if self.mean is not None:
                 self.mean.update_parameters(self.raw)
