@@ -1,9 +1,9 @@
-"""Where a training step goes on this machine: attention and dropout in both forms by length, start of the data, and a profile.
+"""Where a training step goes on this machine: each choice of the fast path by itself, attention by length, dropout, and a profile.
 
-In go nothing but sizes; out comes JSON, for `benchmarks/results/`. It answers three questions that the code took a side on: from how
-many tokens does the fused attention pay (`model/attention.py`)? What does the quick dropout save (`model/dropout.py`)? Which operations is a
-training step of good-vit made of? All forms are measured in turn within each round; a figure from a busy machine is worth little, so the load
-before is part of the result.
+In go nothing but sizes; out comes JSON, for `benchmarks/results/`. It answers the questions that the code took a side on: from how
+many tokens does the fused attention pay (`model/attention.py`)? What do bf16 weights with fp32 masters save, and what kept memory
+(`train/fast.py`)? What does the quick dropout save (`model/dropout.py`)? Which operations is a training step made of? All forms are
+measured in turn within each round; a figure from a busy machine is worth little, so the load before is part of the result.
 
     python benchmarks/step.py > step.json
 """
@@ -26,6 +26,8 @@ from vitscope import create_model
 from vitscope.model.attention import explicit_attention, fused_attention
 from vitscope.model.dropout import Dropout
 from vitscope.runs import environment
+from vitscope.train.fast import keep_freed_memory
+from vitscope.train.master_weights import MasterWeights
 
 HEADS, HEAD_DIM = 3, 64
 TOKENS = (17, 65, 197, 257, 513, 1025)
@@ -34,6 +36,14 @@ MAP_NUMBERS = 128 * HEADS * 65**2
 PROFILED_STEPS = 6
 
 Task = Callable[[], object]
+
+
+def forward(function: Callable[..., Tensor], *inputs: Tensor) -> Task:
+    def task() -> object:
+        with torch.inference_mode():
+            return function(*inputs)
+
+    return task
 
 
 def forward_and_backward(function: Callable[..., Tensor], *inputs: Tensor) -> Task:
@@ -60,7 +70,7 @@ def medians(tasks: dict[str, Task], rounds: int, repeats: int) -> dict[str, floa
 
 
 def attention(rounds: int) -> list[dict[str, Any]]:
-    """Forward and backward of attention alone, both paths, by number of tokens."""
+    """Attention alone, both paths, by number of tokens: forward and backward (`ms`), and forward in inference (`inference_ms`)."""
     rows: list[dict[str, Any]] = []
     for dtype in (torch.bfloat16, torch.float32):
         for tokens in TOKENS:
@@ -69,7 +79,10 @@ def attention(rounds: int) -> list[dict[str, Any]]:
             paths = {"explicit": explicit_attention, "fused": fused_attention}
             tasks = {name: forward_and_backward(path, q, k, v) for name, path in paths.items()}
             ms = medians(tasks, rounds, repeats=3)
-            rows.append({"dtype": str(dtype).removeprefix("torch."), "tokens": tokens, "batch": batch, "ms": ms})
+            looks = {name: forward(path, q, k, v) for name, path in paths.items()}
+            name = str(dtype).removeprefix("torch.")
+            inference = medians(looks, rounds, repeats=3)
+            rows.append({"dtype": name, "tokens": tokens, "batch": batch, "ms": ms, "inference_ms": inference})
     return rows
 
 
@@ -80,26 +93,42 @@ def dropout(rounds: int) -> dict[str, Any]:
     return {"shape": list(x.shape), "dtype": "bfloat16", "ms": medians(tasks, rounds, repeats=3)}
 
 
-def training_step(batch: int) -> Task:
-    """A step of good-vit under AdamW with bf16 autocast."""
-    model = create_model("good-vit").train()
+def training_step(batch: int, way: str) -> Task:
+    """A step of the plain ViT of specimen size under AdamW: in `fp32`, under bf16 `autocast`, or with bf16 weights and fp32 `masters`."""
+    model = create_model("vit-ti4-32", depth=6, mlp_dim=512, classes=10).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     images, labels = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
+    masters = MasterWeights(model) if way == "masters" else None
 
     def task() -> object:
         optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            scores = model(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=way == "autocast"):
+            scores = model(images) if masters is None else masters.worker(images.bfloat16())
         nn.functional.cross_entropy(scores.float(), labels).backward()
+        if masters is not None:
+            masters.take_gradients()
         optimizer.step()
+        if masters is not None:
+            masters.hand_out(model)
         return scores
 
     return task
 
 
+def steps(batch: int, rounds: int) -> list[dict[str, Any]]:
+    """Milliseconds of a step each way, before and after memory is kept; the setting cannot be taken back, so it comes last."""
+    found = []
+    for kept in (False, True):
+        if kept:
+            keep_freed_memory()
+        tasks = {way: training_step(batch, way) for way in ("fp32", "autocast", "masters")}
+        found.append({"memory_kept": kept, "ms": medians(tasks, rounds, repeats=2)})
+    return found
+
+
 def profile(batch: int) -> list[dict[str, Any]]:
-    """Operations by their share of the time of a training step."""
-    step = training_step(batch)
+    """Operations by their share of the time of a training step, the fast way."""
+    step = training_step(batch, "masters")
     step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for _ in range(PROFILED_STEPS):
@@ -125,13 +154,13 @@ def main() -> None:
     words = parser.parse_args()
     torch.manual_seed(0)
     load = os.getloadavg()[0]
-    step_ms = medians({"step": training_step(words.batch)}, words.rounds, repeats=2)["step"]
     facts = environment()
     result = {
         "date": date.today().isoformat(),
         "load_before": round(load, 2),
         "machine": {key: facts.get(key) for key in ("cpu", "cores", "threads", "packages", "git_commit")},
-        "step": {"model": "good-vit", "precision": "bf16 autocast", "batch": words.batch, "ms": step_ms},
+        "batch": words.batch,
+        "steps": steps(words.batch, words.rounds),
         "profile": profile(words.batch),
         "attention": attention(words.rounds),
         "dropout": dropout(words.rounds),

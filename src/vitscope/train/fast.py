@@ -49,11 +49,11 @@ def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) ->
         said.append(
             Text(
                 f"{path} attention ({tokens} tokens on {device.type})",
-                f"{device.type} 上の {tokens} トークン: attentionは {path}",
+                f"{path} attention（{device.type} 上、{tokens} トークン）",
             )
         )
     if device.type == "cpu" and _is_glibc():
-        said.append(Text("freed memory kept for the next step", "解放したメモリを次のステップに残します"))
+        said.append(Text("freed memory kept for the next step", "解放したメモリは次のステップで再利用"))
     if spec.compile:
         said.append(Text("torch.compile", "torch.compile"))
     if not said:
