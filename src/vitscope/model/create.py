@@ -23,15 +23,19 @@ def create_model(name_or_spec: str | ModelSpec | Mapping[str, Any], **overrides:
         overrides: settings to change, e.g. `classes=10, image_size=32`.
 
     Raises:
-        ModelError: no model of this name.
+        ModelError: no model of this name, or neither a name nor settings.
         ConfigError: a setting that does not exist or does not fit.
     """
     if isinstance(name_or_spec, str):
         spec = spec_by_name(name_or_spec, overrides)
     elif isinstance(name_or_spec, Mapping):
         spec = parse_model({**name_or_spec, **overrides})
-    else:
+    elif isinstance(name_or_spec, ModelSpec):
         spec = name_or_spec.changed(**overrides) if overrides else name_or_spec
+    else:
+        raise ModelError(
+            f"create_model was given {name_or_spec!r}, expected a name such as 'vit-ti4-32', a spec or a mapping of settings"
+        )
     return build(spec)
 
 

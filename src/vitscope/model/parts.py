@@ -47,13 +47,16 @@ class ConvPatchEmbedding(nn.Sequential):
 
 
 class ConvTokenizer(nn.Sequential):
-    """3×3 convolution, ReLU, 3×3 max pooling of stride 2, so often as asked: B C H W -> B N D (Compact Transformers, section 3.3)."""
+    """3×3 convolution, ReLU, 3×3 max pooling of stride 2, so often as asked: B C H W -> B N D (Compact Transformers, section 3.3).
+
+    The ReLU stands behind the pooling, where it is the same function of a quarter of the numbers: both only ever pass on larger ones.
+    """
 
     def __init__(self, spec: ViTSpec) -> None:
         widths = [spec.channels, *[TOKENIZER_WIDTH] * (spec.tokenizer_layers - 1), spec.dim]
         layers: list[nn.Module] = []
         for wide_in, wide_out in pairwise(widths):
-            layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1, bias=False), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
+            layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1, bias=False), nn.MaxPool2d(3, 2, padding=1), nn.ReLU()]
         super().__init__(*layers, Rearrange("B D Gh Gw -> B (Gh Gw) D"))
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N D"]:

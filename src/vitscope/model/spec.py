@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 
 from vitscope._core.errors import ModelError
 from vitscope._core.preprocessing import Size
-from vitscope._core.spec import NotBool, Spec
+from vitscope._core.spec import Spec
 
-Positive = Annotated[int, NotBool, Field(gt=0)]
-PositiveFloat = Annotated[float, NotBool, Field(gt=0)]
-Fraction = Annotated[float, NotBool, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 MLP_RATIO = 4.0
 TOKENIZER_WIDTH = 64  # channels between the convolutions of a tokenizer of several layers (Compact Transformers' code)
 # Dropout on the attention probabilities, as torchvision, transformers and timm call it.
@@ -103,7 +103,7 @@ class ViTSpec(ImageModelSpec):
     patch_embedding: Literal["linear", "conv", "conv-tokenizer"] = "linear"
     """Cut and multiply (`linear`), the same function as one strided convolution (`conv`), or the convolution + ReLU + pooling stem of
     Compact Transformers (`conv-tokenizer`; Hassani et al. 2021, arXiv 2104.05704, section 3.3)."""
-    tokenizer_layers: Annotated[int, NotBool, Field(ge=1, le=4)] = 1
+    tokenizer_layers: Annotated[int, Field(ge=1, le=4)] = 1
     """Convolutions in the `conv-tokenizer`; a pooling behind each halves the image, so the patch side is 2 to this power."""
     position: Literal["learned", "sincos", "none", "rotary"] = "learned"
     """Learned table (ViT, section 3.1), fixed 2-D sine-cosine (Chen et al. 2021, arXiv 2104.02057, section 5, "ViT architectures"),
@@ -111,7 +111,7 @@ class ViTSpec(ImageModelSpec):
     section 3.2)."""
     pooling: Literal["class-token", "mean"] = "class-token"
     """Read the class token, or average the patch tokens (ViT, appendix D.3); `mean` builds no class token."""
-    registers: Annotated[int, NotBool, Field(ge=0)] = 0
+    registers: Annotated[int, Field(ge=0)] = 0
     """R, extra tokens without a position that are thrown away at the end (Darcet et al. 2024, arXiv 2309.16588, section 2.2)."""
     qkv_bias: bool = True
     """Bias on queries, keys and values: the ViT's own code has it, ViT-22B leaves it out (Dehghani et al. 2023, arXiv 2302.05442,
