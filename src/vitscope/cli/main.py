@@ -20,7 +20,7 @@ import typer
 
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
-from vitscope.cli import curve, explain, lists, measure, predict, train
+from vitscope.cli import bench, curve, explain, lists, measure, predict, train
 from vitscope.cli.options import Command, command_help
 from vitscope.cli.screen import fail
 
@@ -39,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": measure.evaluate,
     "predict": predict.predict,
     "curve": curve.curve,
+    "bench": bench.bench,
 }
 BUG = 70  # EX_SOFTWARE of sysexits.h; 1, which Python would end with, is a verdict on a run
 
@@ -97,7 +98,8 @@ def _run(words: list[str], *, debug: bool) -> int:
     except _CLICK_ERROR as error:
         context = getattr(error, "ctx", None)
         hint = f" (see '{context.command_path} --help')" if context is not None else ""
-        return ended(error, f"{error.format_message()}{hint}", 2)
+        sentence = error.format_message().replace("Value error, ", "")  # pydantic's words, where typer asks it
+        return ended(error, f"{sentence}{hint}", 2)
     except (typer.Abort, KeyboardInterrupt) as error:
         return ended(error, "interrupted", 130)
     except (BrokenPipeError, SystemExit) as error:

@@ -113,6 +113,13 @@ _HELP: dict[str, tuple[Text, str]] = {
         ),
         "vitscope curve runs/good --reference vit_patch4_cifar10_200ep",
     ),
+    "bench": (
+        Text(
+            "Measure speed against other ViT libraries and against the machine's limit, in one run.",
+            "ほかのViTライブラリやマシンの上限と、速さを一度に測って比べます。",
+        ),
+        "vitscope bench --peers vit-pytorch,timm --models specimen",
+    ),
 }
 
 

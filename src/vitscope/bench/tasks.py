@@ -1,0 +1,151 @@
+"""What a cell does, once: in go a library, a spec and a setting, out comes a function that takes one step on a fixed batch.
+
+A training step is forward, cross-entropy, backward, gradients forgotten and AdamW; an inference step is a forward. vitscope does what
+`vitscope train` does with its default settings, and where its data would end, in inference, what a bf16 copy of the model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitscope.bench.peers import build_peer
+from vitscope.bench.plan import OURS, Cell
+from vitscope.model.attention import attention_of
+from vitscope.model.create import build
+from vitscope.model.spec import ViTSpec
+from vitscope.train.fast import choose_fast_path, keep_freed_memory
+from vitscope.train.groups import parameter_groups
+from vitscope.train.master_weights import MasterWeights
+from vitscope.train.optimizer import build_optimizer
+from vitscope.train.spec import TrainSpec
+
+Step = Callable[[], Tensor]
+"""Takes one step and gives its loss (training) or its scores (inference)."""
+_CPU = torch.device("cpu")
+LR, WEIGHT_DECAY = 1e-3, 0.05
+
+
+def make_step(cell: Cell, spec: ViTSpec, setting: str) -> tuple[Step, str]:
+    """The step of a cell under one of `settings_of`, and the setting in words. The process is changed where vitscope changes its own.
+
+    Start values and the batch follow from a fixed seed.
+
+    Raises:
+        ImportError: the library is not there.
+    """
+    torch.manual_seed(0)
+    images = torch.randn(cell.batch, spec.channels, *spec.image_size)
+    labels = torch.randint(spec.classes, (cell.batch,))
+    if cell.library == OURS:
+        return _ours(cell, spec, images, labels)
+    attention, numbers = setting.split(" ")
+    model = build_peer(cell.library, spec, attention)
+    words = "" if attention == "default" else f"{attention} attention, "
+    step = _train(cell, model, images, labels) if cell.mode == "train" else _infer(cell, model, images, numbers)
+    return step, words + {"autocast": "bf16 autocast", "weights": "bf16 weights"}.get(numbers, numbers)
+
+
+def _autocast(cell: Cell) -> Callable[[], AbstractContextManager[object]]:
+    return lambda: torch.autocast("cpu", dtype=torch.bfloat16) if cell.precision == "bf16" else nullcontext()
+
+
+def _train(cell: Cell, model: nn.Module, images: Tensor, labels: Tensor) -> Step:
+    """As people train a peer: fp32, or bf16 autocast around the forward; fused AdamW."""
+    model.train()
+    if cell.compiled:
+        model.compile()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
+    context = _autocast(cell)
+
+    def step() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        with context():
+            scores = model(images)
+        loss = F.cross_entropy(scores.float(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def _infer(cell: Cell, model: nn.Module, images: Tensor, numbers: str) -> Step:
+    model.eval()
+    if numbers == "weights":
+        model.to(torch.bfloat16)
+        images = images.to(torch.bfloat16)
+    if cell.compiled:
+        model.compile()
+    context = _autocast(cell) if numbers == "autocast" else nullcontext
+
+    @torch.inference_mode()
+    def step() -> Tensor:
+        with context():
+            scores: Tensor = model(images)
+        return scores
+
+    return step
+
+
+def _ours(cell: Cell, spec: ViTSpec, images: Tensor, labels: Tensor) -> tuple[Step, str]:
+    model = build(spec)
+    taken = attention_of(model, "cpu")
+    attention = f"{taken[0]} attention, " if taken else ""
+    if cell.mode == "inference":
+        numbers = "weights" if cell.precision == "bf16" else "fp32"
+        step = _infer(cell, model, images, numbers)
+        return step, attention + ("bf16 weights" if numbers == "weights" else "fp32")
+    settings = TrainSpec(
+        precision=cell.precision, device="cpu", lr=LR, weight_decay=WEIGHT_DECAY, compile=cell.compiled
+    )
+    fast = choose_fast_path(model, settings, _CPU)
+    kept = ", freed memory kept" if settings.fast and keep_freed_memory() else ""
+    if not fast.masters:
+        words = attention + ("bf16 autocast" if cell.precision == "bf16" else "fp32") + kept
+        return _train_plainly(cell, model, settings, images, labels), words
+    return _train_masters(cell, model, settings, images, labels), f"{attention}bf16 weights with fp32 masters{kept}"
+
+
+def _train_plainly(cell: Cell, model: nn.Module, settings: TrainSpec, images: Tensor, labels: Tensor) -> Step:
+    model.train()
+    optimizer = build_optimizer(parameter_groups(model), settings)
+    if cell.compiled:
+        model.compile()
+    context = _autocast(cell)
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        with context():
+            scores = model(images)
+        loss = F.cross_entropy(scores.float(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def _train_masters(cell: Cell, model: nn.Module, settings: TrainSpec, images: Tensor, labels: Tensor) -> Step:
+    """`train/session.py` without its accelerator: the worker does the products, the masters take the step."""
+    model.train()
+    masters = MasterWeights(model)
+    optimizer = build_optimizer(parameter_groups(model), settings)
+    if cell.compiled:
+        masters.worker.compile()
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        scores = masters.worker(images.to(torch.bfloat16)).float()
+        loss = F.cross_entropy(scores, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        masters.take_gradients()
+        optimizer.step()
+        masters.hand_out(model)
+        return loss
+
+    return step

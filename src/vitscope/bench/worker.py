@@ -1,0 +1,149 @@
+"""A process that measures one library: requests come as lines of JSON on standard input, answers go as lines to standard output.
+
+A process of its own gives each library the settings that it makes itself and none of another's: vitscope tells glibc to keep freed memory,
+which would speed its peers up or slow them down just the same. Requests: `hello`, `build`, `measure`, `drop`, `limits`. An answer holds
+`error` where a request could not be met; the process goes on.
+
+    python -m vitscope.bench.worker timm --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+import torch
+
+from vitscope.bench import memory
+from vitscope.bench.limits import COPIED, CUBE, copy_rate, products_of, rate_of_cube, rate_of_products
+from vitscope.bench.peers import settings_of, version_of
+from vitscope.bench.plan import PRECISIONS, Cell, Mode
+from vitscope.bench.tasks import Step, make_step
+from vitscope.model.spec import ViTSpec
+
+MACHINE = "machine"
+"""The worker that measures the machine's own limits."""
+TINY = ViTSpec(image_size=(8, 8), patch_size=(4, 4), dim=16, depth=1, heads=2, mlp_dim=16, classes=2)
+LONG = 2.0
+"""Seconds: a step this long needs no other before it to warm up."""
+
+
+class Worker:
+    """The steps that are built, by key, and how each request is met."""
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+        self.steps: dict[str, tuple[Step, int]] = {}
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One request in, one answer out."""
+        does: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+            "hello": self.hello,
+            "build": self.build,
+            "measure": self.measure,
+            "drop": self.drop,
+            "limits": self.limits,
+        }
+        try:
+            return does[request["do"]](request)
+        except Exception as error:
+            first = next(iter(str(error).splitlines()), "")
+            return {"error": f"{type(error).__name__}: {first}"[:300]}
+
+    def hello(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether the library is there, and its version. A step of a tiny model takes what a first step alone does out of the figures."""
+        facts = {"threads": torch.get_num_threads(), "torch": torch.__version__}
+        if self.library == MACHINE:
+            return {**facts, "version": None}
+        mode: Mode = request["mode"]
+        cell = Cell("tiny", self.library, mode, "bf16", False, 2)
+        for setting in settings_of(cell):
+            make_step(cell, TINY, setting)[0]()
+        return {**facts, "version": version_of(self.library)}
+
+    def build(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes the step `key` of a cell under a setting; with `warm`, takes one, which compiles it too. Seconds, and the setting."""
+        cell, spec = Cell(**request["cell"]), ViTSpec.parse(request["spec"])
+        before, start = memory.resident() or 0, time.perf_counter()
+        step, setting = make_step(cell, spec, request["setting"])
+        self.steps[request["key"]] = (step, before)
+        if request.get("warm"):
+            step()
+        return {"setting": setting, "seconds": time.perf_counter() - start}
+
+    def measure(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """A warm-up, then steps until `slice` has passed: seconds a step, and the most memory above what was held before `build`."""
+        step, before = self.steps[request["key"]]
+        if request.get("with_memory"):
+            memory.resident()
+        can_reset = bool(request.get("with_memory")) and memory.reset_peak()
+        start = time.perf_counter()
+        result = step()
+        first = time.perf_counter() - start
+        if not bool(torch.isfinite(result.detach().float()).all()):
+            return {"error": "a step gave numbers that are not finite"}
+        del result
+        seconds, steps = (first, 1) if first >= LONG else _repeat(step, float(request["slice"]))
+        most = memory.peak() if can_reset else None
+        return {
+            "seconds": seconds,
+            "steps": steps,
+            "first": first,
+            "peak_bytes": None if most is None else max(0, most - before),
+        }
+
+    def drop(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Forgets the steps with these keys, or all, and gives their memory back."""
+        for key in request.get("keys") or list(self.steps):
+            self.steps.pop(key, None)
+        memory.resident()
+        return {}
+
+    def limits(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """FLOP/s of both precisions at 2048³ and, with a `spec`, at the model's own sizes; bytes a second of a copy."""
+        rates: dict[str, Any] = {}
+        for precision in PRECISIONS:
+            rates[precision] = {"cube": rate_of_cube(precision, int(request.get("side", CUBE)))}
+            if "spec" in request and precision in request["precisions"]:
+                products = products_of(ViTSpec.parse(request["spec"]), int(request["batch"]), request["mode"])
+                rates[precision]["model"] = rate_of_products(products, precision)
+        return {**rates, "copy": copy_rate(int(request.get("copied", COPIED)))}
+
+
+def _repeat(step: Step, slice_seconds: float) -> tuple[float, int]:
+    steps, start = 0, time.perf_counter()
+    while True:
+        step()
+        steps += 1
+        passed = time.perf_counter() - start
+        if passed >= slice_seconds:
+            return passed / steps, steps
+
+
+def serve(worker: Worker, requests: TextIO, answers: TextIO) -> None:
+    """Meets requests until there are no more."""
+    for line in requests:
+        answers.write(json.dumps(worker.answer(json.loads(line))) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """The process: answers keep standard output to themselves, what libraries print goes to standard error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("library")
+    parser.add_argument("--threads", type=int)
+    words = parser.parse_args()
+    if words.threads is not None:
+        torch.set_num_threads(words.threads)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(Worker(words.library), sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()
