@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -10,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 import vitscope
 from vitscope._core import errors, shapes
 from vitscope._core.errors import ConfigError, VitscopeError
-from vitscope._core.spec import NotBool, Spec
+from vitscope._core.spec import Spec
 from vitscope._core.suggest import did_you_mean, nearest
 from vitscope._core.text import Text, language_of_locale
 
@@ -32,25 +34,41 @@ class Outer(Spec):
     maybe: Inner | None = None
     count: int = 3
     name: str
+    on: bool = False
+    pair: tuple[float, float] = (0.0, 1.0)
+    free: dict[str, Any] = Field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"name": "a", "cuont": 1}, "unknown key 'train.cuont' (did you mean 'count'?)"),
-        ({"name": "a", "zzz": 1}, "unknown key 'train.zzz'; known keys here: count, inner, maybe, name"),
+        (
+            {"name": "a", "zzz": 1},
+            "unknown key 'train.zzz'; known keys here: count, free, inner, maybe, name, on, pair",
+        ),
         ({"name": "a", "inner": {"rat": 1}}, "unknown key 'train.inner.rat' (did you mean 'rate'?)"),
         ({"name": "a", "maybe": {"knid": "x"}}, "unknown key 'train.maybe.knid' (did you mean 'kind'?)"),
         (
             {"name": "a", "inner": {"kind": "cosin"}},
             "train.inner.kind is 'cosin', expected one of 'cosine' or 'linear' (did you mean 'cosine'?)",
         ),
-        ({"name": "a", "inner": {"rate": -1}}, "train.inner.rate is -1: input should be greater than 0"),
-        ({"name": "a", "inner": {"rate": float("nan")}}, "train.inner.rate is nan: input should be a finite number"),
+        ({"name": "a", "inner": {"rate": -1}}, "train.inner.rate is -1, expected a number greater than 0"),
+        ({"name": "a", "inner": {"rate": float("nan")}}, "train.inner.rate is nan, expected a finite number"),
         (
             {"name": "a", "count": "many"},
-            "train.count is 'many': input should be a valid integer, unable to parse string as an integer",
+            "train.count is 'many', expected a whole number",
         ),
+        ({"name": 3}, "train.name is 3, expected text in quotes"),
+        ({"name": "a", "inner": 3}, "train.inner is 3, expected settings such as {rate: …}"),
+        ({"name": "a", "inner": None}, "train.inner is null, expected settings such as {rate: …}"),
+        ({"name": "a", "on": "perhaps"}, "train.on is 'perhaps', expected true or false"),
+        ({"name": "a", "pair": [1]}, "train.pair is [1], expected a longer list"),
+        ({"name": "a", "pair": [1, 2, 3]}, "train.pair is [1, 2, 3], expected a shorter list"),
+        ({"name": "a", "pair": 1}, "train.pair is 1, expected a list"),
+        ({"name": "a", "free": {1: 2}}, "unknown key 'train.free.1'; keys are words"),
+        ({"name": "a", "inner": {1: 1}}, "unknown key 'train.inner.1'; known keys here: kind, rate"),
+        ({"nme": "a", "count": "many"}, "unknown key 'train.nme' (did you mean 'name'?)"),
         ({}, "'train.name' is missing and has no default; give it a value"),
     ],
 )
@@ -132,16 +150,47 @@ def test_every_error_is_in_the_tree_that_its_module_draws() -> None:
 
 
 class Numbers(Spec):
-    whole: Annotated[int, NotBool] = 1
-    part: Annotated[float, NotBool] | None = None
+    whole: Annotated[int, Field(gt=0)] = 1
+    part: Annotated[float, Field(le=1)] | None = None
+    one_of: Literal[1, 3] = 3
+    several: tuple[float, ...] = ()
+    switch: bool = False
+    half: Annotated[float, BeforeValidator(lambda value: 0.5 if value is True else value)] = 0.0
 
 
-@pytest.mark.parametrize("key", ["whole", "part"])
+@pytest.mark.parametrize("key", ["whole", "part", "one_of"])
 def test_true_is_no_number(key: str) -> None:
     for value in (True, False):
-        with pytest.raises(ConfigError, match=f"^{key} is {value}: expected a number$"):
-            Numbers.parse({key: value})
+        for make in (Numbers.parse, lambda values: Numbers(**values)):
+            with pytest.raises(ConfigError, match=f"^{key} is {str(value).lower()}, expected a number$"):
+                make({key: value})
     assert Numbers.parse({key: 1}).to_dict()[key] == 1
+
+
+def test_nor_among_several_but_where_a_field_takes_it() -> None:
+    with pytest.raises(ConfigError, match=r"^several is \[0.5, True\], expected numbers$"):
+        Numbers.parse({"several": [0.5, True]})
+    assert Numbers(switch=True, half=True).to_dict() == Numbers(switch=True, half=0.5).to_dict()
+
+
+def test_a_spec_made_by_hand_gives_the_same_sentence() -> None:
+    for values in ({"nme": "a"}, {"name": "a", "inner": {"rate": -1}}, {"name": "a", "maybe": {"knid": 1}}, {}):
+        with pytest.raises(ConfigError) as parsed:
+            Outer.parse(values)
+        with pytest.raises(ConfigError) as made:
+            Outer(**values)
+        assert str(made.value) == str(parsed.value)
+    with pytest.raises(ConfigError, match=r"^unknown key 'lrr' \(did you mean 'lr'\?\)$"):
+        vitscope.TrainSpec(lrr=1)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"^dim 5 does not divide among 12 heads; choose heads that divide it$"):
+        vitscope.ViTSpec(dim=5)
+
+
+def test_specs_are_copied_and_pickled() -> None:
+    spec = Outer(name="a", inner=Inner(rate=0.25))
+    for other in (pickle.loads(pickle.dumps(spec)), copy.copy(spec), copy.deepcopy(spec), spec.model_copy()):
+        assert other == spec
+        assert type(other.inner) is Inner
 
 
 def test_a_models_annotations_use_the_letters_of_the_legend() -> None:

@@ -77,7 +77,7 @@ def test_opening_data_loads_neither_torch_nor_datasets() -> None:
     ("values", "sentence"),
     [
         ({"source": "digits", "skip_corupt": True}, "unknown key 'data.skip_corupt' (did you mean 'skip_corrupt'?)"),
-        ({"source": "digits", "val_fraction": 1.5}, "data.val_fraction is 1.5: input should be less than 1"),
+        ({"source": "digits", "val_fraction": 1.5}, "data.val_fraction is 1.5, expected a number less than 1"),
         (
             {"source": "digits", "resize": "cop"},
             "data.resize is 'cop', expected one of 'crop' or 'squash' (did you mean 'crop'?)",
@@ -90,7 +90,7 @@ def test_opening_data_loads_neither_torch_nor_datasets() -> None:
             {"source": "digits", "archive": "x.tar.gz"},
             "data: archive goes with source cifar10 or cifar100, not with 'digits'; leave it out",
         ),
-        ({"source": "digits", "limit": 0}, "data.limit is 0: input should be greater than or equal to 1"),
+        ({"source": "digits", "limit": 0}, "data.limit is 0, expected a number greater than or equal to 1"),
     ],
 )
 def test_settings_that_do_not_fit_get_one_sentence(values: dict[str, object], sentence: str) -> None:

@@ -154,8 +154,8 @@ def test_later_changes_win_and_model_keys_are_free() -> None:
         ("data.sorce=digits", "unknown key 'data.sorce' (did you mean 'source'?)"),
         ("augment.flpi=true", "unknown key 'augment.flpi' (did you mean 'flip'?)"),
         ("augment.rand_augment.mm=3", "unknown key 'augment.rand_augment.mm'"),
-        ("train.lr=-0.1", "train.lr is -0.1: input should be greater than 0"),
-        ("train.lr=fast", "train.lr is 'fast': input should be a valid number, unable to parse string as a number"),
+        ("train.lr=-0.1", "train.lr is -0.1, expected a number greater than 0"),
+        ("train.lr=fast", "train.lr is 'fast', expected a number"),
         (
             "model.patch_size=3",
             "model: image_size 8×8 does not divide into patches of 3×3; the nearest image_size that does is 9×9",
@@ -164,7 +164,17 @@ def test_later_changes_win_and_model_keys_are_free() -> None:
         ("train.lr", "--set 'train.lr' is not of the form KEY=VALUE; write for example --set train.lr=0.001"),
         ("=1", "--set '=1' is not of the form KEY=VALUE; write for example --set train.lr=0.001"),
         ("train..lr=1", "--set 'train..lr=1' is not of the form KEY=VALUE; write for example --set train.lr=0.001"),
-        ("train.betas=[1", "--set train.betas: '[1' is not a YAML value; put quotes around it"),
+        (
+            "train.betas=[1",
+            "--set train.betas: '[1' is not a YAML value (expected ',' or ']', but got '<stream end>'); mend it or put quotes around it",
+        ),
+        ("train.batch_size=yes", "train.batch_size is true, expected a number"),
+        (
+            "train={lr: 1, lr: 2}",
+            "--set train: '{lr: 1, lr: 2}' is not a YAML value ('lr' stands at line 1 already); mend it or put quotes around it",
+        ),
+        ("train=3", "train is 3, expected settings such as {duration: …}"),
+        ("1=1", "unknown key '1'"),
         ("train.lr.x=1", "--set train.lr.x: 'lr' is 0.003 and holds no keys; set it as a whole"),
     ],
 )
@@ -182,27 +192,38 @@ def test_wrong_changes_are_refused(change: str, sentence: str) -> None:
             "model: {imag_size: 8}\ndata: {source: digits}\n",
             "unknown key 'model.imag_size' (did you mean 'image_size'?)",
         ),
-        ("modle: {}\ndata: {source: digits}\n", "'model' is missing"),
+        ("modl: {name: vit-ti4-32}\ndata: {source: digits}\n", "unknown key 'modl' (did you mean 'model'?)"),
+        ("data: {source: digits}\n", "'model' is missing and has no default; give it a value"),
         (
             "model: {name: vit-ti4-32}\ndata: {source: digits}\ntrain: {lr: -1}\n",
-            "train.lr is -1: input should be greater than 0",
+            "train.lr is -1, expected a number greater than 0",
         ),
         (
             "model: {name: vit-ti4-32}\ndata: {source: digits}\ntrian: {}\n",
             "unknown key 'trian' (did you mean 'train'?)",
         ),
         ("model: {name: vit-ti4-32}\n", "'data' is missing and has no default; give it a value"),
-        ("model: vit-ti4-32\ndata: {source: digits}\n", "model is 'vit-ti4-32': input should be a valid dictionary"),
+        (
+            "model: vit-ti4-32\ndata: {source: digits}\n",
+            "model is 'vit-ti4-32', expected settings; write model: {name: vit-ti4-32}",
+        ),
         ("model: {name: vit-ti4-33}\ndata: {source: digits}\n", "the nearest that does is vit-ti4-32"),
         ("model: {name: 7}\ndata: {source: digits}\n", "model.name is 7, expected the name of a built-in model"),
         (
             "model: {name: good-vti}\ndata: {source: digits}\n",
             "no built-in model 'good-vti' (did you mean 'good-vit'?)",
         ),
-        ("model: {name: vit-ti4-32}\ndata: digits\n", "data is 'digits': "),
+        ("model: {name: vit-ti4-32}\ndata: digits\n", "data is 'digits', expected settings such as {source: …}"),
+        (
+            "model: {name: vit-ti4-32}\ndata: {source: digits}\ntrain:\n  lr: 0.001\n  seed: 1\n  lr: 0.5\n",
+            "mine.yaml is not valid YAML at line 6 ('lr' stands at line 4 already); mend the file",
+        ),
+        ("model: {}\n'model': {}\n", "at line 2 ('model' stands at line 1 already)"),
+        ("1: 1\n", "mine.yaml has the key 1, expected words such as model, data, train"),
+        ("only words\n", "mine.yaml holds text, expected keys such as"),
         ("model: [1\n", "mine.yaml is not valid YAML at line "),
-        ("- 1\n", "mine.yaml holds list, expected keys such as model:, data:, train:"),
-        ("", "mine.yaml holds NoneType, expected keys such as model:, data:, train:"),
+        ("- 1\n", "mine.yaml holds a list, expected keys such as model:, data:, train:"),
+        ("", "mine.yaml holds nothing, expected keys such as model:, data:, train:"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -211,7 +232,7 @@ def test_wrong_files_are_refused(tmp_path: Path, text: str, words: str) -> None:
 
 def test_with_other_data_a_wrong_file_is_refused_too(tmp_path: Path) -> None:
     file = own(tmp_path, "model: {name: vit-ti4-32}\ndata: digits\n")
-    assert refusal(file, source="cifar10").startswith(f"{file}: data is 'digits'")
+    assert refusal(file, source="cifar10").startswith(f"{file}: data is 'digits',")
 
 
 def test_wrong_names_are_refused(tmp_path: Path) -> None:
@@ -248,6 +269,18 @@ def test_other_data_drop_what_only_fits_the_old(tmp_path: Path) -> None:
     assert load_recipe(own(tmp_path, text), source="cifar10").data.archive == "a.tar.gz"
 
 
+def test_a_merged_key_may_be_replaced(tmp_path: Path) -> None:
+    text = "model: &small {name: vit-ti4-32, depth: 2}\nsummary: {<<: {en: a, ja: b}, en: c}\ndata: {source: digits}\n"
+    assert load_recipe(own(tmp_path, text)).summary.to_dict() == {"en": "c", "ja": "b"}
+
+
+def test_two_sources_are_a_contradiction(tmp_path: Path) -> None:
+    sentence = "--data says 'd/three', but --set makes data.source 'photos'; drop one of the two"
+    for change in ("data.source=photos", "data={source: photos}"):
+        assert refusal(own(tmp_path), change, source="d/three") == sentence
+    assert load_recipe(own(tmp_path), changes=["data.source=cifar10"], source="cifar10").data.source == "cifar10"
+
+
 def test_other_classes_than_the_datas_are_refused() -> None:
     recipe = load_recipe("quickstart", changes=["model.classes=3"])
     with pytest.raises(ConfigError) as error:
@@ -279,7 +312,7 @@ def test_identity_holds_what_decides_and_nothing_else() -> None:
         "train.duration=7ep",
         "train.precision=bf16",
         "model.depth=3",
-        "augment.crop=2",
+        "augment.flip=true",
         "normalise={mean: [0.5], std: [0.5]}",
     ):
         assert of(change) != same, change
@@ -296,9 +329,10 @@ def test_the_model_of_a_file(tmp_path: Path) -> None:
     assert spec_of_file(Path(own(tmp_path))).patch_size == (2, 2)
     assert spec_of_file(Path(own(tmp_path, "image_size: 8\npatch_size: 4\n"))).patch_size == (4, 4)
     assert spec_of_file(Path(own(tmp_path, "name: good-vit\n"))).dim == 192
-    with pytest.raises(ConfigError, match=r"model is 'vit', expected settings such as \{name: vit-ti4-32\}"):
+    with pytest.raises(ConfigError, match=r"model is 'vit', expected settings; write model: \{name: vit-ti4-32\}"):
         spec_of_file(Path(own(tmp_path, "model: vit\n")))
     for text, sentence in (
+        ("modl: {name: vit-ti4-32}\ndata: {source: digits}\n", "unknown key 'modl' (did you mean 'model'?)"),
         ("imag_size: 8\n", "unknown key 'imag_size' (did you mean 'image_size'?)"),
         ("model: {imag_size: 8}\n", "unknown key 'model.imag_size' (did you mean 'image_size'?)"),
         (
@@ -310,6 +344,8 @@ def test_the_model_of_a_file(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as refused:
             spec_of_file(Path(file))
         assert str(refused.value) == f"{file}: {sentence}"
+    with pytest.raises(ConfigError, match=r"at line 3 \('dim' stands at line 1 already\)"):
+        spec_of_file(Path(own(tmp_path, "dim: 64\nheads: 2\ndim: 32\n")))
     with pytest.raises(ModelError, match=r"mine\.yaml: no built-in model 'vit'"):
         spec_of_file(Path(own(tmp_path, "name: vit\n")))
 

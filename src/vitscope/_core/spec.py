@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from vitscope._core.errors import ConfigError
@@ -14,20 +14,24 @@ from vitscope._core.suggest import did_you_mean
 AnySpec = TypeVar("AnySpec", bound="Spec")  # not typing.Self, which beartype refuses on methods
 
 
-def _no_truth(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise PydanticCustomError("number", "expected a number")
-    return value
-
-
-NotBool = BeforeValidator(_no_truth)
-"""For a field of numbers: `true` is not 1 there, as it is for pydantic."""
-
-
 class Spec(BaseModel):
     """Base of all settings: unknown keys are refused, values are validated, objects are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def __init__(self, /, **values: Any) -> None:
+        """A validated spec.
+
+        Raises:
+            ConfigError: as `parse`.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(explain_validation_error(error, type(self), "")) from None
+
+    # pydantic's own mark: specs inside specs are validated past this method, so that a sentence names the whole path
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def parse(cls: type[AnySpec], values: Mapping[str, Any], where: str = "") -> AnySpec:
@@ -45,6 +49,20 @@ class Spec(BaseModel):
         except ValidationError as error:
             raise ConfigError(explain_validation_error(error, cls, where)) from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: Any) -> Any:  # ValidationInfo, which beartype refuses
+        """`true` is 1 for pydantic; here only a field that says so itself takes it for a number."""
+        field = cls.model_fields[info.field_name]
+        kinds = _kinds(field.annotation)
+        if bool in kinds or not kinds & {int, float} or any(isinstance(m, BeforeValidator) for m in field.metadata):
+            return value
+        if isinstance(value, bool):
+            raise PydanticCustomError("number", "expected a number")
+        if isinstance(value, list | tuple) and any(isinstance(part, bool) for part in value):
+            raise PydanticCustomError("number", "expected numbers")
+        return value
+
     def changed(self: AnySpec, **changes: Any) -> AnySpec:
         """A validated copy with some settings changed."""
         return type(self).parse({**self.to_dict(), **changes})
@@ -54,35 +72,74 @@ class Spec(BaseModel):
         return self.model_dump(mode="json")
 
 
+def _kinds(annotation: Any) -> set[type]:
+    """The types that an annotation is made of."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return {annotation}
+    inner = [_kinds(part) for part in get_args(annotation)]
+    return set().union(*inner) if inner else {type(annotation)}  # a choice of a Literal
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text in quotes",
+    "string_too_short": "some text",
+    "tuple_type": "a list",
+    "too_long": "a shorter list",
+}
+
+
 def explain_validation_error(error: ValidationError, spec: type[BaseModel], where: str) -> str:
-    """One sentence for the first thing that is wrong: which key, what was given, what was expected."""
-    first = error.errors(include_url=False)[0]
+    """One sentence for what is wrong, unknown keys first: which key, what was given, what was expected."""
+    found = error.errors(include_url=False)
+    # a misspelt key is the reason why another is missing
+    first = next((e for e in found if e["type"] in ("extra_forbidden", "invalid_key")), found[0])
+    kind, given = first["type"], _shown(first["input"])
     path = [str(part) for part in first["loc"]]
-    key = ".".join(([where] if where else []) + path) or where or "settings"
-    if first["type"] == "extra_forbidden":
+    key = ".".join(([where] if where else []) + path)
+    if kind in ("extra_forbidden", "invalid_key"):
         known = _keys_at(spec, path[:-1])
         hint = did_you_mean(path[-1], known) or f"; known keys here: {', '.join(sorted(known))}"
         return f"unknown key '{key}'{hint}"
-    if first["type"] == "missing":
+    if path[-1:] == ["[key]"]:
+        return f"unknown key '{key.removesuffix('.[key]')}'; keys are words"
+    if kind == "missing":
+        if isinstance(first["loc"][-1], int):
+            return f"{key.rpartition('.')[0]} is {given}, expected a longer list"
         return f"'{key}' is missing and has no default; give it a value"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if first["type"] == "value_error":
-        return f"{key}: {message}"
-    if first["type"] == "literal_error":
+    if kind == "value_error":
+        return f"{key}: {message}" if key else message
+    if kind == "literal_error":
         allowed = str(first.get("ctx", {}).get("expected", ""))
         words = [w.strip(" '") for w in allowed.replace(" or ", ", ").split(",")]
-        return f"{key} is {first['input']!r}, expected one of {allowed}{did_you_mean(str(first['input']), words)}"
-    return f"{key} is {first['input']!r}: {message[0].lower()}{message[1:]}"
+        return f"{key} is {given}, expected one of {allowed}{did_you_mean(str(first['input']), words)}"
+    if kind in _EXPECTED:
+        message = f"expected {_EXPECTED[kind]}"
+    elif kind.startswith(("greater_than", "less_than")):
+        message = f"expected a number {message.removeprefix('Input should be ')}"
+    elif kind == "model_type":
+        message = f"expected settings such as {{{_keys_at(spec, path)[0]}: …}}"
+    return f"{key} is {given}, {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in YAML, where that differs from Python."""
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
 
 
 def _keys_at(spec: type[BaseModel], path: list[str]) -> list[str]:
     """The keys that exist at a nested place of a spec."""
     for part in path:
         field = spec.model_fields.get(part)
-        if field is None:
-            continue
-        candidates = [a for a in (field.annotation, *get_args(field.annotation)) if isinstance(a, type)]
-        inner = [a for a in candidates if issubclass(a, BaseModel)]
+        inner = [kind for kind in _kinds(field.annotation) if issubclass(kind, BaseModel)] if field is not None else []
         if inner:
             spec = inner[0]
     return list(spec.model_fields)

@@ -18,7 +18,8 @@ from vitscope.data.sources import SOURCE_NAMES
 from vitscope.data.sources.base import SourceFacts
 from vitscope.model.presets import parse_model
 from vitscope.model.spec import ModelSpec
-from vitscope.recipes.schema import Normalise, Recipe
+from vitscope.recipes.schema import MODEL_EXPECTED, Normalise, Recipe
+from vitscope.recipes.yaml_text import read_mapping, read_yaml, what_is_wrong
 
 # What a model takes over from data that are known without being read.
 _FOLLOWS: dict[str, dict[str, int]] = {
@@ -49,7 +50,7 @@ def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str |
         source: replaces `data.source`; what only fits the old source (its archive, columns, split names) is dropped with it.
 
     Raises:
-        ConfigError: no such recipe, or a wrong key or value (with the nearest name).
+        ConfigError: no such recipe, a wrong key or value (with the nearest name), or a change of `data.source` to another than `source`.
     """
     values = _read(name_or_file)
     data = values.get("data") or {}
@@ -58,6 +59,11 @@ def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str |
         values["data"] = {**kept, "source": source}
     for change in changes:
         apply_change(values, change)
+    data = values.get("data")
+    if source is not None and isinstance(data, Mapping) and data.get("source") != source:
+        raise ConfigError(
+            f"--data says {source!r}, but --set makes data.source {data.get('source')!r}; drop one of the two"
+        )
     try:
         return _checked(values)
     except VitscopeError as error:
@@ -68,7 +74,7 @@ def load_recipe(name_or_file: str, *, changes: Iterable[str] = (), source: str |
 
 def parse_recipe(text: str, where: str) -> Recipe:
     """A recipe from YAML text, e.g. a run's `recipe.yaml`."""
-    values = _mapping(text, where)
+    values = read_mapping(text, where)
     with _said_of(where):
         return Recipe.parse(values)
 
@@ -104,9 +110,11 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     if not equals or not all(path):
         raise ConfigError(f"--set {change!r} is not of the form KEY=VALUE; write for example --set train.lr=0.001")
     try:
-        value = yaml.safe_load(text) if text.strip() else None
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {key}: {text!r} is not a YAML value; put quotes around it") from None
+        value = read_yaml(text) if text.strip() else None
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--set {key}: {text!r} is not a YAML value ({what_is_wrong(error)}); mend it or put quotes around it"
+        ) from None
     place = values
     for part in path[:-1]:
         inner = place.get(part)
@@ -182,14 +190,15 @@ def spec_of_file(path: Path) -> ModelSpec:
     values = _read_file(path)
     if not values:
         raise ConfigError(f"{path} holds nothing, expected model settings such as name: vit-ti4-32")
-    if "model" not in values:
-        with _said_of(str(path)):
-            return parse_model(values, "")
-    inner, data = values["model"], values.get("data")
-    if not isinstance(inner, Mapping):
-        raise ConfigError(f"{path}: model is {inner!r}, expected settings such as {{name: vit-ti4-32}}")
     with _said_of(str(path)):
-        return parse_model({**_taken_over(data), **inner})
+        if "model" not in values:
+            if values.keys() & (Recipe.model_fields.keys() - {"name"}):
+                Recipe.parse(values)  # a recipe, which says what became of its model
+            return parse_model(values, "")
+        inner = values["model"]
+        if not isinstance(inner, Mapping):
+            raise ConfigError(f"model is {inner!r}, {MODEL_EXPECTED}")
+        return parse_model({**_taken_over(values.get("data")), **inner})
 
 
 def _taken_over(data: Any) -> dict[str, int]:
@@ -212,9 +221,8 @@ def _said_of(file: str) -> Iterator[None]:
 
 def _read(name_or_file: str) -> dict[str, Any]:
     if name_or_file in recipe_names():
-        return _mapping(
-            (files("vitscope.recipes") / "zoo" / f"{name_or_file}.yaml").read_text(encoding="utf-8"), name_or_file
-        )
+        file = files("vitscope.recipes") / "zoo" / f"{name_or_file}.yaml"
+        return read_mapping(file.read_text(encoding="utf-8"), name_or_file)
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
         hint = did_you_mean(name_or_file, recipe_names()) or f"; built in are: {', '.join(recipe_names())}"
@@ -229,18 +237,4 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} does not exist; give a YAML file or one of: {', '.join(recipe_names())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path} ({error}); give a YAML file in UTF-8") from None
-    return _mapping(text, str(path))
-
-
-def _mapping(text: str, where: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(
-            f"{where} is not valid YAML{line} ({getattr(error, 'problem', None) or 'unreadable'}); mend the file"
-        ) from None
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where} holds {type(values).__name__}, expected keys such as model:, data:, train:")
-    return dict(values)
+    return read_mapping(text, str(path))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from vitscope._core.spec import Spec
 from vitscope._core.text import Text
@@ -14,6 +16,7 @@ from vitscope.train.duration import TrainingDuration
 from vitscope.train.spec import TrainSpec
 
 RECORDS = "benchmarks/results/"
+MODEL_EXPECTED = "expected settings; write model: {name: vit-ti4-32}"
 
 
 class Words(Spec):
@@ -56,12 +59,18 @@ class Expect(Spec):
         return self.record.startswith(RECORDS)
 
 
+def _settings_of_model(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("settings", MODEL_EXPECTED)
+    return value
+
+
 class Recipe(Spec):
     """Everything a training is made of."""
 
     name: str = "unnamed"
     summary: Words = Words()
-    model: dict[str, Any]
+    model: Annotated[dict[str, Any], BeforeValidator(_settings_of_model)]
     """`{name: good-vit}`, `{name: vit-ti4-32, dim: 64}` or a plain ViT's settings; `classes` and `channels` follow the data if left out."""
     data: DataSpec
     normalise: Normalise | None = None
