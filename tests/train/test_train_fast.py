@@ -118,7 +118,7 @@ def train_into(model: nn.Module, **settings: Any) -> list[Event]:
             small_vit(),
             {"precision": "bf16"},
             True,
-            "bf16 weights with fp32 masters, explicit attention (5 tokens on cpu)",
+            "bf16 weights with fp32 masters, last block for the class token only, explicit attention (5 tokens on cpu)",
         ),
         (small_vit(), {}, False, "fast path: explicit attention (5 tokens on cpu)"),
         (small_vit(), {"precision": "bf16", "fast": False}, False, "fast path off (train.fast: false)"),

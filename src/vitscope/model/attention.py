@@ -26,15 +26,15 @@ def fused_attention(
     return nn.functional.scaled_dot_product_attention(q, k, v)
 
 
-def attention_map(q: Float[Tensor, "B K T E"], k: Float[Tensor, "B K T E"]) -> Float[Tensor, "B K T T"]:
+def attention_map(q: Float[Tensor, "B K Tq E"], k: Float[Tensor, "B K T E"]) -> Float[Tensor, "B K Tq T"]:
     """softmax(q kᵀ / √E): row t says how much token t takes from each token; rows sum to one."""
     return torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), dim=-1)
 
 
 def explicit_attention(
-    q: Float[Tensor, "B K T E"], k: Float[Tensor, "B K T E"], v: Float[Tensor, "B K T E"]
-) -> Float[Tensor, "B K T E"]:
-    """softmax(q kᵀ / √E) v with the map as a tensor."""
+    q: Float[Tensor, "B K Tq E"], k: Float[Tensor, "B K T E"], v: Float[Tensor, "B K T E"]
+) -> Float[Tensor, "B K Tq E"]:
+    """softmax(q kᵀ / √E) v with the map as a tensor; there may be fewer queries than tokens."""
     return attention_map(q, k) @ v
 
 

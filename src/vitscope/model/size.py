@@ -153,5 +153,7 @@ def _kept_by_embedding(spec: ViTSpec) -> int:
     if spec.patch_embedding != "conv-tokenizer":
         return pixels * spec.channels  # the image, cut or not
     # Of each layer: its input, the pooling's input and its choices, which are 64-bit numbers; of the last one the ReLU's output too.
-    layers = sum(places * c_in + places * c_out + 2 * places // 4 * c_out for places, c_in, c_out in _convolutions(spec))
+    layers = sum(
+        places * c_in + places * c_out + 2 * places // 4 * c_out for places, c_in, c_out in _convolutions(spec)
+    )
     return layers + spec.patches * spec.dim

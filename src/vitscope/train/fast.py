@@ -14,6 +14,7 @@ from torch import nn
 
 from vitscope._core.text import Text
 from vitscope.model.attention import attention_of
+from vitscope.model.last_block import one_token_is_enough
 from vitscope.train.master_weights import why_not_masters
 from vitscope.train.spec import TrainSpec
 
@@ -43,6 +44,8 @@ def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) ->
             if masters
             else Text(f"autocast to bf16 ({why_not})", f"bf16へのautocast（{why_not}）")
         )
+    if masters and one_token_is_enough(model):
+        said.append(Text("last block for the class token only", "最後のブロックはクラストークンのみ計算"))
     attention = attention_of(model, device.type)
     if attention is not None:
         path, tokens = attention

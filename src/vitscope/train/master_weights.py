@@ -12,6 +12,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from vitscope.model.last_block import read_class_token_only
+
 
 class MasterWeights:
     """A model (the masters, fp32) and its bf16 copy (the worker)."""
@@ -19,6 +21,7 @@ class MasterWeights:
     def __init__(self, masters: nn.Module) -> None:
         self.masters = masters
         self.worker = copy.deepcopy(masters).to(torch.bfloat16)
+        read_class_token_only(self.worker)
         self._pairs = list(zip(masters.parameters(), self.worker.parameters(), strict=True))
 
     @torch.no_grad()
