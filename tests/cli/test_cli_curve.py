@@ -28,7 +28,7 @@ def test_curve_draws_and_ends_with_1_below(
     (run / "curve.png").unlink()
     assert vitscope("curve", run).code == 0
     assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
-    low, high = reference(tmp_path / "low.csv", 1.0, 1.0), reference(tmp_path / "high.csv", 99.0, 99.9)
+    low, high = reference(tmp_path / "low.csv", 2.0, 2.0), reference(tmp_path / "high.csv", 99.0, 99.9)
     assert vitscope("curve", run, "--reference", low).code == 0
     below = vitscope("curve", run, "--reference", high, "--out", tmp_path / "x" / "p.png", "--json")
     assert below.code == 1
@@ -151,3 +151,42 @@ def test_no_other_kind_of_picture(vitscope: Command, run: Path, tmp_path: Path, 
         f"--out {out} ends in {ending}, but pictures are written as PNG and SVG; let it end in .png or .svg"
     )
     assert not out.exists()
+
+
+def test_a_diverged_run_ends_with_1(vitscope: Command, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.csv"
+    file.write_text("epoch,val_loss,val_acc\n1,1.0,90\n2,1.0,90\n3,nan,nan\n")
+    ended = vitscope("curve", file, "--reference", PUBLISHED.name, "--out", tmp_path / "p.png", "--json")
+    assert (ended.code, ended.json["runs"][0]["standing"]) == (1, "diverged")
+    for reference in (PUBLISHED.name, "none"):
+        text = vitscope("curve", file, "--reference", reference, "--out", tmp_path / "p.png")
+        assert text.code == 1
+        assert text.out.splitlines()[1].startswith("  diverged at epoch 3; ")
+
+
+def test_runs_of_one_name_have_the_same_labels_everywhere(vitscope: Command, run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "other" / run.name
+    own.mkdir(parents=True)
+    (own / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
+    words = ("curve", run, own, "--reference", "none", "--out", tmp_path / "p.png")
+    labels = [f"{run.name} (1)", f"{run.name} (2)"]
+    text = vitscope(*words).out.splitlines()
+    assert [line for line in text if not line.startswith(" ")] == labels
+    assert [part["name"] for part in vitscope(*words, "--json").json["runs"]] == labels
+    picture = (tmp_path / "p.svg").read_text(encoding="utf-8")
+    assert all(f">{label}</text>" in picture for label in labels)
+
+
+def test_what_was_found_is_shown_also_where_no_picture_can_be_written(
+    vitscope: Command, run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    picture = tmp_path / "file" / "p.png"
+    text = vitscope("curve", run, "--reference", "none", "--out", picture)
+    assert text.code == 2
+    assert "there is no reference to hold the run against" in text.out
+    assert "picture: " not in text.err
+    assert text.err.startswith(f"vitscope: cannot write {picture}: ")
+    assert text.err.endswith("choose another place with --out\n")
+    as_json = vitscope("curve", run, "--reference", "none", "--out", picture, "--json")
+    assert (as_json.code, as_json.json["picture"], len(as_json.json["runs"])) == (2, None, 1)

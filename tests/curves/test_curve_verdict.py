@@ -334,7 +334,7 @@ def test_a_short_run_can_overfit_too() -> None:
 
 def test_a_diverged_run_is_named() -> None:
     verdict = judge(rows([50, 40, 10], [1.0, 2.0, nan], [2.0, math.inf, nan]), flat())
-    assert verdict.diverged_at == 2
+    assert (verdict.standing, verdict.diverged_at) == ("diverged", 2)
     assert verdict.findings[1].severity == "error"
     assert verdict.findings[1].text == Text(
         "epoch 2: train_loss is not a finite number, so the training diverged; "
@@ -373,20 +373,38 @@ def test_an_empty_cell_of_a_file_is_no_divergence_and_the_word_nan_is(tmp_path: 
     assert judged(tmp_path, "epoch,train_loss,val_acc\n1,1.0,50\n2,inf,50\n").diverged_at == 2
 
 
-def test_a_collapse_after_good_epochs_does_not_learn_as_the_reference_does(tmp_path: Path) -> None:
+def test_a_run_that_diverged_has_no_other_standing(tmp_path: Path) -> None:
     verdict = judged(
         tmp_path, "epoch,train_loss,val_loss,val_acc\n1,2,2,50\n2,1.9,1.9,51\n3,nan,nan,nan\n4,nan,nan,nan\n"
     )
-    assert (verdict.standing, verdict.diverged_at) == ("within", 3)
+    assert (verdict.standing, verdict.diverged_at) == ("diverged", 3)
+    assert verdict.failed
+    assert verdict.to_dict()["failed"]
+    assert verdict.findings[0].severity == "error"
     assert verdict.findings[0].text == Text(
-        "epoch 2: 51.0 %, reference 50.0 % ± 2.0, within the band: "
-        "it is judged up to epoch 2, and the training diverged at epoch 3",
-        "エポック 2: 51.0 %、基準 50.0 % ± 2.0、帯の範囲内：判定はエポック 2 までで、学習はエポック 3 で発散しています",
+        "diverged at epoch 3; the last epoch that can be judged is epoch 2: 51.0 %, reference 50.0 % ± 2.0, within the band",
+        "エポック 3 で発散しました。判定できる最後のエポックは、エポック 2: 51.0 %、基準 50.0 % ± 2.0、帯の範囲内",
     )
     assert verdict.findings[1].kind == "diverged"
-    ahead = judged(tmp_path, "epoch,val_loss,val_acc\n1,2,60\n2,nan,nan\n").findings[0].text
-    assert "better" not in ahead.en
-    assert "良い" not in ahead.ja
+    ahead = judged(tmp_path, "epoch,val_loss,val_acc\n1,2,60\n2,nan,nan\n")
+    assert ahead.failed
+    assert not ahead.below
+    assert "better" not in ahead.findings[0].text.en
+    assert "良い" not in ahead.findings[0].text.ja
+    assert judge(rows([math.inf]), None).findings[0].text == Text(
+        "diverged at epoch 1; no epoch can be judged",
+        "エポック 1 で発散しました。判定できるエポックはありません",
+    )
+    both = judge(rows([47, 47, math.inf]), flat())
+    assert both.below
+    assert both.standing == "diverged"
+
+
+def test_no_loss_fills_the_screen_with_digits() -> None:
+    steep = [1e-3 * 1e9**i for i in range(9)]
+    verdict = judge(rows([50.0] * 9, steep, FALLING[:9]), flat())
+    assert verdict.overfitting is not None
+    assert "rose to 1e+69 by epoch 9 (+1e+74 %)" in verdict.findings[-1].text.en
 
 
 def test_a_verdict_says_where_it_stands_in_the_words_of_its_finding() -> None:

@@ -18,7 +18,8 @@ from vitscope.runs import EpochMetrics, read_metrics, write_metrics
 from vitscope.runs.metrics import COLUMNS
 
 SOURCES = str(Path(__file__).parents[2] / "src")
-number = st.floats(allow_nan=False)
+number = st.floats(-1e100, 1e100) | st.just(math.inf)
+percent = st.floats(0, 100)
 
 
 def row(epoch: int = 1, **changes: float) -> EpochMetrics:
@@ -28,7 +29,7 @@ def row(epoch: int = 1, **changes: float) -> EpochMetrics:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(number, number, number, number, number, number, number), max_size=4))
+@given(st.lists(st.tuples(number, number, percent, number, percent, number, number), max_size=4))
 def test_numbers_read_back_to_the_last_digit(tmp_path_factory: pytest.TempPathFactory, numbers: list) -> None:
     path = tmp_path_factory.mktemp("metrics") / "metrics.csv"
     rows = [EpochMetrics(i, i * 7, *values) for i, values in enumerate(numbers, start=1)]
@@ -103,6 +104,15 @@ def test_a_file_without_rows_is_a_run_before_its_first_epoch(tmp_path: Path) -> 
         ("epoch,val_acc\nx,30\n", "m.csv line 2: epoch is 'x', expected a number"),
         ("epoch,val_acc\n,30\n", "m.csv line 2: epoch is '', expected a whole number"),
         ("epoch,val_acc\n1.5,30\n", "m.csv line 2: epoch is '1.5', expected a whole number"),
+        ("epoch,val_acc\n1e21,30\n", "m.csv line 2: epoch is '1e21', expected a whole number that counts from 1"),
+        ("epoch,val_acc\n1,150\n", "m.csv line 2: val_acc is '150', expected per cent from 0 to 100; correct"),
+        ("epoch,train_acc\n1,-5\n", "m.csv line 2: train_acc is '-5', expected per cent from 0 to 100; correct"),
+        ("epoch,val_acc\n1,1e308\n", "m.csv line 2: val_acc is '1e308', expected per cent from 0 to 100; correct"),
+        ("epoch,val_loss\n1,1e308\n", "m.csv line 2: val_loss is '1e308', expected a loss below 1e+100; correct"),
+        (
+            "epoch,val_acc\n1,0.31\n2,0.93\n",
+            "m.csv: val_acc is 0.93 at most, which looks like a fraction, expected per cent; multiply the column by 100",
+        ),
         (b"\xff\xfe\x00", "m.csv is not a text file, expected a CSV with a row an epoch"),
     ],
 )
@@ -138,3 +148,11 @@ write_metrics(path, rows)
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == before
     assert len(list(tmp_path.glob(".*.part"))) == 1  # which `RunFolder.claim` sweeps away
+
+
+def test_a_run_of_ours_is_in_per_cent_however_low(tmp_path: Path) -> None:
+    """On a hundred classes, one that learns nothing stays at 1 %."""
+    write_metrics(tmp_path / "metrics.csv", [row(1, val_acc=0.9), row(2, val_acc=1.0)])
+    assert [one.val_acc for one in read_metrics(tmp_path)] == [0.9, 1.0]
+    (tmp_path / "zero.csv").write_text("epoch,val_acc\n1,0\n2,0\n")
+    assert [one.val_acc for one in read_metrics(tmp_path / "zero.csv")] == [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""`vitscope curve`: runs in, a picture over the reference band and a verdict on each out; exit code 1 when a run is below.
+"""`vitscope curve`: runs in, a picture over the reference band and a verdict on each out; exit code 1 when a run is below or diverged.
 
 Each run is held against the reference of its own recipe, unless one is named for all.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitscope._core.errors import UsageError
+from vitscope._core.errors import RunError, UsageError
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
 from vitscope.cli.screen import err, out, print_json, tell_of_english_pictures
@@ -50,25 +50,37 @@ def curve(
 
     language = chosen(lang)
     png = _where(picture, run)
-    runs, own = [_read(path) for path in run], _references(run, reference)
+    runs, own = _read(run), _references(run, reference)
     verdicts = [judge(named.rows, curve_to_follow) for named, curve_to_follow in zip(runs, own, strict=True)]
     different = _different(own)
     shared = different[0] if len(different) == 1 else None
-    save(draw(runs, shared, language, verdicts=verdicts), png, png.with_suffix(".svg"))
-    tell_of_english_pictures(language)
+    unwritten: RunError | None = None  # said behind what was found
+    try:
+        save(draw(runs, shared, language, verdicts=verdicts), png, png.with_suffix(".svg"))
+        tell_of_english_pictures(language)
+    except RunError as error:
+        unwritten = RunError(f"{error}, or choose another place with --out")
     if json_:
         parts = [
-            {"run": str(path), "reference": follows.name if follows else None, **verdict.to_dict()}
-            for path, follows, verdict in zip(run, own, verdicts, strict=True)
+            {
+                "run": str(path),
+                "name": named.name,
+                "reference": follows.name if follows else None,
+                **verdict.to_dict(),
+            }
+            for path, named, follows, verdict in zip(run, runs, own, verdicts, strict=True)
         ]
         facts = [one.to_dict() for one in different]
         name = shared.name if shared else None
-        print_json({"reference": name, "references": facts, "picture": str(png), "runs": parts})
+        print_json({"reference": name, "references": facts, "picture": None if unwritten else str(png), "runs": parts})
     else:
         _show(runs, own, verdicts, language)
+    if unwritten is not None:
+        raise unwritten
+    if not json_:
         where = Text("picture: {png} and {svg}", "図: {png} と {svg}")
         err().print(where.format(png=png, svg=png.with_suffix(".svg"))[language])
-    if any(verdict.below for verdict in verdicts):
+    if any(verdict.failed for verdict in verdicts):
         raise typer.Exit(1)
 
 
@@ -119,13 +131,14 @@ def _where(asked: Path | None, runs: list[Path]) -> Path:
     return asked.with_suffix(".png")
 
 
-def _read(path: Path) -> NamedRun:
-    from vitscope.curves import NamedRun
+def _read(paths: list[Path]) -> list[NamedRun]:
+    """The runs, each by a name that no other has."""
+    from vitscope.curves import NamedRun, distinct_names
     from vitscope.runs import RunFolder, read_metrics
 
-    file = path if path.is_file() else RunFolder.open(path).metrics
-    name = path.stem if path.is_file() and path.name != "metrics.csv" else file.resolve().parent.name
-    return NamedRun(name, read_metrics(file))
+    files = [path if path.is_file() else RunFolder.open(path).metrics for path in paths]
+    names = [file.stem if file.name != "metrics.csv" else file.resolve().parent.name for file in files]
+    return [NamedRun(name, read_metrics(file)) for name, file in zip(distinct_names(names), files, strict=True)]
 
 
 def _references(paths: list[Path], name: str | None) -> list[ReferenceCurve | None]:

@@ -1,5 +1,6 @@
 """Learning curves: reference bands, where a run stands and where it left, overfitting, and the picture of it all."""
 
+from vitscope.curves.layout import distinct_names
 from vitscope.curves.overfitting import Overfitting
 from vitscope.curves.plot import NamedRun, draw, japanese_font, save
 from vitscope.curves.reference import Band, ReferenceCurve, load_reference, references
@@ -14,6 +15,7 @@ __all__ = [
     "Place",
     "ReferenceCurve",
     "Verdict",
+    "distinct_names",
     "draw",
     "japanese_font",
     "judge",

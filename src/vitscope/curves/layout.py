@@ -37,11 +37,20 @@ def _width(text: str) -> int:
 
 def short_names(names: Sequence[str], length: int = NAME_LENGTH) -> list[str]:
     """Short names of several runs, numbered where two would read the same."""
-    short = [shorten(name, length) for name in names]
     return [
-        f"{shorten(name, length - 4)} ({short[: i + 1].count(name)})" if short.count(name) > 1 else name
-        for i, name in enumerate(short)
+        f"{shorten(name, length - len(number))}{number}"
+        for name, number in zip(names, _numbers(names, length), strict=True)
     ]
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names in full, with the numbers that `short_names` gives them."""
+    return [name + number for name, number in zip(names, _numbers(names, NAME_LENGTH), strict=True)]
+
+
+def _numbers(names: Sequence[str], length: int) -> list[str]:
+    short = [shorten(name, length) for name in names]
+    return [f" ({short[: i + 1].count(name)})" if short.count(name) > 1 else "" for i, name in enumerate(short)]
 
 
 def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:

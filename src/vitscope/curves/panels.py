@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vitscope._core.text import Lang, Text
 from vitscope.curves.layout import end_of, epoch_ticks, limits, loss_ceiling, spread
 from vitscope.curves.reference import ReferenceCurve
+from vitscope.curves.sentences import of_loss
 from vitscope.curves.verdict import Verdict
 from vitscope.runs import EpochMetrics
 
@@ -121,8 +122,7 @@ def loss_panel(axes: Axes, lines: Sequence[Line], reference: ReferenceCurve | No
         if verdict.diverged_at is not None:
             remark = _Remark(_DIVERGED, verdict.diverged_at)
         if end is not None:
-            value = f"{end[1]:.3f}" if abs(end[1]) < 1000 else f"{end[1]:.2g}"
-            labels.append(_label_of(line, end, value, remark, span, lang))
+            labels.append(_label_of(line, end, of_loss(end[1]), remark, span, lang))
     seen = [value for curve in curves for value in curve]
     _finish(axes, _LOSS[lang], span, limits(seen, floor=0.0, ceiling=loss_ceiling(curves)), labels, lang)
     _say_if_empty(axes, lines, labels, lang)

@@ -20,6 +20,7 @@ STANDINGS = {
     "within": Text("within the band", "帯の範囲内"),
     "behind": Text("behind", "帯を下回る（1 エポック目）"),
     "below": Text("below", "2 エポック以上続けて帯を下回る"),
+    "diverged": Text("diverged", "発散"),
 }
 _MEANINGS = {
     "ahead": Text("better than the reference so far", "ここまで基準より良い結果です"),
@@ -51,7 +52,19 @@ def of_place(epoch: int, value: float, reference: float | None, half_width: floa
 def of_standing(
     standing: str, last: Place | None, reference: ReferenceCurve | None, *, diverged_at: int | None = None
 ) -> Text:
-    """Where a run ends, and what that means; of a training that diverged, no more than how far it was judged."""
+    """Where a run ends, and what that means; of a training that diverged, no more than how far it can be judged."""
+    if diverged_at is not None:
+        judged = (
+            Text("no epoch can be judged", "判定できるエポックはありません")
+            if last is None
+            else Text(
+                f"the last epoch that can be judged is {last.text.en}",
+                f"判定できる最後のエポックは、{last.text.ja}",
+            )
+        )
+        return Text(
+            f"diverged at epoch {diverged_at}; {judged.en}", f"エポック {diverged_at} で発散しました。{judged.ja}"
+        )
     if last is None:
         return Text(
             "no validation accuracy was measured, so the run cannot be placed",
@@ -65,11 +78,6 @@ def of_standing(
     if standing == "unknown":
         return last.text
     meaning = _MEANINGS[standing]
-    if diverged_at is not None and standing != "below":
-        meaning = Text(
-            f"it is judged up to epoch {last.epoch}, and the training diverged at epoch {diverged_at}",
-            f"判定はエポック {last.epoch} までで、学習はエポック {diverged_at} で発散しています",
-        )
     placed = of_place(last.epoch, last.value, last.reference, last.half_width, standing)
     return Text(f"{placed.en}: {meaning.en}", f"{placed.ja}：{meaning.ja}")
 
@@ -112,14 +120,20 @@ def of_excursion(e: Excursion, *, from_start: bool) -> Text:
     )
 
 
+def of_loss(value: float) -> str:
+    """A loss with as many digits as can be read."""
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2g}"
+
+
 def of_overfitting(o: Overfitting) -> Text:
     """Which losses, how far apart, and whether the reference did the same."""
-    rise = f"{100 * o.rise:.0f}"
+    rise = f"{100 * o.rise:.0f}" if o.rise < 1000 else f"{100 * o.rise:.2g}"
+    lowest, last = of_loss(o.lowest_loss), of_loss(o.last_loss)
     facts = Text(
-        f"overfitting: validation loss was lowest at epoch {o.lowest_epoch} ({o.lowest_loss:.3f}) and rose to "
-        f"{o.last_loss:.3f} by epoch {o.last_epoch} (+{rise} %) while training loss fell",
-        f"過学習：検証損失はエポック {o.lowest_epoch} で最小（{o.lowest_loss:.3f}）となり、学習損失が下がり続ける一方で、"
-        f"エポック {o.last_epoch} には {o.last_loss:.3f} まで上がりました（+{rise} %）",
+        f"overfitting: validation loss was lowest at epoch {o.lowest_epoch} ({lowest}) and rose to "
+        f"{last} by epoch {o.last_epoch} (+{rise} %) while training loss fell",
+        f"過学習：検証損失はエポック {o.lowest_epoch} で最小（{lowest}）となり、学習損失が下がり続ける一方で、"
+        f"エポック {o.last_epoch} には {last} まで上がりました（+{rise} %）",
     )
     advice = Text(
         "; stronger augmentation, more regularisation or fewer epochs would help",

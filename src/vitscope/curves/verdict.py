@@ -3,7 +3,8 @@
 Definitions, so that two readers come to the same verdict. An epoch is *judged* when the run measured a validation
 accuracy there and the reference has a band there; "consecutive" means consecutive among judged epochs. A run has *left*
 the band when two consecutive judged epochs lie outside on the same side; a single one is a dip or a peak. A run is
-*below* when its last two judged epochs lie under the band; with only the last one under it, it is *behind*.
+*below* when its last two judged epochs lie under the band; with only the last one under it, it is *behind*. A run has
+*diverged* when any of its losses or accuracies is no finite number, whatever it reached before.
 """
 
 from __future__ import annotations
@@ -90,11 +91,12 @@ class Verdict:
     """What can be said about a run.
 
     `standing` is that of the last judged epoch, `below` in place of `behind` where the one before was under the band
-    too. `left` is the excursion from which the run did not come back. `diverged_at` is the first epoch with a loss or
-    an accuracy that is not finite; one that was not measured is none.
+    too, and `diverged` in place of all others where the run did. `left` is the excursion from which the run did not
+    come back. `diverged_at` is the first epoch with a loss or an accuracy that is not finite; one that was not measured
+    is none.
     """
 
-    standing: Literal["ahead", "within", "behind", "below", "unknown"]
+    standing: Literal["ahead", "within", "behind", "below", "diverged", "unknown"]
     last: Place | None
     left: Excursion | None
     excursions: tuple[Excursion, ...]
@@ -104,8 +106,13 @@ class Verdict:
 
     @property
     def below(self) -> bool:
-        """Whether the run ends below the band: the exit code of `vitscope curve`."""
-        return self.standing == "below"
+        """Whether the run ends below the band."""
+        return self.left is not None and self.left.side == "below"
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run ends below the band or diverged: the exit code of `vitscope curve`."""
+        return self.below or self.diverged_at is not None
 
     @property
     def place(self) -> Text | None:
@@ -125,6 +132,7 @@ class Verdict:
         return {
             "standing": self.standing,
             "below": self.below,
+            "failed": self.failed,
             "last": self.last.to_dict() if self.last else None,
             "left_at": self.left_at,
             "left_how": self.left.side if self.left else None,
@@ -169,8 +177,9 @@ def judge(rows: Sequence[EpochMetrics], reference: ReferenceCurve | None) -> Ver
     left = lasting[-1] if lasting else None
     overfitting = find_overfitting(rows, reference)
     diverged = next(((row.epoch, row.not_finite) for row in rows if row.not_finite is not None), None)
+    below = left is not None and left.side == "below"
     verdict = Verdict(
-        standing="below" if left is not None and left.side == "below" else standing,
+        standing="diverged" if diverged else "below" if below else standing,
         last=last,
         left=left,
         excursions=excursions,
@@ -213,9 +222,9 @@ def _with_findings(
     reference: ReferenceCurve | None,
 ) -> Verdict:
     """Puts into words what was found: the standing first, then what explains it."""
-    severity: Literal["note", "warning", "error"] = "note"
-    if verdict.standing in ("behind", "below"):
-        severity = "error" if verdict.below else "warning"
+    severity: Literal["note", "warning", "error"] = "warning" if verdict.standing == "behind" else "note"
+    if verdict.failed:
+        severity = "error"
     epoch = verdict.last.epoch if verdict.last else None
     standing = sentences.of_standing(verdict.standing, verdict.last, reference, diverged_at=verdict.diverged_at)
     found = [Finding("standing", severity, epoch, standing)]

@@ -54,6 +54,9 @@ COLUMNS = tuple(field.name for field in fields(EpochMetrics))
 MEASURES = tuple(name for name in COLUMNS if name not in ("epoch", "step"))
 """The columns of which a file must hold at least one."""
 OUTCOMES = ("train_loss", "val_loss", "val_acc", "train_acc")
+MOST_EPOCHS = 10**9
+HIGHEST_LOSS = 1e100
+"""Far above what a training in any precision gives; beyond it, differences of losses are no numbers any more."""
 
 
 def write_metrics(path: Path, rows: Iterable[EpochMetrics]) -> None:
@@ -81,8 +84,8 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
             diverged and becomes infinite.
 
     Raises:
-        RunError: no such file, no `epoch` or no metric column, a cell that is no number, or an epoch that stands
-            there twice.
+        RunError: no such file, no `epoch` or no metric column, a cell that is no number, an accuracy that is no per
+            cent, or an epoch that stands there twice.
     """
     file = path / "metrics.csv" if path.is_dir() else path
     lines = _lines(file)
@@ -97,7 +100,19 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
                 "expected one row an epoch; delete one of the two"
             )
         found[row.epoch] = (number, row)
-    return [found[epoch][1] for epoch in sorted(found)]
+    rows = [found[epoch][1] for epoch in sorted(found)]
+    if not set(COLUMNS) <= set(header):  # ours are per cent, however low
+        _refuse_fractions(file, rows)
+    return rows
+
+
+def _refuse_fractions(file: Path, rows: list[EpochMetrics]) -> None:
+    highest = max((row.val_acc for row in rows if math.isfinite(row.val_acc)), default=0.0)
+    if 0 < highest <= 1:
+        raise RunError(
+            f"{file}: val_acc is {highest:g} at most, which looks like a fraction, expected per cent; "
+            "multiply the column by 100"
+        )
 
 
 def _cell(row: EpochMetrics, name: str) -> str:
@@ -158,10 +173,20 @@ def _row(file: Path, line: int, cells: dict[str, str]) -> EpochMetrics:
             raise RunError(
                 f"{file} line {line}: {name} is {text!r}, expected a number; correct the cell or leave it empty"
             ) from None
-        return math.inf if math.isnan(value) and name in OUTCOMES else value
+        if name not in OUTCOMES:
+            return value
+        if not math.isfinite(value):
+            return math.inf if math.isnan(value) else value
+        if name.endswith("acc") and not 0 <= value <= 100:
+            raise RunError(f"{file} line {line}: {name} is {text!r}, expected per cent from 0 to 100; correct the cell")
+        if name.endswith("loss") and abs(value) > HIGHEST_LOSS:
+            raise RunError(
+                f"{file} line {line}: {name} is {text!r}, expected a loss below {HIGHEST_LOSS:g}; correct the cell"
+            )
+        return value
 
     epoch = number("epoch")
-    if not (epoch.is_integer() and epoch >= 1):
+    if not (epoch.is_integer() and 1 <= epoch <= MOST_EPOCHS):
         raise RunError(
             f"{file} line {line}: epoch is {cells.get('epoch', '').strip()!r}, expected a whole number "
             "that counts from 1; number the rows anew or delete one that was measured before training"
