@@ -102,7 +102,7 @@ def test_no_words_show_the_help_and_end_with_2(vitscope: Command) -> None:
     [
         (["trian"], "No such command 'trian'."),
         (["models", "--jsn"], "No such option: --jsn"),
-        (["models", "--lang", "fr"], "'fr' is not one of 'en', 'ja'"),
+        (["models", "--lang", "fr"], "Invalid value for '--lang': 'fr' is not one of 'en', 'ja'"),
         (["explain"], "Missing argument 'MODEL'."),
         (["predict", "x"], "Missing argument 'IMAGE...'."),
         (["eval"], "Missing argument 'RUN'."),
@@ -115,7 +115,7 @@ def test_no_words_show_the_help_and_end_with_2(vitscope: Command) -> None:
         (["train", "quikstart"], "no recipe 'quikstart' (did you mean 'quickstart'?)"),
         (["train", "--resume"], "--resume needs --out RUN, the folder of the run to continue"),
         (["train", "--resume", "--out", "nowhere"], "nowhere does not exist, expected a run folder"),
-        (["train", "--set", "train.lr=-1"], "train.lr is -1: input should be greater than 0"),
+        (["train", "--set", "train.lr=-1"], "train.lr is -1, expected a number greater than 0"),
         (["train", "--set", "train.l=1"], "unknown key 'train.l' (did you mean 'lr'?)"),
         (["train", "--set", "train.lr"], "--set 'train.lr' is not of the form KEY=VALUE"),
         (["train", "--set", "model.patch_size=3"], "model: image_size 8×8 does not divide into patches of 3×3"),

@@ -263,7 +263,7 @@ def test_a_full_disk_gets_one_sentence_and_leaves_nothing(tmp_path: Path, cache:
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == (
-        f"cannot write the image cache {cache}: File too large; free some space there or set VITSCOPE_CACHE to another folder"
+        f"cannot write the image cache {cache}: File too large; free some space or set VITSCOPE_CACHE to another folder"
     )
     assert caches(cache) == []
 
@@ -274,8 +274,7 @@ def test_a_cache_that_cannot_be_made_gets_one_sentence(tmp_path: Path, monkeypat
     with pytest.raises(DataError) as caught:
         opened("digits")
     assert str(caught.value) == (
-        f"cannot write the image cache {tmp_path}/file/cache: Not a directory; free some space there or set VITSCOPE_CACHE to "
-        "another folder"
+        f"cannot write the image cache {tmp_path}/file/cache: Not a directory; set VITSCOPE_CACHE to another folder"
     )
 
 

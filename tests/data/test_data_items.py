@@ -84,7 +84,7 @@ def test_items_that_do_not_exist(tmp_path: Path) -> None:
     (root / "cat" / "0.png").write_text("text")
     with pytest.raises(CorruptImageError) as caught:
         open_item(f"{root}:0")
-    assert str(caught.value) == "cat/0.png is not an image that Pillow can read; remove or replace it"
+    assert str(caught.value) == "cat/0.png is not an image that Pillow can read; give another"
 
 
 @pytest.mark.parametrize("name", ["china", "flower"])

@@ -123,7 +123,7 @@ def test_a_checkpoint_that_was_cut_short_is_taken_away(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     inside = tmp_path / "file" / "run"
-    assert refusal(RunFolder.create, inside).startswith(f"cannot write to {inside}: ")
+    assert refusal(RunFolder.create, inside) == f"cannot write to {inside}: Not a directory; choose another --out"
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")

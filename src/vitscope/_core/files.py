@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from vitscope._core.errors import RunError
+
+_NO_FOLDER = (errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def room_for(error: OSError) -> str:
+    """The first half of an advice, `free some space or `, where that may help against an error of writing."""
+    return "" if error.errno in (*_NO_FOLDER, *_NOT_ALLOWED) else "free some space or "
 
 
 @contextmanager
@@ -28,9 +37,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --out"
-        ) from error
+        way_out = "choose another folder" if error.errno in _NO_FOLDER else "make its folder writable"
+        raise RunError(f"cannot write {path}: {error.strerror or error}; {room_for(error)}{way_out}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -129,14 +129,14 @@ def decode_image(source: Path | bytes, name: str) -> Image.Image:
             f"{name} claims more than {limit:,} pixels and may be a decompression bomb; scale it down first"
         ) from None
     except UnidentifiedImageError:
-        raise CorruptImageError(f"{name} is not an image that Pillow can read; remove or replace it") from None
+        raise CorruptImageError(f"{name} is not an image that Pillow can read; give another") from None
     except Exception as error:  # decoders raise what they like: struct.error, zlib.error, KeyError, SyntaxError, …
         if isinstance(error, MemoryError) or "out of memory" in str(error):  # Pillow's decoders say it as an OSError
             raise lacks_memory(name) from None
-        raise CorruptImageError(f"{name} cannot be decoded ({error}); remove or replace it") from None
+        raise CorruptImageError(f"{name} cannot be decoded ({error}); give another") from None
     if min(width, height) < MIN_SIDE:
         raise CorruptImageError(
-            f"{name} is {width}×{height} pixels, expected at least {MIN_SIDE}×{MIN_SIDE}; remove or replace it"
+            f"{name} is {width}×{height} pixels, expected at least {MIN_SIDE}×{MIN_SIDE}; give another"
         )
     return image
 

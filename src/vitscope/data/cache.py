@@ -23,6 +23,7 @@ import PIL
 from jaxtyping import Int64, UInt8
 
 from vitscope._core.errors import DataError
+from vitscope._core.files import room_for
 from vitscope._core.preprocessing import Preprocessing
 from vitscope.data.decode import Unusable, decode_all
 from vitscope.data.sources.base import Digester, Progress, Split
@@ -83,8 +84,7 @@ def open_cached(
             return _build(place, content, split, how, keep_incomplete, progress)
     except OSError as error:
         raise DataError(
-            f"cannot write the image cache {root}: {error.strerror or error}; free some space there or set VITSCOPE_CACHE to "
-            "another folder"
+            f"cannot write the image cache {root}: {error.strerror or error}; {room_for(error)}set VITSCOPE_CACHE to another folder"
         ) from error
 
 

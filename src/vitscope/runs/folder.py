@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from vitscope._core.errors import RunError
-from vitscope._core.files import write_json
+from vitscope._core.files import room_for, write_json
 from vitscope.runs.lock import LOCK_NAME, exclusive
 from vitscope.runs.metrics import read_metrics
 from vitscope.runs.whereabouts import MARKS, content, elsewhere, is_run, names, runs_in
@@ -254,7 +254,7 @@ class RunFolder:
                 os.fsync(probe.fileno())
         except OSError as error:
             raise RunError(
-                f"cannot write to {self.path}: {error.strerror or error}; free some space or choose another --out"
+                f"cannot write to {self.path}: {error.strerror or error}; {room_for(error)}choose another --out"
             ) from None
 
 
