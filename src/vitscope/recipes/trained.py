@@ -13,15 +13,19 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from vitscope._core.errors import RunError
+from vitscope._core.errors import DataError, RunError
 from vitscope._core.files import write_json
-from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.preprocessing import Preprocessing, decode_image
 from vitscope.model.create import build
 from vitscope.model.presets import parse_model
 from vitscope.model.spec import ModelSpec
 from vitscope.recipes.build import Ingredients
 from vitscope.runs import RunFolder
 from vitscope.train.checkpoint import load_weights
+
+Picture = Image.Image | str | Path
+"""A decoded image, or the path of an image file."""
+Pictures = Picture | Sequence[Picture]
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,37 @@ class TrainedModel:
     preprocessing: Preprocessing
     label_names: tuple[str, ...]
 
-    def inputs(self, images: Sequence[Image.Image]) -> Float[Tensor, "B C H W"]:
-        """Pictures of any size and mode as the model's input."""
-        pixels = torch.from_numpy(np.stack([self.preprocessing.to_array(image) for image in images]))
-        return self.preprocessing.normalise(pixels.permute(0, 3, 1, 2))
+    def inputs(self, images: Pictures) -> Float[Tensor, "B C H W"]:
+        """Pictures of any size and mode as the model's input.
+
+        Raises:
+            DataError: there are none, or one is no picture.
+        """
+        pictures = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+        if not pictures:
+            raise DataError("there are no images to classify; give one or more")
+        pixels = np.stack([self.preprocessing.to_array(_opened(picture)) for picture in pictures])
+        return self.preprocessing.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2))
 
     @torch.no_grad()
-    def predict(self, images: Sequence[Image.Image]) -> Float[Tensor, "B Y"]:
-        """Probabilities of each class for each picture."""
+    def predict(self, images: Pictures) -> Float[Tensor, "B Y"]:
+        """Probabilities of each class for each picture; one picture is a batch of one.
+
+        Raises:
+            DataError: as `inputs`.
+        """
         device = next(self.model.parameters()).device
         return self.model(self.inputs(images).to(device)).float().softmax(dim=1)
+
+
+def _opened(picture: object) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    if isinstance(picture, str | Path):
+        return decode_image(Path(picture), str(picture))
+    raise DataError(
+        f"a picture is of type {type(picture).__name__}, expected a Pillow image or the path of an image file"
+    )
 
 
 def write_config(path: Path, ingredients: Ingredients) -> None:

@@ -10,8 +10,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitscope._core.errors import DataError
+
 Batch = tuple[Tensor, Tensor]
 Prepare = Callable[[Tensor], Tensor]
+IGNORED = -100  # torch's own mark of a target that is left out
+
+
+def pair_of(batch: object) -> Batch:
+    """A batch of any loader as what it should be: images and their labels.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
+        return batch[0], batch[1]
+    parts = f" of {len(batch)}" if isinstance(batch, tuple | list | dict) else ""
+    raise DataError(
+        f"a batch is a {type(batch).__name__}{parts}, expected a pair of tensors: images (B C H W) and their labels (B)"
+    )
+
+
+def refuse_labels_without_score(labels: Tensor, scores: Tensor) -> None:
+    """Looks before cross-entropy does, which has no sentence for a wrong class index, and on a GPU ends the process.
+
+    Raises:
+        DataError: a label (B) is none of the classes of the scores (B Y).
+    """
+    classes = scores.shape[1]
+    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != IGNORED)]
+    if len(wrong):
+        raise DataError(
+            f"an image has the label {int(wrong[0])}, but the model gives {classes} scores; "
+            f"number the labels from 0 to {classes - 1}, or build the model with more classes"
+        )
 
 
 @dataclass(frozen=True)
@@ -46,7 +78,7 @@ def score_batches(
     was_training = model.training
     model.eval()
     try:
-        for images, labels in batches:
+        for images, labels in map(pair_of, batches):
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             with torch.no_grad(), autocast():
                 scores = model(prepare(images) if prepare is not None else images)
@@ -59,6 +91,7 @@ def totals(scored: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """Sums of loss and right answers, and the number of images, as a float64 tensor of 3."""
     sums = torch.zeros(3, dtype=torch.float64)
     for scores, labels in scored:
+        refuse_labels_without_score(labels, scores)
         loss = F.cross_entropy(scores, labels, reduction="sum")
         right = (scores.argmax(dim=1) == labels).sum()
         sums += torch.stack([loss.double(), right.double(), loss.new_tensor(len(labels), dtype=torch.float64)]).cpu()

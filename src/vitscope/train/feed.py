@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from vitscope._core.errors import DataError
-from vitscope.train.evaluate import Batch
+from vitscope.train.evaluate import Batch, pair_of
 from vitscope.train.machine import Machine
 from vitscope.train.randomness import seed_of
 
@@ -76,4 +76,4 @@ def batches_of_epoch(batches: Iterable[Batch], epoch: int, start: int, stop: int
         if batch is None:
             return
         if number >= start:
-            yield batch
+            yield pair_of(batch)
