@@ -39,7 +39,7 @@ def explicit_attention(
 
 
 def split_heads(
-    x: Float[Tensor, "B T threeD"], heads: int
+    x: Float[Tensor, "B T D3"], heads: int
 ) -> tuple[Float[Tensor, "B K T E"], Float[Tensor, "B K T E"], Float[Tensor, "B K T E"]]:
     """Queries, keys and values of each head, from the output of one matrix for all three.
 

@@ -61,7 +61,8 @@ class ConvTokenizer(nn.Sequential):
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N D"]:
         # channels last in memory: pooling on a CPU takes a fraction of the time, and the tokens need no copy
-        return super().forward(images.contiguous(memory_format=torch.channels_last))
+        x: Tensor = super().forward(images.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
+        return x
 
 
 class ClassToken(nn.Module):

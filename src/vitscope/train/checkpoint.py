@@ -179,7 +179,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     """Of all numbers, in the order of the names: safetensors has no checksum of its own."""
     total = hashlib.sha256()
     for name in sorted(tensors):
-        total.update(tensors[name].flatten().view(torch.uint8).numpy())
+        total.update(tensors[name].flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
