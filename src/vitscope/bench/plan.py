@@ -97,7 +97,7 @@ class Plan:
     blocks: tuple[Block, ...]
     libraries: tuple[str, ...]
     rounds: int = 5
-    minutes: float = 9.5
+    minutes: float | int = 9.5
     slice_seconds: float = 0.3
     """A round repeats a step until this has passed, once at least."""
     threads: int | None = None
@@ -119,7 +119,7 @@ def make_plan(
     *,
     batches: str | None = None,
     rounds: int = 5,
-    minutes: float = 9.5,
+    minutes: float | int = 9.5,
     full: bool = False,
     threads: int | None = None,
 ) -> Plan:
@@ -162,7 +162,7 @@ def make_plan(
     )
 
 
-def check_numbers(*, rounds: int, minutes: float, threads: int | None) -> None:
+def check_numbers(*, rounds: int, minutes: float | int, threads: int | None) -> None:
     """Refuses numbers that no bench can be run with."""
     _check("rounds", rounds, 1, MOST_ROUNDS)
     _check("minutes", minutes, 0.01, MOST_MINUTES)
@@ -170,7 +170,7 @@ def check_numbers(*, rounds: int, minutes: float, threads: int | None) -> None:
         _check("threads", threads, 1, 4096)
 
 
-def _check(name: str, value: float, least: float, most: float) -> None:
+def _check(name: str, value: float | int, least: float | int, most: float | int) -> None:
     if not least <= value <= most:  # nan too
         raise UsageError(f"--{name} is {value:g}, expected a number from {least:g} to {most:g}")
 

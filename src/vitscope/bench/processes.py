@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from vitscope.bench.plan import OURS, Mode
 
@@ -23,6 +23,7 @@ class WorkerEnded(WorkerFailed):
     """The process is no more, and what it had built neither."""
 
 
+@runtime_checkable
 class Answering(Protocol):
     """What the bench needs of a process."""
 

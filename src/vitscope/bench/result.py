@@ -97,10 +97,12 @@ class BenchResult:
         }
 
     def best(self, model: str, mode: Mode, batch: int) -> tuple[Row, ...]:
-        """The quickest row of each library, the quickest library first."""
+        """The quickest row of each library, the quickest library first; of equals the one that was measured first."""
         alike = [row for row in self.rows if (row.model, row.mode, row.batch) == (model, mode, batch)]
-        quickest = {row.library: row for row in sorted(alike, key=lambda row: row.images_per_second)}
-        return tuple(sorted(quickest.values(), key=lambda row: -row.images_per_second))
+        quickest: dict[str, Row] = {}
+        for row in sorted(alike, key=lambda row: -row.images_per_second):
+            quickest.setdefault(row.library, row)
+        return tuple(quickest.values())
 
     def groups(self) -> tuple[tuple[str, Mode, int], ...]:
         """Model, mode and batch of which there are rows, in the order of measuring."""

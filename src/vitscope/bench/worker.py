@@ -14,8 +14,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -125,11 +125,10 @@ def _repeat(step: Step, slice_seconds: float) -> tuple[float, int]:
             return passed / steps, steps
 
 
-def serve(worker: Worker, requests: TextIO, answers: TextIO) -> None:
-    """Meets requests until there are no more."""
+def serve(worker: Worker, requests: Iterable[str], write: Callable[[str], object]) -> None:
+    """Meets requests, a line each, until there are no more."""
     for line in requests:
-        answers.write(json.dumps(worker.answer(json.loads(line))) + "\n")
-        answers.flush()
+        write(json.dumps(worker.answer(json.loads(line))) + "\n")
 
 
 def main() -> None:
@@ -140,9 +139,9 @@ def main() -> None:
     words = parser.parse_args()
     if words.threads is not None:
         torch.set_num_threads(words.threads)
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")  # a line at a time
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(Worker(words.library), sys.stdin, answers)
+    serve(Worker(words.library), sys.stdin, answers.write)
 
 
 if __name__ == "__main__":

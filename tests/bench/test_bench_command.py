@@ -1,0 +1,153 @@
+"""The command: tables in both languages, JSON alone on standard output, files, pictures, refusals, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+from bench_samples import FakeFleet
+from cli_samples import Command
+from test_bench_run import steady
+
+from vitscope.bench import run as running
+from vitscope.bench.plan import Plan
+from vitscope.bench.result import BenchResult
+from vitscope.bench.startup import Startup
+
+
+@pytest.fixture
+def vitscope(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """`vitscope`, in an empty folder, on a wide English terminal."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.chdir(tmp_path)
+    return Command(capfd)
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The bench with fake processes; `steps` can be changed."""
+    state: dict[str, Any] = {"step": steady}
+
+    def run_bench(plan: Plan, *, tell: Any = None) -> BenchResult:
+        fleet = FakeFleet(lambda *words: state["step"](*words), absent=("torchvision",))
+        bench = running.Bench(
+            replace(plan, startup=False), fleet.processes, tell=tell, clock=fleet.clock, available=lambda: 2**40
+        )
+        bench.startup = Startup(3.25, 0.02, {"vitscope": 0.03, "torch": 1.5}, 3)
+        return bench.run()
+
+    monkeypatch.setattr(running, "run_bench", run_bench)
+    return state
+
+
+WORDS = ("bench", "--models", "specimen", "--batches", "128", "--rounds", "2")
+
+
+def test_table_and_summary_in_both_languages(vitscope: Command, faked: dict[str, Any]) -> None:
+    english, japanese = vitscope(*WORDS), vitscope(*WORDS, "--lang", "ja")
+    assert (english.code, japanese.code) == (0, 0)
+    plain = " ".join(english.out.split())
+    assert "specimen, training, batch 128" in plain
+    assert "vitscope default 2,560 0.0% 1.00 × as fast" in plain
+    assert "timm explicit autocast 1,422 0.0% 1.80 × as fast" in plain
+    assert "specimen, training, batch 128: 8.00 × (2,560 against 320 images/s of vit-pytorch, default fp32)" in plain
+    assert "vitscope against the fastest peer in its best setting" in plain
+    assert "2048³ matrix product takes 100 GFLOP/s in fp32 and 400 GFLOP/s in bf16" in plain
+    assert "start-up: 3.2 s from" in plain
+    assert "skipped: torchvision: is not installed" in " ".join(english.err.split())
+    for words in ("学習、バッチ 128", "最良の設定", "上限比", "1.80 倍", "マシン: ", "起動: "):
+        assert words in japanese.out
+    assert "省略: torchvision" in japanese.err
+    assert not any("぀" <= letter <= "ヿ" for letter in english.out)
+
+
+def test_files_and_json(vitscope: Command, faked: dict[str, Any], tmp_path: Path) -> None:
+    ended = vitscope(*WORDS, "--json", "--out", "there")
+    document = ended.json
+    assert {"machine", "rows", "skipped"} <= set(document)
+    assert json.loads((tmp_path / "there" / "bench.json").read_text(encoding="utf-8"))["rows"] == document["rows"]
+    assert (tmp_path / "there" / "bench.png").stat().st_size > 10_000
+    svg = (tmp_path / "there" / "bench.svg").read_text(encoding="utf-8")
+    for words in ("specimen, training", "specimen, inference", "batch 128", "vit-pytorch", "limit:"):
+        assert words in svg
+
+
+def test_ctrl_c_writes_what_there_is_and_ends_with_130(
+    vitscope: Command, faked: dict[str, Any], tmp_path: Path
+) -> None:
+    count = 0
+
+    def interrupts(*words: Any) -> float:
+        nonlocal count
+        count += 1
+        if count == 6:
+            raise KeyboardInterrupt
+        return steady(*words)
+
+    faked["step"] = interrupts
+    ended = vitscope(*WORDS)
+    assert ended.code == 130
+    assert "interrupted; what was measured before is in" in ended.err
+    document = json.loads((tmp_path / "bench" / "bench.json").read_text(encoding="utf-8"))
+    assert document["interrupted"] is True
+    assert document["rows"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--peers", "tim"], "no peer 'tim' to measure (did you mean 'timm'?)"),
+        (["--models", "vit-b16"], "no model 'vit-b16' to measure (did you mean 'vit-b16-224'?)"),
+        (["--batches", "0"], "--batches holds '0', expected whole numbers from 1"),
+        (["--rounds", "0"], "--rounds is 0, expected a number from 1"),
+        (["--minutes", "-1"], "--minutes is -1"),
+        (["--growth", "--peers", "timm"], "--growth measures vitscope alone around one model and takes no --peers"),
+        (["--out", "file"], "--out file is a file, expected a folder"),
+        (["--peer", "timm"], "No such option: --peer"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_words_get_one_sentence_and_2(vitscope: Command, tmp_path: Path, words: list[str], sentence: str) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    assert sentence in vitscope("bench", *words).sentence
+    assert not (tmp_path / "bench").exists()
+
+
+@pytest.mark.e2e
+def test_vitscope_alone_from_the_command_to_the_files(tmp_path: Path) -> None:
+    import subprocess
+
+    words = [
+        "bench",
+        "--peers",
+        "none",
+        "--models",
+        "specimen",
+        "--batches",
+        "1",
+        "--rounds",
+        "2",
+        "--threads",
+        "1",
+        "--json",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "vitscope", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [(r["mode"], r["precision"]) for r in document["rows"]] == [
+        ("train", "bf16"), ("train", "fp32"), ("inference", "bf16"), ("inference", "fp32"),
+    ]  # fmt: skip
+    assert max(row["ratio"] for row in document["rows"]) >= 1
+    assert document["machine"]["startup"]["first_step"] > 0
+    assert (tmp_path / "bench" / "bench.png").exists()
