@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
+BENCH := .venv-bench
 
-.PHONY: demo test lint unit e2e clean help
+.PHONY: demo bench test lint unit e2e clean help
 
 help:
 	@echo "make demo   train a small ViT on built-in data and show what came out"
+	@echo "make bench  compare the speed with other ViT libraries, in an environment of its own"
 	@echo "make test   lint, types, layers, unit and end-to-end tests"
 
 $(READY): pyproject.toml constraints.txt
@@ -22,6 +24,15 @@ demo: $(READY)
 	@if [ -e $(DEMO)/recipe.yaml ]; then $(BIN)/vitscope train --resume --out $(DEMO); else $(BIN)/vitscope train quickstart --out $(DEMO); fi
 	@$(BIN)/vitscope eval $(DEMO)
 	@$(BIN)/vitscope predict $(DEMO) digits:17 digits:test:3 digits:test:42
+
+$(BENCH)/.ready: pyproject.toml constraints.txt
+	@echo "setting up $(BENCH) (some minutes the first time)"
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
+	@touch $@
+
+bench: $(BENCH)/.ready
+	@$(BENCH)/bin/vitscope bench $(BENCH_ARGS)
 
 test: lint unit e2e
 
@@ -38,4 +49,4 @@ e2e: $(READY)
 	$(BIN)/python -m pytest -m e2e
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
