@@ -124,7 +124,7 @@ def test_a_second_epoch_under_the_band_is_below_while_training_too(vitscope: Com
     japanese = vitscope(*words, "--set", "augment.flip=true", "--lang", "ja", "--out", tmp_path / "b").err
     assert "、帯を下回る（1 エポック目）   [" in japanese
     assert "、2 エポック以上続けて帯を下回る   [" in japanese
-    assert "データ拡張: ランダムクロップ（余白 1）、左右反転（確率 0.5）、正規化" in japanese
+    assert "データ拡張: 拡大縮小つきランダムクロップ（面積の 60%〜100%）、左右反転（確率 0.5）、正規化" in japanese
     assert "、重み減衰 0.05、Muon" in japanese
 
 
@@ -149,6 +149,80 @@ def test_resume_makes_what_a_kill_after_the_last_epoch_left_out(vitscope: Comman
     assert_same_run(run, finished)
     assert (run / "curve.svg").exists()
     assert (run / "evaluation.json").read_bytes() == (finished / "evaluation.json").read_bytes()
+
+
+def spoil(file: Path, how: str) -> None:
+    match how:
+        case "gone":
+            file.unlink()
+        case "empty":
+            file.write_bytes(b"")
+        case "cut":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "cut"])
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.csv", "config.json", "environment.json"])
+def test_resume_makes_again_what_a_finished_run_lost(
+    vitscope: Command, finished: Path, run: Path, name: str, how: str
+) -> None:
+    spoil(run / name, how)
+    ended = vitscope("train", "--resume", "--out", run)
+    assert ended.code == 0, ended
+    assert f"{run}: {name} missing or damaged; making them again" in ended.err
+    assert_same_run(run, finished)
+    assert (run / "config.json").read_bytes() == (finished / "config.json").read_bytes()
+    assert (run / "evaluation.json").read_bytes() == (finished / "evaluation.json").read_bytes()
+    assert vitscope("eval", run).code == 0
+    assert "nothing to do" in vitscope("train", "--resume", "--out", run).err
+
+
+def test_resume_makes_a_damaged_run_again_at_once_and_in_japanese(vitscope: Command, finished: Path, run: Path) -> None:
+    for name in ("model.safetensors", "metrics.csv", "config.json", "evaluation.json", "predictions.csv"):
+        spoil(run / name, "empty")
+    ended = vitscope("train", "--resume", "--out", run, "--lang", "ja")
+    assert ended.code == 0, ended
+    assert f"{run} の config.json, metrics.csv, model.safetensors がないか壊れているため、作り直します" in ended.err
+    assert_same_run(run, finished)
+    assert (run / "evaluation.json").read_bytes() == (finished / "evaluation.json").read_bytes()
+
+
+def test_the_running_mean_is_made_again_where_it_is_the_result(vitscope: Command, tmp_path: Path) -> None:
+    assert vitscope("train", *TINY, "--set", "train.ema=0.9", "--out", tmp_path / "a").code == 0
+    weights = tmp_path / "a" / "model.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+    assert vitscope("train", "--resume", "--out", tmp_path / "a").code == 0
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "cut"])
+def test_what_the_checkpoint_cannot_give_is_said(vitscope: Command, run: Path, how: str) -> None:
+    state = run / "checkpoint" / "state.pt"
+    spoil(state, how)
+    assert vitscope("train", "--resume", "--out", run).code == 0  # nothing is needed of it
+    (run / "model.safetensors").unlink()
+    ended = vitscope("train", "--resume", "--out", run)
+    assert ended.code == 2
+    last = ended.err.splitlines()[-1]
+    if how == "gone":
+        assert last == (
+            f"vitscope: {state} does not exist, from which model.safetensors could be made again; "
+            "put a copy of either back, or train again with another --out"
+        )
+    else:
+        assert last.startswith(f"vitscope: {state} is not a whole vitscope checkpoint (damaged); put a copy of it back")
+    assert not (run / "model.safetensors").exists()
+
+
+def test_an_older_checkpoint_is_not_held_for_the_finished_runs(vitscope: Command, run: Path) -> None:
+    RunFolder(run).write_state("finished", 3)
+    ended = vitscope("train", "--resume", "--out", run)
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1] == (
+        f"vitscope: {run / 'checkpoint' / 'state.pt'} is of epoch 2, but the run ended with epoch 3; "
+        f"put the newer one back, or delete {run / 'state.json'} to train on from there"
+    )
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(
@@ -236,6 +310,21 @@ def test_a_checkpoint_of_another_recipe_is_refused(vitscope: Command, run: Path)
     )
 
 
+@pytest.mark.parametrize("damage", ["truncated", "empty", "another's"])
+def test_a_refused_resume_leaves_the_results(vitscope: Command, run: Path, damage: str) -> None:
+    state = run / "checkpoint" / "state.pt"
+    whole = state.read_bytes()
+    if damage == "another's":
+        recipe = run / "recipe.yaml"
+        recipe.write_text(recipe.read_text(encoding="utf-8").replace("duration: 2ep", "duration: 3ep"), "utf-8")
+    else:
+        state.write_bytes(whole[: len(whole) // 2 if damage == "truncated" else 0])
+    RunFolder(run).write_state("interrupted", 1)
+    before = {p: p.read_bytes() for p in run.glob("[!.]*.*")}
+    assert vitscope("train", "--resume", "--out", run).code == 2
+    assert {p: p.read_bytes() for p in run.glob("[!.]*.*")} == before
+
+
 def test_eval_measures_and_writes(vitscope: Command, run: Path) -> None:
     (run / "evaluation.json").unlink()
     ended = vitscope("eval", run)
@@ -250,6 +339,20 @@ def test_eval_measures_and_writes(vitscope: Command, run: Path) -> None:
     assert len(value["confusion"]) == len(value["per_class"]) == 10
     assert value["total"]["accuracy"] == pytest.approx(read_metrics(run / "metrics.csv")[-1].val_acc)
     assert "正解率" in vitscope("eval", run, "--lang", "ja").out
+
+
+def test_eval_shows_what_it_measured_also_where_it_cannot_be_written(vitscope: Command, run: Path) -> None:
+    file = run / "evaluation.json"
+    file.unlink()
+    file.mkdir()
+    text = vitscope("eval", run)
+    assert text.code == 2
+    assert "95 % interval" in text.out
+    last = text.err.splitlines()[-1]
+    assert last.startswith(f"vitscope: cannot write {file}: ")
+    assert "--out" not in last
+    as_json = vitscope("eval", run, "--json")
+    assert (as_json.code, as_json.json["total"]["images"]) == (2, 360)
 
 
 def test_eval_says_what_it_waits_for(vitscope: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,6 +457,22 @@ def test_predict_names_each_bad_picture_and_shows_the_good_ones(
     as_json = vitscope("predict", finished, folder, "--json")
     assert as_json.code == 2
     assert (len(as_json.json["predictions"]), len(as_json.json["failed"])) == (2, 2)
+
+
+def test_an_empty_folder_is_one_bad_picture_beside_the_good_ones(
+    vitscope: Command, finished: Path, tmp_path: Path
+) -> None:
+    folder = pictures(tmp_path / "pictures")
+    (tmp_path / "empty").mkdir()
+    words = ("predict", finished, folder / "a.png", tmp_path / "empty", folder)
+    text = vitscope(*words)
+    assert text.code == 2
+    assert text.out.count("a.png") == 2
+    assert (
+        text.err == f"vitscope: {tmp_path / 'empty'} holds no image files; give a folder with images, or single files\n"
+    )
+    as_json = vitscope(*words, "--json")
+    assert (as_json.code, len(as_json.json["predictions"]), len(as_json.json["failed"])) == (2, 3, 1)
 
 
 @pytest.mark.parametrize("item", ["digits:99999", "digits:trian:3", "digits:-1", "nosource:test:1"])

@@ -15,7 +15,9 @@ from PIL import Image
 import vitscope
 from vitscope._core.errors import CheckpointError, ConfigError, DataError, RunError, VitscopeError
 from vitscope.data import open_data, open_item
-from vitscope.recipes.load import load_recipe, settled
+from vitscope.model.size import size_of
+from vitscope.recipes import build as recipes_build
+from vitscope.recipes.load import load_recipe, model_spec, settled
 from vitscope.recipes.measure import (
     RESULTS,
     check_labels,
@@ -259,6 +261,34 @@ def test_what_does_not_fit_leaves_no_folder_of_a_run(tmp_path: Path, change: str
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("optimizer", "copies"), [("muon", 2), ("adamw", 3), ("adam", 3), ("sgd", 2)])
+def test_what_memory_cannot_hold_is_refused_before_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, copies: int
+) -> None:
+    def built(*_: object) -> None:
+        raise NotImplementedError
+
+    changes = (f"train.optimizer={optimizer}", "model.depth=1000000000")
+    spec = model_spec(load_recipe("quickstart", changes=(*TINY, *changes)))
+    needed = 4 * copies * size_of(spec.changed(classes=10, channels=1)).parameters
+    monkeypatch.setattr(recipes_build, "build", built)
+    for memory, ends in ((needed - 1, ConfigError), (needed, NotImplementedError), (None, NotImplementedError)):
+        monkeypatch.setattr(recipes_build, "memory_bytes", lambda memory=memory: memory)
+        with pytest.raises(ends):
+            start(tmp_path / "run", *changes)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_billion_layers_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes_build, "memory_bytes", lambda: 8 * 2**30)
+    with pytest.raises(ConfigError) as error:
+        start(tmp_path / "run", "model.depth=1000000000")
+    assert str(error.value) == (
+        "the model has 2.22e+12 parameters, which with the state of muon take 16,570.1 GiB, "
+        "but this machine has 8.0 GiB of memory; choose a smaller model.depth or model.dim"
+    )
+
+
 def test_channels_that_are_no_picture_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VitscopeError, match="channels"):
         start(tmp_path / "run", "model.channels=4")
@@ -276,6 +306,57 @@ def test_weights_and_config_are_all_that_measuring_on_other_data_needs(run: RunF
     assert len(table_to_measure(run, "digits", None)) == 360
     with pytest.raises(RunError, match=r"has no recipe.yaml"):
         table_to_measure(run, None, None)
+
+
+def pets(root: Path, first: int = 0, last: int = 10) -> Path:
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(first, last):
+            Image.new("L", (8, 8), 10 * i + (name == "dog")).save(root / name / f"{i:02}.png")
+    return root
+
+
+SMALL = ("train.batch_size=4", "train.duration=1st", "data.limit=null")
+
+
+def test_a_part_held_out_anew_from_changed_data_is_not_measured(tmp_path: Path) -> None:
+    """It would hold images that the run was trained on."""
+    source = pets(tmp_path / "pets")
+    run = start(tmp_path / "run", f"data.source={source}", *SMALL)
+    way_out = "restore the data, or measure on others with --data SOURCE --split NAME"
+
+    def refused(given: str | None = None) -> str:
+        with pytest.raises(DataError) as error:
+            table_to_measure(run, given, None)
+        return str(error.value)
+
+    assert len(table_to_measure(run, None, None)) == 4
+    pets(source, 10, 13)
+    why = f"so the part held out of them now is not the part that {run.path} was validated on"
+    assert refused() == f"{source} has 26 images, 20 when the run was trained, {why}; {way_out}"
+    assert refused(str(source)) == refused()
+    assert len(table_to_measure(run, str(source), "train")) == 26
+    for name in ("cat", "dog"):
+        for i in range(10, 13):
+            (source / name / f"{i}.png").unlink()
+    assert len(table_to_measure(run, None, None)) == 4
+    Image.new("L", (8, 8), 255).save(source / "cat" / "00.png")
+    assert refused() == f"{source} has other images than when the run was trained, {why}; {way_out}"
+
+
+def test_a_split_that_came_or_went_is_not_taken_for_the_runs_own(tmp_path: Path) -> None:
+    source = tmp_path / "pets"
+    pets(source / "train")
+    held_out = start(tmp_path / "held-out", f"data.source={source}", *SMALL)
+    pets(source / "test", 20, 24)
+    own = start(tmp_path / "own", f"data.source={source}", *SMALL)
+    with pytest.raises(DataError, match="restore the data"):
+        table_to_measure(held_out, None, None)
+    pets(source / "train", 10, 11)
+    assert len(table_to_measure(own, None, None)) == 8  # the run's own test images, whatever else was added
+    shutil.rmtree(source / "test")
+    with pytest.raises(DataError, match="restore the data"):
+        table_to_measure(own, None, None)
 
 
 def test_each_prediction_names_its_image(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The command line: in go words, out come text or one JSON document, and an exit code. Heavy libraries load inside the commands.
 
-Exit codes: 0 fine; 1 `curve` found a run below its band; 2 usage, input or configuration error (one sentence); 70 a bug;
+Exit codes: 0 fine; 1 `curve` found a run below its band, or diverged; 2 usage, input or configuration error (one sentence); 70 a bug;
 130 interrupted. `--debug` adds a traceback and changes none of them.
 """
 

@@ -41,13 +41,13 @@ def evaluate(
         images = table_to_measure(folder, data, split, progress)
     with image_progress(language, MEASURING) as progress:
         measured = measure_run(folder, images, progress)
-    if data is None and split is None:
-        write_evaluation(folder, measured)
     if json_:
         print_json({"run": str(run), "data": measured.table.name, **measured.evaluation.to_dict()})
-        return
-    err().print(Text("measured on {table}", "測定データ: {table}").format(table=measured.table.name)[language])
-    show(measured.evaluation, language)
+    else:
+        err().print(Text("measured on {table}", "測定データ: {table}").format(table=measured.table.name)[language])
+        show(measured.evaluation, language)
+    if data is None and split is None:
+        write_evaluation(folder, measured)  # last: what was found is on the screen if this fails
 
 
 def show(evaluation: Evaluation, lang: Lang) -> None:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -100,9 +100,13 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, Any]]:
         p for p in folder.rglob("*") if p.suffix.lower() in endings and p.is_file() and not p.name.startswith(".")
     )
     if not found:
-        raise DataError(f"{folder} holds no image files; give a folder with images, or single files")
+        yield str(folder), lambda: _nothing_in(folder)
     for path in found:
         yield str(path), lambda path=path: _open(str(path), None)
+
+
+def _nothing_in(folder: Path) -> NoReturn:
+    raise DataError(f"{folder} holds no image files; give a folder with images, or single files")
 
 
 def _from_standard_input() -> tuple[Image, None]:

@@ -47,7 +47,7 @@ def train(
 ) -> None:
     """See `options.command_help`."""
     from vitscope.recipes.load import load_recipe
-    from vitscope.recipes.measure import finish, forget_results
+    from vitscope.recipes.measure import finish
     from vitscope.recipes.run import default_folder, prepare_run, recipe_of_run, train_run
     from vitscope.runs import RunFolder
 
@@ -74,8 +74,6 @@ def train(
             with image_progress(language) as progress:
                 prepared = prepare_run(plan, folder, progress, writes=first)
             with ExitStack() as stack:
-                if first:
-                    forget_results(folder)
                 listeners = _listeners(prepared, language, stack)
                 train_run(prepared, resume=resume, listeners=listeners)
             if first:
@@ -112,30 +110,44 @@ def _resumable(folder: RunFolder) -> Iterator[None]:
 
 def _listeners(prepared: Prepared, lang: Lang, stack: ExitStack) -> list[Listener]:
     from vitscope.cli.live import TrainingScreen
+    from vitscope.recipes.measure import forget_results
+    from vitscope.train.events import Event, Started
 
-    screen = stack.enter_context(TrainingScreen(prepared, lang, err()))
-    return [screen]
+    def forget(event: Event) -> None:
+        if isinstance(event, Started):  # not before: a resume may still be refused
+            forget_results(prepared.folder)
+
+    return [forget, stack.enter_context(TrainingScreen(prepared, lang, err()))]
 
 
 def _complete(folder: RunFolder, lang: Lang) -> None:
-    """What a training that was killed after its last epoch could not write any more."""
+    """What a training that was killed after its last epoch could not write any more, and what was lost or damaged since."""
     from vitscope.recipes.measure import finish, missing_results, table_to_measure
+    from vitscope.recipes.mend import damaged, mend
     from vitscope.recipes.run import reference_of_run
 
-    missing = missing_results(folder)
-    if not missing:
+    broken, missing = damaged(folder), missing_results(folder)
+    if not (broken or missing):
         nothing = Text("{run} is finished; nothing to do", "{run} は学習を終えています。実行する処理はありません")
         _say(nothing.format(run=folder.path)[lang])
-        return
-    made = Text(
-        "{run} has trained to its end but lacks {files}; making them",
-        "{run} の学習は終わっていますが {files} がありません。これから作ります",
-    )
-    _say(made.format(run=folder.path, files=", ".join(missing))[lang])
-    with image_progress(lang) as progress:
-        images = table_to_measure(folder, None, None, progress)
-    with image_progress(lang, MEASURING) as progress:
-        finish(folder, images, reference_of_run(folder), lang, progress)
+    if broken:
+        again = Text(
+            "{run}: {files} missing or damaged; making them again",
+            "{run} の {files} がないか壊れているため、作り直します",
+        )
+        _say(again.format(run=folder.path, files=", ".join(broken))[lang])
+        with image_progress(lang) as progress:
+            mend(folder, broken, progress)
+    if missing:
+        made = Text(
+            "{run} has trained to its end but lacks {files}; making them",
+            "{run} の学習は終わっていますが {files} がありません。これから作ります",
+        )
+        _say(made.format(run=folder.path, files=", ".join(missing))[lang])
+        with image_progress(lang) as progress:
+            images = table_to_measure(folder, None, None, progress)
+        with image_progress(lang, MEASURING) as progress:
+            finish(folder, images, reference_of_run(folder), lang, progress)
 
 
 def _report(folder: RunFolder, lang: Lang, as_json: bool) -> None:

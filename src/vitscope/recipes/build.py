@@ -15,8 +15,11 @@ from vitscope._core.preprocessing import Preprocessing
 from vitscope.augment import Augmentation
 from vitscope.data import BatchLoader, DataSplits, mean_std, open_data, peek
 from vitscope.model.create import build
+from vitscope.model.size import BYTES, size_of
+from vitscope.model.spec import ModelSpec
 from vitscope.recipes.load import model_spec, resolve, with_normalisation
 from vitscope.recipes.schema import Recipe
+from vitscope.runs.provenance import memory_bytes
 from vitscope.train.randomness import global_generator_restored, seed_of
 
 Progress = Callable[[int, int], None]
@@ -68,13 +71,29 @@ def gather(recipe: Recipe, progress: Progress | None = None) -> Ingredients:
     """
     recipe = resolve(recipe, peek(recipe.data, progress=progress))
     spec = model_spec(recipe)
+    _refuse_what_memory_cannot_hold(recipe, spec)
     data = open_data(recipe.data, image_size=spec.image_size, channels=spec.channels, progress=progress)
     if recipe.normalise is None:
         recipe = with_normalisation(recipe, *mean_std(data.train))
+    preprocessing = preprocessing_of(recipe)
+    with global_generator_restored():
+        torch.manual_seed(seed_of(recipe.train.seed, "init"))
+        model = build(spec)
+    augmentation = Augmentation(recipe.augment, spec.classes, normalise=preprocessing.normalise)
+    return Ingredients(recipe, data, preprocessing, model, augmentation)
+
+
+def preprocessing_of(recipe: Recipe) -> Preprocessing:
+    """What a resolved recipe does to an image before the model.
+
+    Raises:
+        ConfigError: the model's channels are those of no image.
+    """
+    spec = model_spec(recipe)
     assert recipe.normalise is not None
     if spec.channels not in (1, 3):
         raise ConfigError(f"model.channels is {spec.channels}, but images have 1 (greyscale) or 3 (colour)")
-    preprocessing = Preprocessing.parse(
+    return Preprocessing.parse(
         {
             "image_size": spec.image_size,
             "channels": cast(Literal[1, 3], spec.channels),
@@ -84,8 +103,19 @@ def gather(recipe: Recipe, progress: Progress | None = None) -> Ingredients:
         },
         "normalise",
     )
-    with global_generator_restored():
-        torch.manual_seed(seed_of(recipe.train.seed, "init"))
-        model = build(spec)
-    augmentation = Augmentation(recipe.augment, spec.classes, normalise=preprocessing.normalise)
-    return Ingredients(recipe, data, preprocessing, model, augmentation)
+
+
+def _refuse_what_memory_cannot_hold(recipe: Recipe, spec: ModelSpec) -> None:
+    """Says at once what building the model would find out after a long time, if it were not killed before.
+
+    Raises:
+        ConfigError: weights and optimizer state, the least that a training holds, are more than the machine's memory.
+    """
+    parameters, memory = size_of(spec).parameters, memory_bytes()
+    copies = 3 if recipe.train.optimizer in ("adam", "adamw") else 2  # two moments of each number, or one
+    needed = BYTES * parameters * copies
+    if memory is not None and needed > memory:
+        raise ConfigError(
+            f"the model has {parameters:.3g} parameters, which with the state of {recipe.train.optimizer} take {needed / 2**30:,.1f} "
+            f"GiB, but this machine has {memory / 2**30:,.1f} GiB of memory; choose a smaller model.depth or model.dim"
+        )

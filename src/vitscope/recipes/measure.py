@@ -16,7 +16,7 @@ from vitscope._core.files import write_json, written_whole
 from vitscope._core.text import Lang
 from vitscope.curves import NamedRun, draw, save
 from vitscope.curves.reference import ReferenceCurve
-from vitscope.data import BatchLoader, DataSpec, ImageTable, open_data, open_split, peek
+from vitscope.data import BatchLoader, DataSpec, DataSplits, ImageTable, open_data, open_split, peek
 from vitscope.recipes.load import settled
 from vitscope.recipes.run import recipe_of_run
 from vitscope.recipes.trained import TrainedModel, load, spec_of_config
@@ -88,7 +88,7 @@ def table_to_measure(
     """The images that `vitscope eval` measures on: the run's own validation images, another source's, or a split by name.
 
     Raises:
-        DataError: there are no such images.
+        DataError: there are no such images, or the run's own were held out of images that have changed since.
     """
     config = folder.read_config()
     trained_spec = spec_of_config(folder, config)
@@ -100,11 +100,30 @@ def table_to_measure(
         own = source is None or settled(source) == settled(data.source)
         spec = data if own else DataSpec(source=str(source), skip_corrupt=data.skip_corrupt, resize=data.resize)
     if split is None and own:
-        return open_data(spec, image_size=size, channels=channels, progress=progress).val
+        now = open_data(spec, image_size=size, channels=channels, progress=progress)
+        _refuse_another_part(folder, spec, now)
+        return now.val
     if split is None:
         there = peek(spec).splits
         split = next((name for name in ("test", "validation") if name in there), next(iter(there)))
     return open_split(spec, split, image_size=size, channels=channels, progress=progress)
+
+
+def _refuse_another_part(folder: RunFolder, spec: DataSpec, now: DataSplits) -> None:
+    """A part that is held out anew from changed images would hold some that the run was trained on."""
+    held_out = "held-out"
+    if now.val_name != held_out and not folder.environment.exists():
+        return
+    then = folder.read_environment().get("data", {})
+    if held_out not in (now.val_name, then.get("val_name")) or now.content_key == then.get("content_key"):
+        return
+    count, before = len(now.train) + len(now.val), then.get("train_images", 0) + then.get("val_images", 0)
+    counted = spec.limit is None and count != before
+    what = f"{count:,} images, {before:,} when" if counted else "other images than when"
+    raise DataError(
+        f"{spec.source} has {what} the run was trained, so the part held out of them now is not the part that {folder.path} "
+        "was validated on; restore the data, or measure on others with --data SOURCE --split NAME"
+    )
 
 
 def write_evaluation(folder: RunFolder, measured: Measured) -> None:
@@ -144,8 +163,9 @@ def finish(
 
 
 def missing_results(folder: RunFolder) -> list[str]:
-    """Which of `RESULTS` a run does not have, such as one that was killed after its last epoch."""
-    return [name for name in RESULTS if not (folder.path / name).exists()]
+    """Which of `RESULTS` a run does not have, such as one that was killed after its last epoch; an empty file is none."""
+    files = [folder.path / name for name in RESULTS]
+    return [file.name for file in files if not file.is_file() or not file.stat().st_size]
 
 
 def forget_results(folder: RunFolder) -> None:

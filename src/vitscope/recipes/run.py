@@ -48,7 +48,7 @@ def _write_what_is_missing(folder: RunFolder, ingredients: Ingredients) -> None:
     """What a run is made of; a start that was killed between two of these files is made whole by the next."""
     begun = folder.recipe.exists()  # written last
     if not (begun and folder.config.exists()):
-        write_config(folder.config, ingredients)
+        write_config(folder.config, ingredients.recipe, ingredients.data.label_names)
     if not (begun and folder.environment.exists()):
         write_json(folder.environment, {**environment(), "data": ingredients.data.to_dict()})
     if not begun:

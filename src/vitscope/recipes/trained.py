@@ -19,7 +19,8 @@ from vitscope._core.preprocessing import Preprocessing, decode_image
 from vitscope.model.create import build
 from vitscope.model.presets import parse_model
 from vitscope.model.spec import ModelSpec
-from vitscope.recipes.build import Ingredients
+from vitscope.recipes.build import preprocessing_of
+from vitscope.recipes.schema import Recipe
 from vitscope.runs import RunFolder
 from vitscope.train.checkpoint import load_weights
 
@@ -70,14 +71,14 @@ def _opened(picture: object) -> Image.Image:
     )
 
 
-def write_config(path: Path, ingredients: Ingredients) -> None:
-    """Writes `config.json`: with the weights, all that prediction needs."""
+def write_config(path: Path, recipe: Recipe, label_names: Sequence[str]) -> None:
+    """Writes `config.json` of a resolved recipe: with the weights, all that prediction needs."""
     value = {
         "format": 1,
-        "recipe": ingredients.recipe.name,
-        "model": ingredients.recipe.model,
-        "preprocessing": ingredients.preprocessing.to_dict(),
-        "label_names": list(ingredients.data.label_names),
+        "recipe": recipe.name,
+        "model": recipe.model,
+        "preprocessing": preprocessing_of(recipe).to_dict(),
+        "label_names": list(label_names),
     }
     write_json(path, value)
 

@@ -44,7 +44,7 @@ def environment() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": _cores(),
         "threads": _threads(),
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": memory_bytes(),
         **_torch_facts(),
         **_git_facts(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -88,7 +88,8 @@ def _threads() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def _memory_bytes() -> int | None:
+def memory_bytes() -> int | None:
+    """The machine's memory; None where the system does not tell."""
     with suppress(AttributeError, OSError, ValueError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
