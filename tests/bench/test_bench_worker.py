@@ -88,6 +88,30 @@ def test_the_protocol_is_a_line_for_a_line() -> None:
     assert "model" not in limits["fp32"]
 
 
+def test_the_first_step_after_a_build_never_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks for all the memory and makes the optimizer's state: seconds, for a large model."""
+    from vitscope.bench import worker as module
+
+    taken = 0
+
+    def step() -> torch.Tensor:
+        nonlocal taken
+        taken += 1
+        return torch.zeros(1)
+
+    monkeypatch.setattr(module, "LONG", 0.0)  # every step is a long one
+    monkeypatch.setattr(module, "make_step", lambda *words: (step, "fp32"))
+    worker = Worker(FLAT)
+    request = {"do": "measure", "key": "k", "slice": 0.0}
+    for _ in range(2):  # built anew, it is cold again
+        worker.answer(building(Cell("tiny", FLAT, "train", "fp32", False, 4)))
+        before = taken
+        worker.answer(request)
+        assert taken - before == 2
+        worker.answer(request)
+        assert taken - before == 3
+
+
 def test_a_library_that_is_not_there_answers_with_its_reason() -> None:
     assert "No module named 'nowhere'" in Worker("nowhere:f").answer({"do": "hello", "mode": "train"})["error"]
 

@@ -59,7 +59,7 @@ class Entry:
 
     def round_cost(self, slice_seconds: float) -> float:
         """Seconds of another round."""
-        step = self.seconds[0]
+        step = self.seconds[-1]
         return step if step >= LONG else step + max(step, slice_seconds)
 
 
@@ -136,7 +136,7 @@ class BlockRun:
     def has_time(self, cell: Cell) -> bool:
         """Whether a first round still fits the budget; if not, the cell is skipped by name."""
         step, left = self.bench.predictor.seconds(cell, self.spec), max(0.0, self.bench.time_left())
-        needed = len(self.settings(cell)) * (step if step >= LONG else 2 * step)
+        needed = len(self.settings(cell)) * 2 * step
         needed += self.bench.predictor.compile_seconds(cell, self.spec)
         if needed <= left:
             return True
@@ -224,7 +224,7 @@ class BlockRun:
         for cell in block.cells:
             if cell.library in self.bench.versions:
                 step = predictor.seconds(cell, spec)
-                seconds += 2 * (step if step >= LONG else step + max(step, self.bench.plan.slice_seconds))
+                seconds += 3 * step if step >= LONG else 2 * (step + max(step, self.bench.plan.slice_seconds))
                 seconds += predictor.compile_seconds(cell, spec) / 2
         return seconds
 
