@@ -17,10 +17,11 @@ from vitscope.bench.peers import build_peer
 from vitscope.bench.plan import OURS, Cell
 from vitscope.model.attention import attention_of
 from vitscope.model.create import build
+from vitscope.model.last_block import quick_copy
 from vitscope.model.spec import ViTSpec
 from vitscope.train.fast import choose_fast_path, keep_freed_memory
 from vitscope.train.groups import parameter_groups
-from vitscope.train.master_weights import MasterWeights
+from vitscope.train.master_weights import MasterWeights, OwnWeights
 from vitscope.train.optimizer import build_optimizer
 from vitscope.train.spec import TrainSpec
 
@@ -46,32 +47,45 @@ def make_step(cell: Cell, spec: ViTSpec, setting: str) -> tuple[Step, str]:
     attention, numbers = setting.split(" ")
     model = build_peer(cell.library, spec, attention)
     words = "" if attention == "default" else f"{attention} attention, "
-    step = _train(cell, model, images, labels) if cell.mode == "train" else _infer(cell, model, images, numbers)
+    step = _theirs(cell, model, images, labels) if cell.mode == "train" else _infer(cell, model, images, numbers)
     return step, words + {"autocast": "bf16 autocast", "weights": "bf16 weights"}.get(numbers, numbers)
 
 
-def _autocast(cell: Cell) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: torch.autocast("cpu", dtype=torch.bfloat16) if cell.precision == "bf16" else nullcontext()
+def _autocast(cell: Cell) -> AbstractContextManager[object]:
+    return torch.autocast("cpu", dtype=torch.bfloat16) if cell.precision == "bf16" else nullcontext()
 
 
-def _train(cell: Cell, model: nn.Module, images: Tensor, labels: Tensor) -> Step:
+def _train(
+    weights: OwnWeights,
+    optimizer: torch.optim.Optimizer,
+    context: AbstractContextManager[object],
+    images: Tensor,
+    labels: Tensor,
+    masters: nn.Module,
+) -> Step:
+    """`train/session.py` without its accelerator: `masters` are what the optimizer moves, `weights.worker` does the products."""
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        with context:
+            scores = weights.worker(weights.cast(images))
+        loss = F.cross_entropy(scores.float(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        weights.take_gradients()
+        optimizer.step()
+        weights.hand_out(masters)
+        return loss
+
+    return step
+
+
+def _theirs(cell: Cell, model: nn.Module, images: Tensor, labels: Tensor) -> Step:
     """As people train a peer: fp32, or bf16 autocast around the forward; fused AdamW."""
     model.train()
     if cell.compiled:
         model.compile()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
-    context = _autocast(cell)
-
-    def step() -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        with context():
-            scores = model(images)
-        loss = F.cross_entropy(scores.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss
-
-    return step
+    return _train(OwnWeights(model), optimizer, _autocast(cell), images, labels, model)
 
 
 def _infer(cell: Cell, model: nn.Module, images: Tensor, numbers: str) -> Step:
@@ -81,11 +95,11 @@ def _infer(cell: Cell, model: nn.Module, images: Tensor, numbers: str) -> Step:
         images = images.to(torch.bfloat16)
     if cell.compiled:
         model.compile()
-    context = _autocast(cell) if numbers == "autocast" else nullcontext
+    context = _autocast(cell) if numbers == "autocast" else nullcontext()
 
     @torch.inference_mode()
     def step() -> Tensor:
-        with context():
+        with context:
             scores: Tensor = model(images)
         return scores
 
@@ -97,55 +111,19 @@ def _ours(cell: Cell, spec: ViTSpec, images: Tensor, labels: Tensor) -> tuple[St
     taken = attention_of(model, "cpu")
     attention = f"{taken[0]} attention, " if taken else ""
     if cell.mode == "inference":
-        numbers = "weights" if cell.precision == "bf16" else "fp32"
-        step = _infer(cell, model, images, numbers)
+        numbers, dtype = ("weights", torch.bfloat16) if cell.precision == "bf16" else ("fp32", torch.float32)
+        step = _infer(cell, quick_copy(model, dtype), images, numbers)
         return step, attention + ("bf16 weights" if numbers == "weights" else "fp32")
     settings = TrainSpec(
         precision=cell.precision, device="cpu", lr=LR, weight_decay=WEIGHT_DECAY, compile=cell.compiled
     )
-    fast = choose_fast_path(model, settings, _CPU)
+    masters = choose_fast_path(model, settings, _CPU).masters
     kept = ", freed memory kept" if settings.fast and keep_freed_memory() else ""
-    if not fast.masters:
-        words = attention + ("bf16 autocast" if cell.precision == "bf16" else "fp32") + kept
-        return _train_plainly(cell, model, settings, images, labels), words
-    return _train_masters(cell, model, settings, images, labels), f"{attention}bf16 weights with fp32 masters{kept}"
-
-
-def _train_plainly(cell: Cell, model: nn.Module, settings: TrainSpec, images: Tensor, labels: Tensor) -> Step:
     model.train()
     optimizer = build_optimizer(parameter_groups(model), settings)
+    weights = MasterWeights(model) if masters else OwnWeights(model)
     if cell.compiled:
-        model.compile()
-    context = _autocast(cell)
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        with context():
-            scores = model(images)
-        loss = F.cross_entropy(scores.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss
-
-    return step
-
-
-def _train_masters(cell: Cell, model: nn.Module, settings: TrainSpec, images: Tensor, labels: Tensor) -> Step:
-    """`train/session.py` without its accelerator: the worker does the products, the masters take the step."""
-    model.train()
-    masters = MasterWeights(model)
-    optimizer = build_optimizer(parameter_groups(model), settings)
-    if cell.compiled:
-        masters.worker.compile()
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        scores = masters.worker(images.to(torch.bfloat16)).float()
-        loss = F.cross_entropy(scores, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        masters.take_gradients()
-        optimizer.step()
-        masters.hand_out(model)
-        return loss
-
-    return step
+        weights.worker.compile()
+    context = nullcontext() if masters else _autocast(cell)
+    words = "bf16 weights with fp32 masters" if masters else "bf16 autocast" if cell.precision == "bf16" else "fp32"
+    return _train(weights, optimizer, context, images, labels, model), attention + words + kept

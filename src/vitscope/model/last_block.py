@@ -6,6 +6,9 @@ four fifths of a block less. It is for a private copy that only has to give scor
 
 from __future__ import annotations
 
+import copy
+
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
@@ -59,3 +62,10 @@ def read_class_token_only(model: nn.Module) -> bool:
     assert isinstance(last, PreNormBlock)
     model.blocks[-1] = LastBlock(last)
     return True
+
+
+def quick_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A private copy in another dtype, for scores alone: its last block may give one token only."""
+    worker = copy.deepcopy(model).to(dtype)
+    read_class_token_only(worker)
+    return worker

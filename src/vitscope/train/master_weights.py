@@ -7,22 +7,39 @@ once (Micikevicius et al. 2018, "Mixed Precision Training", arXiv 1710.03740, se
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
-from vitscope.model.last_block import read_class_token_only
+from vitscope.model.last_block import quick_copy
 
 
-class MasterWeights:
+class OwnWeights:
+    """A model that does its own products: the plain way, with nothing to hand over."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.worker = model
+
+    def cast(self, images: Tensor) -> Tensor:
+        """Images in the dtype of the weights that meet them."""
+        return images
+
+    def take_gradients(self) -> None:
+        """The gradients are where the optimizer looks for them."""
+
+    def hand_out(self, weights: nn.Module) -> nn.Module:
+        """The module that gives the scores of these weights."""
+        return weights
+
+
+class MasterWeights(OwnWeights):
     """A model (the masters, fp32) and its bf16 copy (the worker)."""
 
     def __init__(self, masters: nn.Module) -> None:
-        self.masters = masters
-        self.worker = copy.deepcopy(masters).to(torch.bfloat16)
-        read_class_token_only(self.worker)
+        super().__init__(quick_copy(masters, torch.bfloat16))
         self._pairs = list(zip(masters.parameters(), self.worker.parameters(), strict=True))
+
+    def cast(self, images: Tensor) -> Tensor:
+        return images.to(torch.bfloat16)
 
     @torch.no_grad()
     def take_gradients(self) -> None:

@@ -24,7 +24,7 @@ from vitscope.train.finite import SMALLEST_SCALE, Watch, refuse
 from vitscope.train.groups import parameter_groups
 from vitscope.train.keeping import Keeper
 from vitscope.train.machine import Machine
-from vitscope.train.master_weights import MasterWeights
+from vitscope.train.master_weights import MasterWeights, OwnWeights
 from vitscope.train.optimizer import build_optimizer
 from vitscope.train.randomness import generator_of, seed_of
 from vitscope.train.schedule import lr_at
@@ -68,11 +68,12 @@ class Session:
         self.raw = model.to(machine.device)
         self.groups = parameter_groups(model, muon=spec.optimizer == "muon")
         self.mean = running_mean(model, spec.ema) if spec.ema is not None else None
-        self.masters = MasterWeights(model) if machine.fast.masters else None
-        worker = model if self.masters is None else self.masters.worker
+        self.weights = MasterWeights(model) if machine.fast.masters else OwnWeights(model)
         if spec.compile:
-            worker.compile()
-        self.model, self.optimizer = machine.accelerator.prepare(worker, build_optimizer(self.groups, spec))
+            self.weights.worker.compile()
+        self.model, self.optimizer = machine.accelerator.prepare(
+            self.weights.worker, build_optimizer(self.groups, spec)
+        )
         self.progress = Progress()
         parts = {"model": model, "optimizer": self.optimizer, "mean": self.mean, "scaler": machine.accelerator.scaler}
         self.keeper = Keeper(
@@ -158,11 +159,11 @@ class Session:
         if self.progress.batch % self.spec.accumulate == 0:
             self.optimizer.zero_grad()  # not behind the step: a gradient that is no number can still be looked at
         with accelerator.accumulate(self.model):
-            scores = self.model(self.cast(images)).float()
+            scores = self.model(self.weights.cast(images)).float()
             loss = self.loss_fn(scores, targets)
             accelerator.backward(loss)
-            if self.masters is not None and (accelerator.sync_gradients or self.machine.processes == 1):
-                self.masters.take_gradients()
+            if accelerator.sync_gradients or self.machine.processes == 1:
+                self.weights.take_gradients()
             norm = None
             if accelerator.sync_gradients:
                 limit = self.spec.gradient_clip if self.spec.gradient_clip is not None else float("inf")
@@ -176,20 +177,15 @@ class Session:
         if accelerator.sync_gradients:
             if self.mean is not None:
                 self.mean.update_parameters(self.raw)
-            if self.masters is not None:
-                self.masters.hand_out(self.raw)
+            self.weights.hand_out(self.raw)
         answers = targets if targets.ndim == 1 else targets.argmax(dim=1)
         right = (scores.detach().argmax(dim=1) == answers).sum()
         count = loss.new_tensor(len(answers), dtype=torch.float64)
         return torch.stack([loss.detach().double() * count, right.double(), count])
 
-    def cast(self, images: Tensor) -> Tensor:
-        """Inputs in the dtype of the weights that meet them."""
-        return images if self.masters is None else images.to(torch.bfloat16)
-
     def prepared(self, images: Tensor) -> Tensor:
         """Images as the model takes them, for measuring."""
-        return self.cast(self.prepare(images) if self.prepare is not None else images)
+        return self.weights.cast(self.prepare(images) if self.prepare is not None else images)
 
     def end_epoch(self) -> None:
         """Measures, then writes: checkpoint first, since all else can be made again from it."""
@@ -228,13 +224,12 @@ class Session:
         if self.val_batches is None:
             return None
         autocast = self.machine.accelerator.autocast
-        module = self.measured if self.masters is None else self.masters.hand_out(self.measured)
+        module = self.weights.hand_out(self.measured)
         batches = part_of_this_process(self.val_batches, self.machine, even=False)
         sums = totals(
             score_batches(module, batches, prepare=self.prepared, device=self.machine.device, autocast=autocast)
         )
-        if self.masters is not None:
-            self.masters.hand_out(self.raw)
+        self.weights.hand_out(self.raw)
         return Totals(*self.machine.sum_over_processes(sums.tolist()))
 
     def save(self) -> None:
@@ -247,8 +242,7 @@ class Session:
         """Takes up the folder's checkpoint, if there is one."""
         self.progress = self.keeper.restore() or self.progress
         self.first_step = self.progress.step
-        if self.masters is not None:
-            self.masters.hand_out(self.raw)
+        self.weights.hand_out(self.raw)
 
     def hand_back(self) -> None:
         """Takes Accelerate's mixed-precision wrapper off the module, which is its owner's again, in the mode it was in."""
