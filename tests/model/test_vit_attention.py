@@ -78,6 +78,19 @@ def test_auto_takes_the_fused_kernel_for_long_sequences(monkeypatch: pytest.Monk
     attend(*qkv(torch.float32, tokens=9))
 
 
+def test_auto_takes_the_explicit_path_further_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    for name in ("fused", "explicit"):
+        monkeypatch.setattr(
+            f"vitscope.model.attention.{name}_attention", lambda q, *_, n=name: taken.append((n, q.shape[-2])) or q
+        )
+    monkeypatch.setattr("vitscope.model.paths.EXPLICIT_TOKENS_ON_CPU", 8)
+    monkeypatch.setattr("vitscope.model.paths.EXPLICIT_TOKENS_ON_CPU_BF16", 16)
+    for dtype, tokens in ((torch.float32, 8), (torch.float32, 9), (torch.bfloat16, 16), (torch.bfloat16, 17)):
+        attend(*qkv(dtype, tokens=tokens))
+    assert taken == [("explicit", 8), ("fused", 9), ("explicit", 16), ("fused", 17)]
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [

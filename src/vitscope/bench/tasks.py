@@ -108,7 +108,7 @@ def _infer(cell: Cell, model: nn.Module, images: Tensor, numbers: str) -> Step:
 
 def _ours(cell: Cell, spec: ViTSpec, images: Tensor, labels: Tensor) -> tuple[Step, str]:
     model = build(spec)
-    taken = attention_of(model, "cpu")
+    taken = attention_of(model, "cpu", bf16=cell.precision == "bf16")
     attention = f"{taken[0]} attention, " if taken else ""
     if cell.mode == "inference":
         numbers, dtype = ("weights", torch.bfloat16) if cell.precision == "bf16" else ("fp32", torch.float32)

@@ -56,9 +56,9 @@ def attend(
     v: Float[Tensor, "B K T E"],
     path: AttentionPath = "auto",
 ) -> Float[Tensor, "B K T E"]:
-    """Attention along the given path; `auto` takes the quicker one for this device and length."""
+    """Attention along the given path; `auto` takes the quicker one for this device, length and dtype."""
     if path == "auto":
-        path = quicker_path(q.shape[-2], q.device.type)
+        path = quicker_path(q.shape[-2], q.device.type, bf16=q.dtype == torch.bfloat16)
     return explicit_attention(q, k, v) if path == "explicit" else fused_attention(q, k, v)
 
 
@@ -80,8 +80,8 @@ def set_attention_path(model: nn.Module, path: str) -> None:
         setattr(module, "attention_path", path)  # noqa: B010  nn.Module types every attribute as a tensor or a module
 
 
-def attention_of(model: nn.Module, device: str) -> tuple[TakenPath, int] | None:
-    """The path that a plain ViT's attention takes on a device, and its tokens T; None for any other module."""
+def attention_of(model: nn.Module, device: str, *, bf16: bool) -> tuple[TakenPath, int] | None:
+    """The path that a plain ViT's attention takes on a device, with queries in bf16 or not, and its tokens T; None for any other module."""
     spec = getattr(model, "spec", None)
     if not isinstance(spec, ViTSpec):
         return None
@@ -90,4 +90,4 @@ def attention_of(model: nn.Module, device: str) -> tuple[TakenPath, int] | None:
         return "fused", spec.tokens
     if asked == {"explicit"}:
         return "explicit", spec.tokens
-    return quicker_path(spec.tokens, device), spec.tokens
+    return quicker_path(spec.tokens, device, bf16=bf16), spec.tokens

@@ -58,7 +58,7 @@ def size_of(spec: ModelSpec) -> ModelSize:
 
 
 def path_taken(spec: ModelSpec, device: str = "cpu") -> TakenPath:
-    """How attention is computed on a device (`cpu`, `cuda`, …) unless told otherwise; a specimen's is explicit everywhere."""
+    """How attention is computed on a device (`cpu`, `cuda`, …) in fp32 unless told otherwise; a specimen's is explicit everywhere."""
     return quicker_path(spec.tokens, device) if isinstance(spec, ViTSpec) else "explicit"
 
 

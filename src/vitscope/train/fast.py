@@ -46,7 +46,7 @@ def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) ->
         )
     if masters and one_token_is_enough(model):
         said.append(Text("last block for the class token only", "最後のブロックはクラストークンのみ計算"))
-    attention = attention_of(model, device.type)
+    attention = attention_of(model, device.type, bf16=spec.precision == "bf16")
     if attention is not None:
         path, tokens = attention
         said.append(
