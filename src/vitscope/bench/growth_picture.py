@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from vitscope._core.text import Lang, Text
 from vitscope.bench.growth import Axis, GrowthResult, spec_at
-from vitscope.bench.picture import COLOURS, GREY, MODE, style
+from vitscope.bench.picture import COLOURS, MODE
 from vitscope.bench.plan import MODES, Mode
+from vitscope.curves import picture_style
+from vitscope.curves.panels import GREY, set_title
 from vitscope.model.size import size_of
 
 if TYPE_CHECKING:
@@ -28,13 +30,11 @@ _CAPTION = Text(
 
 def draw_growth(result: GrowthResult, lang: Lang = "en") -> Figure:
     """The figure: time above, memory below. Without a Japanese font the words are English."""
-    from matplotlib import style as styles
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    settings, lang = style(lang)
     axes = result.axes()
-    with styles.context(["default", settings]):
+    with picture_style(lang, grid="y") as lang:
         figure = Figure(figsize=(3.1 * len(axes) + 0.4, 6.4), dpi=160)
         panels = figure.subplots(2, len(axes), squeeze=False)
         for column, axis in enumerate(axes):
@@ -65,7 +65,7 @@ def draw_growth(result: GrowthResult, lang: Lang = "en") -> Figure:
 
 
 def _time_panel(panel: Axes, result: GrowthResult, axis: Axis, lang: Lang) -> None:
-    panel.set_title(axis.name[lang], loc="left", fontsize=9, fontweight="bold")
+    set_title(panel, axis.name[lang], lang, size=9)
     values = sorted(axis.values)
     flops = {value: size_of(spec_at(axis.key, value, result.base)).flops for value in values}
     for mode in MODES:
@@ -113,4 +113,3 @@ def _both_logarithmic(panel: Axes, values: list[int]) -> None:
     panel.yaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     panel.tick_params(axis="y", labelsize=7)
-    panel.grid(axis="y")

@@ -12,7 +12,8 @@ from vitscope._core.text import Lang, Text
 from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import MODELS, OURS, PRECISIONS, Mode
 from vitscope.bench.result import BenchResult, Row
-from vitscope.curves import japanese_font
+from vitscope.curves import picture_style
+from vitscope.curves.panels import GREY, INK, set_title
 from vitscope.model.size import size_of
 
 if TYPE_CHECKING:
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#B5A800")
 """Okabe and Ito's palette; its yellow is darkened to be seen on white."""
 HATCHES = ("", "//", "..", "xx", "--", "\\\\", "++", "oo")
-INK, GREY = "#222222", "#767676"
-LATIN = "DejaVu Sans"
 MODE = {"train": Text("training", "学習"), "inference": Text("inference", "推論")}
+_TITLE = Text("{model}, {mode}", "{model}、{mode}")
 _AXIS = Text("images/s", "毎秒の画像数")
 _BATCH = Text("batch {}", "バッチ {}")
 _LIMIT = Text("limit: the machine's matrix product", "上限：このマシンの行列積")
@@ -34,40 +34,15 @@ _CAPTION = Text(
 )
 
 
-def style(lang: Lang) -> tuple[dict[str, Any], Lang]:
-    """matplotlib's settings for a picture of ours, and the language that the machine's fonts allow."""
-    font = japanese_font()
-    shown: Lang = lang if font is not None else "en"
-    families = [font, LATIN] if font is not None and shown == "ja" else [LATIN]
-    settings: dict[str, Any] = {
-        "font.family": [*families, "sans-serif"],
-        "font.size": 9,
-        "text.color": INK,
-        "axes.edgecolor": "#999999",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "axes.unicode_minus": False,
-        "grid.color": "#EEEEEE",
-        "xtick.color": "#555555",
-        "ytick.color": "#555555",
-        "svg.fonttype": "none",
-        "hatch.linewidth": 0.6,
-    }
-    return settings, shown
-
-
 def draw_bench(result: BenchResult, lang: Lang = "en") -> Figure:
     """The figure; `vitscope.curves.save` writes it. Without a Japanese font the words are English."""
-    from matplotlib import style as styles
     from matplotlib.figure import Figure
 
-    settings, lang = style(lang)
     panels = list(dict.fromkeys((row.model, row.mode) for row in result.rows))
     models = list(dict.fromkeys(model for model, _ in panels))
     modes: list[Mode] = [mode for mode in ("train", "inference") if any(mode == m for _, m in panels)]
     libraries = list(dict.fromkeys([OURS, *(row.library for row in result.rows)]))
-    with styles.context(["default", settings]):
+    with picture_style(lang, grid="y") as lang:
         figure = Figure(figsize=(6.2 * max(1, len(modes)), 3.3 * max(1, len(models)) + 0.9), dpi=160)
         axes = figure.subplots(max(1, len(models)), max(1, len(modes)), squeeze=False)
         for i, model in enumerate(models):
@@ -87,11 +62,10 @@ def draw_bench(result: BenchResult, lang: Lang = "en") -> Figure:
 
 def _panel(axes: Axes, result: BenchResult, model: str, mode: Mode, libraries: list[str], lang: Lang) -> None:
     batches = sorted({row.batch for row in result.rows if (row.model, row.mode) == (model, mode)})
-    axes.set_title(f"{model}, {MODE[mode][lang]}", loc="left", fontsize=10, fontweight="bold")
+    set_title(axes, _TITLE.format(model=model, mode=MODE[mode][lang])[lang], lang)
     if not batches:
         axes.set_axis_off()
         return
-    axes.grid(axis="y")
     width = 0.86 / len(libraries)
     for place, batch in enumerate(batches):
         best = {row.library: row for row in result.best(model, mode, batch)}

@@ -2,7 +2,7 @@
 
 from vitscope.curves.layout import distinct_names
 from vitscope.curves.overfitting import Overfitting
-from vitscope.curves.plot import NamedRun, draw, japanese_font, save
+from vitscope.curves.plot import NamedRun, draw, japanese_font, picture_style, save
 from vitscope.curves.reference import Band, ReferenceCurve, load_reference, references
 from vitscope.curves.verdict import Excursion, Finding, Place, Verdict, judge, place
 
@@ -20,6 +20,7 @@ __all__ = [
     "japanese_font",
     "judge",
     "load_reference",
+    "picture_style",
     "place",
     "references",
     "save",

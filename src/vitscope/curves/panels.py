@@ -204,9 +204,7 @@ def _finish(
     axes: Axes, title: str, span: int, height: tuple[float, float], labels: Sequence[_Label], lang: Lang
 ) -> None:
     """Limits, ticks and title, and the labels to the right of the axes, none over another."""
-    # few Japanese fonts have a bold face, and matplotlib asks each family that it is given for one
-    face: dict[str, Any] = {} if lang == "ja" else {"fontfamily": LATIN, "fontweight": "bold"}
-    axes.set_title(title, loc="left", fontsize=10, **face)
+    set_title(axes, title, lang)
     axes.set_xlabel(_EPOCH[lang], color="#555555")
     margin = 0.02 * span if span > 1 else 0.5
     axes.set_xlim(1 - margin, span + margin)
@@ -218,6 +216,13 @@ def _finish(
     for label, wish, place in zip(labels, wishes, spread(wishes, _LABEL_GAP, 0.03, 0.95), strict=True):
         start = (label.epoch - 1 + margin) / (span - 1 + 2 * margin)
         _write_label(axes, label, start, wish, place)
+
+
+def set_title(axes: Axes, words: str, lang: Lang, *, size: int = 10) -> None:
+    """The title of a panel, to the left, bold where the fonts can be."""
+    # few Japanese fonts have a bold face, and matplotlib asks each family that it is given for one
+    face: dict[str, Any] = {} if lang == "ja" else {"fontfamily": LATIN, "fontweight": "bold"}
+    axes.set_title(words, loc="left", fontsize=size, **face)
 
 
 def _write_label(axes: Axes, label: _Label, start: float, wish: float, place: float) -> None:

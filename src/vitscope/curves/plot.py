@@ -6,11 +6,11 @@ Matplotlib is imported when a picture is drawn, never its global state: no backe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vitscope._core.files import written_whole
 from vitscope._core.text import Lang, Text
@@ -78,9 +78,7 @@ def draw(
     from matplotlib.figure import Figure
 
     font = japanese_font()
-    if font is None:
-        lang = "en"
-    with _style(_families(font, lang)):
+    with picture_style(lang) as lang:
         figure = Figure(figsize=(10, 4.6), dpi=200)
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.045, right=0.812, top=0.9, bottom=0.165, wspace=0.86)
@@ -106,7 +104,7 @@ def save(figure: Figure, path_png: Path | None = None, path_svg: Path | None = N
     Raises:
         RunError: a file cannot be written.
     """
-    with _style([LATIN]):
+    with picture_style():
         if path_png is not None:
             with written_whole(path_png) as temporary:
                 figure.savefig(temporary, format="png", metadata={"Software": None})
@@ -139,28 +137,36 @@ def _families(font: str | None, lang: Lang) -> list[str]:
     return [*japanese, LATIN] if lang == "ja" else [LATIN, *japanese]
 
 
-def _style(families: Sequence[str]) -> AbstractContextManager[None]:
-    """Matplotlib's own defaults and ours, whatever the user's configuration says, until the block ends."""
+@contextmanager
+def picture_style(lang: Lang = "en", *, grid: Literal["both", "y"] = "both") -> Iterator[Lang]:
+    """Matplotlib's own defaults and ours, whatever the user's configuration says, until the block ends.
+
+    Gives the language that the fonts of this machine allow: without a Japanese one it is English.
+    """
     from matplotlib import style
 
+    font = japanese_font()
+    shown: Lang = lang if font is not None else "en"
     ours: dict[str, Any] = {
-        "font.family": [*families, "sans-serif"],
+        "font.family": [*_families(font, shown), "sans-serif"],
         "font.size": 9,
         "text.color": INK,
         "axes.edgecolor": "#999999",
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
+        "axes.grid.axis": grid,
         "axes.axisbelow": True,
         "axes.unicode_minus": False,
         "grid.color": "#EEEEEE",
         "xtick.color": "#555555",
         "ytick.color": "#555555",
+        "hatch.linewidth": 0.6,
         "svg.fonttype": "none",
         "svg.hashsalt": "vitscope",
     }
-    context: AbstractContextManager[None] = style.context(["default", ours])
-    return context
+    with style.context(["default", ours]):
+        yield shown
 
 
 def _fit_labels(figure: Figure) -> None:
