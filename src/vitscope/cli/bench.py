@@ -5,8 +5,9 @@ What was measured before Ctrl-C is kept: the files are written, and the command 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,13 @@ from vitscope._core.errors import Interrupted, UsageError
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
 from vitscope.cli.screen import err, print_json, tell_of_english_pictures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vitscope.bench.growth import GrowthResult
+    from vitscope.bench.plan import Plan
+    from vitscope.bench.result import BenchResult
 
 
 def bench(
@@ -61,71 +69,74 @@ def bench(
     debug: DebugOption = False,
 ) -> None:
     """See `options.command_help`."""
-    from vitscope.bench.plan import make_plan
-
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file, expected a folder for bench.json and its pictures")
     language = chosen(lang)
     if growth:
-        given = {"--peers": peers, "--models": models, "--batches": batches, "--full": full or None}
-        for name, value in given.items():
-            if value is not None:
-                raise UsageError(f"--growth measures vitscope alone around one model and takes no {name}; leave it out")
+        _refuse({"--peers": peers, "--models": models, "--batches": batches, "--full": full or None})
         _grow(4.0 if minutes is None else minutes, rounds, threads, out, language, json_)
         return
+    from vitscope.bench.plan import make_plan
+
     if minutes is None:
         minutes = 60.0 if full else 9.5
     plan = make_plan(peers, models, batches=batches, rounds=rounds, minutes=minutes, full=full, threads=threads)
     _compare(plan, out, language, json_)
 
 
-def _compare(plan: Any, out: Path, lang: Lang, as_json: bool) -> None:
-    from vitscope._core.files import write_json
+def _refuse(given: dict[str, object]) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--growth measures vitscope alone around one model and takes no {name}; leave it out")
+
+
+def _compare(plan: Plan, out: Path, lang: Lang, as_json: bool) -> None:
     from vitscope.bench.picture import draw_bench
     from vitscope.bench.run import run_bench
     from vitscope.cli.bench_screen import bench_progress, show_bench
-    from vitscope.curves import save
 
     with bench_progress(lang) as tell:
         result = run_bench(plan, tell=tell)
-    write_json(out / "bench.json", result.to_dict())
-    if result.rows:
-        save(draw_bench(result, lang), out / "bench.png", out / "bench.svg")
-        tell_of_english_pictures(lang)
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        show_bench(result, lang)
-    _end(out, "bench", bool(result.rows), result.interrupted, lang)
+    show = None if as_json else lambda: show_bench(result, lang)
+    draw = (lambda: draw_bench(result, lang)) if result.rows else None
+    _end(result, out / "bench.json", lang, show=show, draw=draw)
 
 
 def _grow(minutes: float, rounds: int, threads: int | None, out: Path, lang: Lang, as_json: bool) -> None:
-    from vitscope._core.files import write_json
     from vitscope.bench.growth import run_growth
     from vitscope.bench.growth_picture import draw_growth
     from vitscope.cli.bench_screen import bench_progress, show_growth
-    from vitscope.curves import save
 
     with bench_progress(lang) as tell:
         result = run_growth(minutes=minutes, rounds=rounds, threads=threads, tell=tell)
-    write_json(out / "growth.json", result.to_dict())
-    if result.points:
-        save(draw_growth(result, lang), out / "growth.png", out / "growth.svg")
-        tell_of_english_pictures(lang)
-    if as_json:
-        print_json(result.to_dict())
+    show = None if as_json else lambda: show_growth(result, lang)
+    draw = (lambda: draw_growth(result, lang)) if result.points else None
+    _end(result, out / "growth.json", lang, show=show, draw=draw)
+
+
+def _end(
+    result: BenchResult | GrowthResult,
+    path: Path,
+    lang: Lang,
+    *,
+    show: Callable[[], None] | None,
+    draw: Callable[[], Figure] | None,
+) -> None:
+    """The screen first (JSON where nothing shows it otherwise), so that a full disk takes no result away; then the files."""
+    from vitscope._core.files import write_json
+    from vitscope.curves import save
+
+    if show is not None:
+        show()
     else:
-        show_growth(result, lang)
-    _end(out, "growth", bool(result.points), result.interrupted, lang)
-
-
-def _end(out: Path, name: str, drawn: bool, interrupted: bool, lang: Lang) -> None:
-    files = Text("results: {json}", "結果: {json}").format(json=out / f"{name}.json")
-    if drawn:
-        more = Text(", picture: {png} and {svg}", "、図: {png} と {svg}").format(
-            png=out / f"{name}.png", svg=out / f"{name}.svg"
-        )
-        files = Text(files.en + more.en, files.ja + more.ja)
-    err().print(files[lang])
-    if interrupted:
-        raise Interrupted(f"interrupted; what was measured before is in {out / f'{name}.json'}")
+        print_json(result.to_dict())
+    write_json(path, result.to_dict())
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    written = Text("results: {json}", "結果: {json}")
+    if draw is not None:
+        save(draw(), png, svg)
+        tell_of_english_pictures(lang)
+        written = Text("results: {json}, picture: {png} and {svg}", "結果: {json}、図: {png} と {svg}")
+    err().print(written.format(json=path, png=png, svg=svg)[lang])
+    if result.interrupted:
+        raise Interrupted(f"interrupted; what was measured before is in {path}")

@@ -6,7 +6,7 @@ Each run is held against the reference of its own recipe, unless one is named fo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,18 +61,7 @@ def curve(
     except RunError as error:
         unwritten = RunError(f"{error}, or choose another place with --out")
     if json_:
-        parts = [
-            {
-                "run": str(path),
-                "name": named.name,
-                "reference": follows.name if follows else None,
-                **verdict.to_dict(),
-            }
-            for path, named, follows, verdict in zip(run, runs, own, verdicts, strict=True)
-        ]
-        facts = [one.to_dict() for one in different]
-        name = shared.name if shared else None
-        print_json({"reference": name, "references": facts, "picture": None if unwritten else str(png), "runs": parts})
+        print_json(_document(run, runs, own, verdicts, None if unwritten else png))
     else:
         _show(runs, own, verdicts, language)
     if unwritten is not None:
@@ -82,6 +71,31 @@ def curve(
         err().print(where.format(png=png, svg=png.with_suffix(".svg"))[language])
     if any(verdict.failed for verdict in verdicts):
         raise typer.Exit(1)
+
+
+def _document(
+    paths: list[Path],
+    runs: list[NamedRun],
+    own: list[ReferenceCurve | None],
+    verdicts: list[Verdict],
+    picture: Path | None,
+) -> dict[str, Any]:
+    """What `--json` prints."""
+    different = _different(own)
+    return {
+        "reference": different[0].name if len(different) == 1 else None,
+        "references": [one.to_dict() for one in different],
+        "picture": None if picture is None else str(picture),
+        "runs": [
+            {
+                "run": str(path),
+                "name": named.name,
+                "reference": follows.name if follows else None,
+                **verdict.to_dict(),
+            }
+            for path, named, follows, verdict in zip(paths, runs, own, verdicts, strict=True)
+        ],
+    }
 
 
 def _show(runs: list[NamedRun], own: list[ReferenceCurve | None], verdicts: list[Verdict], lang: Lang) -> None:
