@@ -19,6 +19,7 @@ from vitscope.bench import run as running
 from vitscope.bench.plan import Plan
 from vitscope.bench.result import BenchResult
 from vitscope.bench.startup import Startup
+from vitscope.bench.words import rate
 
 
 @pytest.fixture
@@ -120,6 +121,14 @@ def test_wrong_words_get_one_sentence_and_2(vitscope: Command, tmp_path: Path, w
     (tmp_path / "file").write_text("x", encoding="utf-8")
     assert sentence in vitscope("bench", *words).sentence
     assert not (tmp_path / "bench").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1943.7, "1,944"), (100.0, "100"), (99.96, "100"), (22.0, "22.0"), (5.9, "5.90"), (0.5, "0.500")],
+)
+def test_rates_have_three_digits_at_least(value: float, shown: str) -> None:
+    assert rate(value) == shown
 
 
 @pytest.mark.e2e

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vitscope._core.text import Text
@@ -175,7 +175,7 @@ class Survey:
         found = GrowthResult(
             machine, self.base, self.surveyed, tuple(self.points), tuple(self.skipped), (), interrupted
         )
-        return GrowthResult(**{**found.__dict__, "advice": advice_of(found)})
+        return replace(found, advice=advice_of(found))
 
     def point(self, axis: Axis, value: int, mode: Mode) -> None:
         """Measures one point, or takes the base's, or names why not."""
@@ -185,7 +185,7 @@ class Survey:
         known = [p for p in self.points if value == axis.base and p.mode == mode and self._is_base(p)]
         flops = step_flops(size_of(spec).flops, batch, mode)
         if known:
-            again = GrowthPoint(**{**known[0].to_dict(), "axis": axis.key, "value": value})
+            again = replace(known[0], axis=axis.key, value=value)
             self.points.append(again)
             self.rates[axis.key, mode] = flops / (again.seconds_per_image * batch)
             return

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from vitscope._core.text import Lang, Text
 from vitscope.bench.growth import Axis, GrowthResult, spec_at
-from vitscope.bench.picture import COLOURS, MODE
+from vitscope.bench.picture import COLOURS
 from vitscope.bench.plan import MODES, Mode
+from vitscope.bench.words import MODE
 from vitscope.curves import picture_style
 from vitscope.curves.panels import GREY, set_title
 from vitscope.model.size import size_of

@@ -74,7 +74,7 @@ def rate_of_products(products: tuple[Product, ...], precision: Precision) -> flo
         a = torch.ones(*shape, product.rows, product.inner, dtype=dtype)
         b = torch.ones(*shape, product.inner, product.columns, dtype=dtype)
         out = torch.empty(*shape, product.rows, product.columns, dtype=dtype)
-        seconds += _seconds(_multiplication(a, b, out)) * product.times
+        seconds += repeat(_multiplication(a, b, out), 0.01)[0] * product.times
     return sum(product.flops for product in products) / seconds
 
 
@@ -89,7 +89,7 @@ def copy_rate(size: int = COPIED) -> float:
 
     source = torch.ones(size // 4)
     target = torch.empty_like(source)
-    return 2 * size / _seconds(lambda: target.copy_(source))
+    return 2 * size / repeat(lambda: target.copy_(source), 0.01)[0]
 
 
 def _multiplication(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> Callable[[], object]:
@@ -98,13 +98,14 @@ def _multiplication(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> Call
     return lambda: torch.matmul(a, b, out=out)
 
 
-def _seconds(task: Callable[[], object], least: float = 0.01) -> float:
-    """Seconds of one call, warmed up, over as many calls as fill `least`."""
-    task()
+def repeat(task: Callable[[], object], least: float, *, warm: bool = False) -> tuple[float, int]:
+    """Seconds of one call, over as many calls as fill `least`, and how many those were; one goes before, unless it is `warm`."""
+    if not warm:
+        task()
     calls, start = 0, time.perf_counter()
     while True:
         task()
         calls += 1
         passed = time.perf_counter() - start
         if passed >= least:
-            return passed / calls
+            return passed / calls, calls

@@ -12,6 +12,7 @@ from vitscope._core.text import Lang, Text
 from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import MODELS, OURS, PRECISIONS, Mode
 from vitscope.bench.result import BenchResult, Row
+from vitscope.bench.words import MODE, rate
 from vitscope.curves import picture_style
 from vitscope.curves.panels import GREY, INK, set_title
 from vitscope.model.size import size_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#B5A800")
 """Okabe and Ito's palette; its yellow is darkened to be seen on white."""
 HATCHES = ("", "//", "..", "xx", "--", "\\\\", "++", "oo")
-MODE = {"train": Text("training", "学習"), "inference": Text("inference", "推論")}
 _TITLE = Text("{model}, {mode}", "{model}、{mode}")
 _AXIS = Text("images/s", "毎秒の画像数")
 _BATCH = Text("batch {}", "バッチ {}")
@@ -85,8 +85,7 @@ def _bar(axes: Axes, row: Row, x: float, width: float, number: int) -> None:
     colour = COLOURS[number % len(COLOURS)]
     hatch = HATCHES[number % len(HATCHES)]
     axes.bar(x, row.images_per_second, width * 0.92, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4)
-    value = row.images_per_second
-    label = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    value, label = row.images_per_second, rate(row.images_per_second)
     axes.text(
         x,
         value,

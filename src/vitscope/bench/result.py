@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from vitscope.bench.limits import step_flops
-from vitscope.bench.plan import OURS, Cell, Mode, Precision
+from vitscope.bench.plan import OURS, Cell, Mode
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,9 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of the table. FLOP/s are achieved ones: closed form, over the median step."""
+class Row(Cell):
+    """A row of the table: a cell and its figures. FLOP/s are achieved ones: closed form, over the median step."""
 
-    model: str
-    library: str
-    mode: Mode
-    precision: Precision
-    compiled: bool
-    batch: int
     images_per_second: float
     spread: float | None
     """Largest less smallest round, as a share of the median; None for a single round."""
@@ -61,9 +55,6 @@ class Row:
     limit_flops_per_second: float
     model_products_flops_per_second: float | None
     settings_tried: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from vitscope.bench import memory
-from vitscope.bench.limits import COPIED, CUBE, copy_rate, products_of, rate_of_cube, rate_of_products
+from vitscope.bench.limits import COPIED, CUBE, copy_rate, products_of, rate_of_cube, rate_of_products, repeat
 from vitscope.bench.peers import settings_of, version_of
 from vitscope.bench.plan import PRECISIONS, Cell, Mode
 from vitscope.bench.tasks import Step, make_step
@@ -94,7 +94,7 @@ class Worker:
         del result
         counts = first >= LONG and request["key"] in self.warm
         self.warm.add(request["key"])
-        seconds, steps = (first, 1) if counts else _repeat(step, float(request["slice"]))
+        seconds, steps = (first, 1) if counts else repeat(step, float(request["slice"]), warm=True)
         most = memory.peak() if can_reset else None
         return {
             "seconds": seconds,
@@ -119,16 +119,6 @@ class Worker:
                 products = products_of(ViTSpec.parse(request["spec"]), int(request["batch"]), request["mode"])
                 rates[precision]["model"] = rate_of_products(products, precision)
         return {**rates, "copy": copy_rate(int(request.get("copied", COPIED)))}
-
-
-def _repeat(step: Step, slice_seconds: float) -> tuple[float, int]:
-    steps, start = 0, time.perf_counter()
-    while True:
-        step()
-        steps += 1
-        passed = time.perf_counter() - start
-        if passed >= slice_seconds:
-            return passed / steps, steps
 
 
 def serve(worker: Worker, requests: Iterable[str], write: Callable[[str], object]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vitscope._core.text import Lang, Text
+from vitscope.bench.words import MODE, rate
 from vitscope.cli.screen import big, err, out, table
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _DOING = {
     "compiling": Text("compiling", "コンパイル中"),
     "measuring": Text("measuring", "測定中"),
 }
-MODE = {"train": Text("training", "学習"), "inference": Text("inference", "推論")}
 _COMPILED = Text(", compiled", "、compile")
 _HEADS = (
     Text("library", "ライブラリ"),
@@ -86,16 +86,12 @@ def _cells(row: Row, lang: Lang) -> list[str]:
     return [
         row.library,
         setting,
-        _rate(row.images_per_second),
+        rate(row.images_per_second),
         "–" if row.spread is None else f"{row.spread:.1%}",
         times,
         f"{row.limit_fraction:.1%}",
         memory(row.peak_bytes),
     ]
-
-
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def memory(size: int | None) -> str:
@@ -161,8 +157,8 @@ def _comparison(one: Comparison, lang: Lang) -> str:
         mode=MODE[one.mode][lang],
         batch=one.batch,
         ratio=one.ratio,
-        ours=_rate(one.ours.images_per_second),
-        theirs=_rate(one.theirs.images_per_second),
+        ours=rate(one.ours.images_per_second),
+        theirs=rate(one.theirs.images_per_second),
         library=one.theirs.library,
         setting=one.theirs.setting + (_COMPILED[lang] if one.theirs.compiled else ""),
     )[lang]
