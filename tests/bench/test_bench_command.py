@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,10 +40,15 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The bench with fake processes; `steps` can be changed."""
     state: dict[str, Any] = {"step": steady}
 
-    def run_bench(plan: Plan, *, tell: Any = None) -> BenchResult:
+    def run_bench(plan: Plan, *, tell: Any = None, keep: Any = None) -> BenchResult:
         fleet = FakeFleet(lambda *words: state["step"](*words), absent=("torchvision",))
         bench = running.Bench(
-            replace(plan, startup=False), fleet.processes, tell=tell, clock=fleet.clock, available=lambda: 2**40
+            replace(plan, startup=False),
+            fleet.processes,
+            tell=tell,
+            keep=keep,
+            clock=fleet.clock,
+            available=lambda: 2**40,
         )
         bench.startup = Startup(3.25, 0.02, {"vitscope": 0.03, "torch": 1.5}, 3)
         return bench.run()
@@ -99,8 +106,43 @@ def test_ctrl_c_writes_what_there_is_and_ends_with_130(
     assert ended.code == 130
     assert "interrupted; what was measured before is in" in ended.err
     document = json.loads((tmp_path / "bench" / "bench.json").read_text(encoding="utf-8"))
-    assert document["interrupted"] is True
+    assert (document["finished"], document["interrupted"]) == (False, True)
     assert document["rows"]
+
+
+def test_the_json_is_there_after_every_block_and_says_that_it_is_not_finished(
+    vitscope: Command, faked: dict[str, Any], tmp_path: Path
+) -> None:
+    file, seen = tmp_path / "bench" / "bench.json", list[dict[str, Any]]()
+
+    def looks(*words: Any) -> float:
+        if file.exists():
+            seen.append(json.loads(file.read_text(encoding="utf-8")))
+        return steady(*words)
+
+    faked["step"] = looks
+    assert vitscope(*WORDS).code == 0
+    assert {(one["finished"], one["interrupted"]) for one in seen} == {(False, False)}
+    assert {row["mode"] for row in seen[0]["rows"]} == {"train"}
+    assert json.loads(file.read_text(encoding="utf-8"))["finished"] is True
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_second_block(
+    vitscope: Command, faked: dict[str, Any], tmp_path: Path
+) -> None:
+    modes: set[str] = set()
+    faked["step"] = lambda library, cell, setting: modes.add(cell["mode"]) or steady(library, cell, setting)
+    (tmp_path / "file").touch()
+    assert "cannot write" in vitscope(*WORDS, "--out", "file/there").sentence
+    assert modes == {"train"}
+
+
+def test_the_command_is_named_without_the_machines_paths(
+    vitscope: Command, faked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("/somewhere/bin/vitscope", "/somewhere/vitscope/__main__.py"):
+        monkeypatch.setattr(sys, "argv", [program, "bench", "--out", "there"])
+        assert vitscope(*WORDS, "--json").json["machine"]["command"] == ["vitscope", "bench", "--out", "there"]
 
 
 @pytest.mark.parametrize(
@@ -133,24 +175,13 @@ def test_rates_have_three_digits_at_least(value: float, shown: str) -> None:
 
 @pytest.mark.e2e
 def test_vitscope_alone_from_the_command_to_the_files(tmp_path: Path) -> None:
-    import subprocess
-
-    words = [
-        "bench",
-        "--peers",
-        "none",
-        "--models",
-        "specimen",
-        "--batches",
-        "1",
-        "--rounds",
-        "2",
-        "--threads",
-        "1",
-        "--json",
-    ]
+    words = ["--peers", "none", "--models", "specimen", "--batches", "1", "--rounds", "2", "--threads", "1", "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "vitscope", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "vitscope", "bench", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -159,4 +190,27 @@ def test_vitscope_alone_from_the_command_to_the_files(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert max(row["ratio"] for row in document["rows"]) >= 1
     assert document["machine"]["startup"]["first_step"] > 0
+    assert document["machine"]["command"] == ["vitscope", "bench", *words]
     assert (tmp_path / "bench" / "bench.png").exists()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("name", "found", "words"),
+    [
+        ("bench", "rows", ["--peers", "none", "--models", "specimen", "--batches", "1,2", "--rounds", "1"]),
+        ("growth", "points", ["--growth", "--rounds", "1"]),
+    ],
+)
+def test_a_kill_leaves_what_was_measured(tmp_path: Path, name: str, found: str, words: list[str]) -> None:
+    file = tmp_path / "bench" / f"{name}.json"
+    command = [sys.executable, "-m", "vitscope", "bench", *words, "--threads", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not file.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert document[found]
+    assert (document["finished"], document["interrupted"]) == (False, False)
+    assert not (tmp_path / "bench" / f"{name}.png").exists()

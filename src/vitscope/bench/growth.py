@@ -18,12 +18,11 @@ from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import MODES, OURS, Cell, Mode, Precision
 from vitscope.bench.predict import REACHED_AT_FIRST, too_large
 from vitscope.bench.processes import Processes, WorkerFailed
-from vitscope.bench.result import spread_of
+from vitscope.bench.result import machine_facts, spread_of
 from vitscope.bench.rounds import Progress
 from vitscope.bench.worker import MACHINE
 from vitscope.model.size import size_of
 from vitscope.model.spec import ViTSpec
-from vitscope.runs import environment
 
 BASE = ViTSpec(image_size=(224, 224), patch_size=(16, 16), dim=192, depth=6, heads=3, classes=1000)
 BASE_BATCH = 4
@@ -98,7 +97,10 @@ class GrowthResult:
     points: tuple[GrowthPoint, ...]
     skipped: tuple[dict[str, Any], ...]
     advice: tuple[Text, ...]
+    finished: bool = False
+    """Whether every point had its turn; false in what a survey that was killed has left behind."""
     interrupted: bool = False
+    """Whether Ctrl-C ended it."""
 
     def axes(self) -> tuple[Axis, ...]:
         """The things of which there are points."""
@@ -115,6 +117,7 @@ class GrowthResult:
             "points": [point.to_dict() for point in self.points],
             "skipped": list(self.skipped),
             "advice": [sentence.to_dict() for sentence in self.advice],
+            "finished": self.finished,
             "interrupted": self.interrupted,
         }
 
@@ -132,24 +135,24 @@ class Survey:
         axes: tuple[Axis, ...] = AXES,
         base_batch: int = BASE_BATCH,
         tell: Callable[[Progress], None] | None = None,
+        keep: Callable[[GrowthResult], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.processes, self.rounds, self.base, self.surveyed, self.clock = processes, rounds, base, axes, clock
         self.base_batch = base_batch
         self.tell = tell or (lambda progress: None)
+        self.keep = keep or (lambda result: None)
         self.started = clock()
         self.seconds = seconds
         self.points: list[GrowthPoint] = []
         self.skipped: list[dict[str, Any]] = []
-        self.facts: dict[str, Any] = {}
+        self.facts = machine_facts()
         self.rates: dict[tuple[str, Mode], float] = {}
         """FLOP/s of the point before, along an axis and in a mode."""
         self.precision: Precision = "fp32"
 
     def run(self) -> GrowthResult:
         """Every axis, from its cheapest value up."""
-        from vitscope.bench.growth_words import advice_of
-
         interrupted = False
         try:
             self.say("machine", None)
@@ -167,14 +170,20 @@ class Survey:
                 for value in axis.values:
                     for mode in MODES:
                         self.point(axis, value, mode)
+                    self.keep(self.result())
         except KeyboardInterrupt:
             interrupted = True
         finally:
             self.processes.close()
-        machine = {**environment(), **self.facts, "seconds": self.clock() - self.started}
-        found = GrowthResult(
-            machine, self.base, self.surveyed, tuple(self.points), tuple(self.skipped), (), interrupted
-        )
+        return self.result(finished=not interrupted, interrupted=interrupted)
+
+    def result(self, *, finished: bool = False, interrupted: bool = False) -> GrowthResult:
+        """What there is so far."""
+        from vitscope.bench.growth_words import advice_of
+
+        machine = {**self.facts, "seconds": self.clock() - self.started}
+        points, skipped = tuple(self.points), tuple(self.skipped)
+        found = GrowthResult(machine, self.base, self.surveyed, points, skipped, (), finished, interrupted)
         return replace(found, advice=advice_of(found))
 
     def point(self, axis: Axis, value: int, mode: Mode) -> None:
@@ -250,6 +259,7 @@ def run_growth(
     rounds: int = 3,
     threads: int | None = None,
     tell: Callable[[Progress], None] | None = None,
+    keep: Callable[[GrowthResult], None] | None = None,
 ) -> GrowthResult:
     """Surveys growth around `BASE`.
 
@@ -258,6 +268,7 @@ def run_growth(
         rounds: of each point, of which the median counts.
         threads: of the measuring processes; by default torch's.
         tell: called before each measurement.
+        keep: called after each value with what was measured so far.
 
     Raises:
         UsageError: no minutes, no rounds, no threads.
@@ -265,4 +276,4 @@ def run_growth(
     from vitscope.bench.plan import check_numbers
 
     check_numbers(rounds=rounds, minutes=minutes, threads=threads)
-    return Survey(Processes(threads), seconds=minutes * 60, rounds=rounds, tell=tell).run()
+    return Survey(Processes(threads), seconds=minutes * 60, rounds=rounds, tell=tell, keep=keep).run()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import OURS, Cell, Mode
+from vitscope.runs import environment
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,17 @@ class BenchResult:
     machine: dict[str, Any]
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
+    finished: bool = False
+    """Whether the whole plan was gone through; false in what a bench that was killed has left behind."""
     interrupted: bool = False
+    """Whether Ctrl-C ended it."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "machine": self.machine,
             "rows": [row.to_dict() for row in self.rows],
             "skipped": [one.to_dict() for one in self.skipped],
+            "finished": self.finished,
             "interrupted": self.interrupted,
         }
 
@@ -98,6 +104,14 @@ class BenchResult:
     def groups(self) -> tuple[tuple[str, Mode, int], ...]:
         """Model, mode and batch of which there are rows, in the order of measuring."""
         return tuple(dict.fromkeys((row.model, row.mode, row.batch) for row in self.rows))
+
+
+def machine_facts() -> dict[str, Any]:
+    """`environment()`, in which the command is named as it was typed: where the program lies is the machine's own affair."""
+    facts = environment()
+    program, *words = facts["command"]
+    name = Path(program).name.removesuffix(".exe")
+    return {**facts, "command": ["vitscope" if name == "__main__.py" else name, *words]}
 
 
 def spread_of(values: Sequence[float]) -> float | None:

@@ -247,7 +247,10 @@ class BlockRun:
         """The machine's limits, in the same round; a look that fails leaves the last."""
         precisions = list(self.block.precisions)
         request = {"do": "limits", "spec": self.spec.to_dict(), "batch": self.block.batch, "mode": self.block.mode}
-        answer = self.bench.processes.ask(MACHINE, None, {**request, "precisions": precisions})
+        try:
+            answer = self.bench.processes.ask(MACHINE, None, {**request, "precisions": precisions})
+        except WorkerFailed:
+            return
         self.bench.note_limits(answer)
         for precision in precisions:
             self.cubes[precision].append(answer[precision]["cube"])

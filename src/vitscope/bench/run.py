@@ -14,13 +14,13 @@ from vitscope.bench import memory
 from vitscope.bench.plan import MODELS, MODES, OURS, PRECISIONS, Block, Cell, Plan
 from vitscope.bench.predict import Predictor, too_large
 from vitscope.bench.processes import Processes, WorkerFailed
-from vitscope.bench.result import BenchResult, Measured, Skipped, rows_of
+from vitscope.bench.result import BenchResult, Measured, Skipped, machine_facts, rows_of
 from vitscope.bench.rounds import BlockRun, Progress
 from vitscope.bench.startup import Startup, measure_startup
 from vitscope.bench.worker import MACHINE
-from vitscope.runs import environment
 
 Tell = Callable[[Progress], None]
+Keep = Callable[[BenchResult], None]
 
 
 class Bench:
@@ -32,11 +32,14 @@ class Bench:
         processes: Processes,
         *,
         tell: Tell | None = None,
+        keep: Keep | None = None,
         clock: Callable[[], float] = time.monotonic,
         available: Callable[[], int | None] = memory.available,
     ) -> None:
         self.plan, self.processes, self.clock, self.available = plan, processes, clock, available
         self.tell: Tell = tell or (lambda progress: None)
+        self.keep: Keep = keep or (lambda result: None)
+        self.facts = machine_facts()
         self.started = clock()
         self.deadline = self.started + plan.minutes * 60
         self.measured: list[Measured] = []
@@ -65,11 +68,16 @@ class Bench:
             self.open_libraries()
             for number, block in enumerate(self.plan.blocks):
                 self.measure(block, self.plan.blocks[number + 1 :])
+                self.keep(self.result())
         except KeyboardInterrupt:
             interrupted = True
         finally:
             self.processes.close()
-        return BenchResult(self.machine(), rows_of(self.measured), tuple(self.skipped), interrupted)
+        return self.result(finished=not interrupted, interrupted=interrupted)
+
+    def result(self, *, finished: bool = False, interrupted: bool = False) -> BenchResult:
+        """What there is so far."""
+        return BenchResult(self.machine(), rows_of(self.measured), tuple(self.skipped), finished, interrupted)
 
     def open_libraries(self) -> None:
         """Starts a process for each library; one that is not there is skipped by name."""
@@ -132,7 +140,7 @@ class Bench:
         """Hardware, versions, date, limits and start-up."""
         import statistics
 
-        facts = environment()
+        facts = dict(self.facts)
         facts["libraries"] = dict(self.versions)
         facts["threads_used"] = self.limits.get("threads")
         if self.copies:
@@ -149,13 +157,14 @@ class Bench:
         return facts
 
 
-def run_bench(plan: Plan, *, tell: Tell | None = None) -> BenchResult:
+def run_bench(plan: Plan, *, tell: Tell | None = None, keep: Keep | None = None) -> BenchResult:
     """Measures what a plan asks for.
 
     Args:
         plan: from `make_plan`.
         tell: called before each measurement with a `Progress`.
+        keep: called after each block with what was measured so far, for who wants to keep it from a power cut.
 
-    Returns: what was measured, also after Ctrl-C (`interrupted` is then true).
+    Returns: what was measured, also after Ctrl-C (`interrupted` is then true, and `finished` is not).
     """
-    return Bench(plan, Processes(plan.threads), tell=tell).run()
+    return Bench(plan, Processes(plan.threads), tell=tell, keep=keep).run()

@@ -1,6 +1,7 @@
 """`vitscope bench`: peers and models in; a table, a picture and JSON of what each reaches beside what the machine can do, out.
 
-What was measured before Ctrl-C is kept: the files are written, and the command ends with 130.
+The JSON is written anew after every block, so a bench that is killed leaves what it had measured, marked as not finished. After Ctrl-C
+all files are written, and the command ends with 130.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitscope._core.errors import Interrupted, UsageError
+from vitscope._core.files import write_json
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
 from vitscope.cli.screen import err, print_json, tell_of_english_pictures
@@ -95,11 +97,12 @@ def _compare(plan: Plan, out: Path, lang: Lang, as_json: bool) -> None:
     from vitscope.bench.run import run_bench
     from vitscope.cli.bench_screen import bench_progress, show_bench
 
+    path = out / "bench.json"
     with bench_progress(lang) as tell:
-        result = run_bench(plan, tell=tell)
+        result = run_bench(plan, tell=tell, keep=lambda result: write_json(path, result.to_dict()))
     show = None if as_json else lambda: show_bench(result, lang)
     draw = (lambda: draw_bench(result, lang)) if result.rows else None
-    _end(result, out / "bench.json", lang, show=show, draw=draw)
+    _end(result, path, lang, show=show, draw=draw)
 
 
 def _grow(minutes: float, rounds: int, threads: int | None, out: Path, lang: Lang, as_json: bool) -> None:
@@ -107,11 +110,18 @@ def _grow(minutes: float, rounds: int, threads: int | None, out: Path, lang: Lan
     from vitscope.bench.growth_picture import draw_growth
     from vitscope.cli.bench_screen import bench_progress, show_growth
 
+    path = out / "growth.json"
     with bench_progress(lang) as tell:
-        result = run_growth(minutes=minutes, rounds=rounds, threads=threads, tell=tell)
+        result = run_growth(
+            minutes=minutes,
+            rounds=rounds,
+            threads=threads,
+            tell=tell,
+            keep=lambda result: write_json(path, result.to_dict()),
+        )
     show = None if as_json else lambda: show_growth(result, lang)
     draw = (lambda: draw_growth(result, lang)) if result.points else None
-    _end(result, out / "growth.json", lang, show=show, draw=draw)
+    _end(result, path, lang, show=show, draw=draw)
 
 
 def _end(
@@ -123,7 +133,6 @@ def _end(
     draw: Callable[[], Figure] | None,
 ) -> None:
     """The screen first (JSON where nothing shows it otherwise), so that a full disk takes no result away; then the files."""
-    from vitscope._core.files import write_json
     from vitscope.curves import save
 
     if show is not None:
