@@ -60,6 +60,32 @@ def test_query_key_and_value_are_three_xavier_matrices() -> None:
         assert part.abs().max().item() == pytest.approx((6 / 256) ** 0.5, rel=0.01)
 
 
+@pytest.mark.parametrize("heads", [1, 4])
+def test_mimetic_attention_starts_near_the_identity_and_leaves_the_rest_alone(heads: int) -> None:
+    torch.manual_seed(0)
+    spec = ViTSpec(**{**EVERYTHING, "init": "mimetic", "heads": heads})
+    model = build(spec)
+    for block in model.blocks:
+        query, key, value = block.attention.qkv.weight.detach().view(3, heads, spec.head_dim, spec.dim)
+        for q, k in zip(query, key, strict=True):
+            asked = q.T @ k
+            # of a rank below D the nearest product holds at least its share of the identity
+            assert asked.trace() / spec.dim > 0.6 / heads
+            assert torch.allclose((q @ q.T).diagonal(), (k @ k.T).diagonal(), rtol=1e-3)  # factors of equal size
+            if heads == 1:
+                assert asked.diagonal().mean().item() == pytest.approx(0.7, abs=0.03)
+                noise = asked - asked.diagonal().diag()
+                assert noise.std().item() == pytest.approx(0.7 / spec.dim**0.5, rel=0.03)
+        taken = block.attention.out.weight.detach() @ value.reshape(spec.dim, spec.dim)
+        assert taken.diagonal().mean().item() == pytest.approx(-0.4, abs=0.02)
+        assert (taken - taken.diagonal().diag()).std().item() == pytest.approx(0.4 / spec.dim**0.5, rel=0.03)
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("qkv.weight", "attention.out.weight")):
+            rule = rule_of(name, spec.changed(init="vit"))
+            std, count = rule.std(*fans(name, model)), parameter.numel()
+            assert parameter.std().item() == pytest.approx(std, rel=4 / count**0.5, abs=1e-6), name
+
+
 def test_the_first_loss_is_that_of_a_guess() -> None:
     scores = build(tiny_spec())(torch.randn(4, 3, 8, 12))
     assert not scores.any()
@@ -72,7 +98,7 @@ COMBINATIONS = [
         ("learned", "sincos", "none", "rotary"),
         ("class-token", "mean"),
         ("pre", "post"),
-        ("vit", "published"),
+        ("vit", "published", "mimetic"),
     )
 ]
 

@@ -17,7 +17,8 @@ from vitscope.model.create import build
 from vitscope.model.spec import BadViTSpec, GoodViTSpec, ViTSpec
 from vitscope.train.duration import Duration
 from vitscope.train.groups import ParameterGroup, parameter_groups
-from vitscope.train.optimizer import MuonWithAdamW, build_optimizer
+from vitscope.train.muon import MuonWithAdamW
+from vitscope.train.optimizer import build_optimizer
 from vitscope.train.schedule import lr_at
 from vitscope.train.spec import TrainSpec
 
@@ -309,8 +310,51 @@ def test_a_schedule_still_reaches_both_optimizers_after_a_state_was_loaded() -> 
     optimizer.load_state_dict(optimizer.state_dict())
     for group in optimizer.param_groups:
         group["lr"] = 0.125
+    optimizer.step()
     assert isinstance(optimizer, MuonWithAdamW)
     assert {group["lr"] for o in (optimizer.muon, optimizer.adamw) for group in o.param_groups} == {0.125}
+
+
+@pytest.mark.parametrize(
+    ("shape", "flat"), [((6, 4, 3, 3), [(6, 36)]), ((12, 4), [(4, 4)] * 3), ((8, 4), [(8, 4)])], ids=str
+)
+def test_muon_moves_kernels_and_packed_projections_as_the_matrices_they_are(
+    shape: tuple[int, ...], flat: list[tuple[int, int]]
+) -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(3)]
+    parameter = nn.Parameter(start.clone())
+    adamw = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    ours = MuonWithAdamW([{"params": [parameter], "weight_decay": 0.1}], adamw, lr=0.5, momentum=0.9)
+    rows = [part[0] for part in flat]
+    parts = [nn.Parameter(m.clone()) for m in start.view(len(start), -1).split(rows)]
+    assert [tuple(part.shape) for part in parts] == flat
+    theirs = torch.optim.Muon(parts, lr=0.5, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+    for gradient in gradients:
+        parameter.grad = gradient.clone()
+        for part, piece in zip(parts, gradient.view(len(start), -1).split(rows), strict=True):
+            part.grad = piece.clone()
+        ours.step()
+        theirs.step()  # type: ignore[no-untyped-call]
+    assert torch.equal(parameter.detach().view(len(start), -1), torch.cat([part.detach() for part in parts]))
+    assert not torch.equal(parameter.detach(), start)
+
+
+def test_muon_takes_inner_kernels_and_leaves_what_is_no_plain_matrix_in_memory() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
+    )
+    model[3].to(memory_format=torch.channels_last)
+    groups = {group.role: group.names for group in parameter_groups(model, muon=True)}
+    assert groups["hidden matrices"] == ("1.weight",)
+    assert groups["matrices"] == ("0.weight", "2.weight", "3.weight", "4.weight")
+
+
+def test_a_parameter_without_a_gradient_stays() -> None:
+    parameter = nn.Parameter(torch.ones(3, 3))
+    adamw = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    MuonWithAdamW([{"params": [parameter], "weight_decay": 0.1}], adamw, lr=0.5, momentum=0.9).step()
+    assert torch.equal(parameter, torch.ones(3, 3))
 
 
 def test_settings_load_no_torch() -> None:

@@ -17,7 +17,9 @@
 `vit` follows the ViT authors' code (google-research/vision_transformer, `vit_jax/models_vit.py`); there the patch embedding's normal
 is cut at two deviations and the MLP's biases start from a normal of 1e-6, and tokenizer, registers and LayerScale do not occur.
 `published` is the run behind the reference curve: PyTorch's default for every linear layer, a standard normal for position and class
-token.
+token. `mimetic` is `vit`, but that each attention starts as attention ends up in trained ViTs: a token asks for tokens like itself, and
+what it takes is subtracted (Trockman and Kolter 2023, "Mimetic Initialization of Self-Attention Layers", arXiv 2305.09828, section 4).
+Its authors pair it with `position: sincos`.
 """
 
 from __future__ import annotations
@@ -134,3 +136,31 @@ def initialise(model: nn.Module, spec: ViTSpec) -> None:
     """Fills every parameter of a ViT by the table, from torch's global generator."""
     for name, parameter in model.named_parameters():
         rule_of(name, spec).fill(parameter, *fans(name, model))
+    if spec.init == "mimetic":
+        for name, layer in model.named_modules():
+            if name.endswith(".attention"):
+                mimic_trained(layer.qkv, layer.out, spec.heads)
+
+
+def mimic_trained(qkv: nn.Linear, out: nn.Linear, heads: int) -> None:
+    """Sets W_qᵀ W_k of each head, as nearly as its width allows, to 0.7 (Z + I) and W_out W_v to 0.4 (Z - I), Z normal with deviation 1/√D."""
+    D = out.in_features
+    E = D // heads
+    for head in range(heads):
+        ask, answer = _halves(_near_identity(D, 0.7, 0.7), rank=E)
+        qkv.weight[head * E : (head + 1) * E] = ask.T
+        qkv.weight[D + head * E : D + (head + 1) * E] = answer
+    give, take = _halves(_near_identity(D, 0.4, -0.4), rank=D)
+    out.weight.copy_(give)
+    qkv.weight[2 * D :] = take
+
+
+def _near_identity(D: int, noise: float, identity: float) -> Tensor:
+    return noise * torch.randn(D, D) / math.sqrt(D) + identity * torch.eye(D)
+
+
+def _halves(product: Tensor, *, rank: int) -> tuple[Tensor, Tensor]:
+    """Two factors of equal size, D × rank and rank × D, whose product is the nearest of that rank."""
+    U, S, V = torch.linalg.svd(product)
+    root = S[:rank].sqrt()
+    return U[:, :rank] * root, root[:, None] * V[:rank]

@@ -135,8 +135,9 @@ class ViTSpec(ImageModelSpec):
     are never dropped."""
     mlp_dropout: Fraction | None = None
     """Dropout behind the MLP's activation and behind its output; left out, it is `dropout`."""
-    init: Literal["vit", "published"] = "vit"
-    """Start values: the table in `model/init.py`. `published` is that of the run behind the reference curve."""
+    init: Literal["vit", "published", "mimetic"] = "vit"
+    """Start values: the table in `model/init.py`. `published` is that of the run behind the reference curve; `mimetic` starts attention
+    as it ends up in trained ViTs (Trockman and Kolter 2023, arXiv 2305.09828, section 4)."""
 
     @model_validator(mode="before")
     @classmethod

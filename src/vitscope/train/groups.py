@@ -46,16 +46,16 @@ def parameter_groups(model: nn.Module, *, muon: bool = False) -> tuple[Parameter
     """Sorts every trainable parameter into a group.
 
     A parameter decays when it is a matrix or a convolution kernel and neither belongs to a norm nor is a position or a token; what is as
-    long in one direction only (LayerScale as 1×1×D, a temperature for each head) is no matrix. With `muon`, the decaying matrices go to
-    Muon, but for the first and the last (patch embedding and head), as its authors advise.
+    long in one direction only (LayerScale as 1×1×D, a temperature for each head) is no matrix. With `muon`, the decaying matrices and
+    kernels go to Muon, but for the first and the last (patch embedding and head), as its authors advise.
 
     Raises:
         ValueError: a parameter would be in no group or in two (asserted complete).
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [name for name, p in named if _is_matrix(name, p, model)]
-    inner = {name for name, p in named if name in set(matrices[1:-1]) and p.ndim == 2} if muon else set()
     table = dict(named)
+    inner = {name for name in matrices[1:-1] if muon and _is_for_muon(table[name])}
 
     def group(role: str, names: list[str], *, decays: bool, by_muon: bool = False) -> ParameterGroup:
         return ParameterGroup(role, tuple(names), tuple(table[n] for n in names), decays, by_muon)
@@ -70,6 +70,12 @@ def parameter_groups(model: nn.Module, *, muon: bool = False) -> tuple[Parameter
     if len(placed) != len(there) or set(placed) != there:
         raise ValueError(f"parameter groups hold {len(placed)} parameters, the model has {len(there)}")
     return tuple(g for g in groups if g.names)
+
+
+def _is_for_muon(parameter: nn.Parameter) -> bool:
+    """A matrix, or the kernel of a convolution over more than one channel, which as a view is a matrix too."""
+    is_kernel = parameter.ndim == 4 and parameter.shape[1] > 1
+    return (parameter.ndim == 2 or is_kernel) and parameter.is_contiguous()
 
 
 def _is_matrix(name: str, parameter: nn.Parameter, model: nn.Module) -> bool:

@@ -1,41 +1,16 @@
-"""The optimizer of a spec. In go parameter groups, out comes one `torch.optim.Optimizer`, also where Muon and AdamW share the work."""
+"""The optimizer of a spec. In go parameter groups, out comes one `torch.optim.Optimizer`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitscope.train.groups import ParameterGroup
+from vitscope.train.muon import MuonWithAdamW
 from vitscope.train.spec import TrainSpec
-
-
-class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for the hidden matrices and AdamW for the rest, as one optimizer: gradient scaling, clipping and schedules see one.
-
-    Jordan et al. 2024, "Muon: an optimizer for hidden layers"; updates scaled to AdamW's size (arXiv 2502.16982, section 2.2).
-    """
-
-    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
-        self.muon, self.adamw = muon, adamw
-        super().__init__([p for o in (muon, adamw) for g in o.param_groups for p in g["params"]], {})
-        self.param_groups = muon.param_groups + adamw.param_groups
-
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Moves all parameters; a closure is not supported."""
-        assert closure is None
-        self.muon.step()  # type: ignore[no-untyped-call]
-        self.adamw.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.muon.load_state_dict(state_dict["muon"])
-        self.adamw.load_state_dict(state_dict["adamw"])
-        self.param_groups = self.muon.param_groups + self.adamw.param_groups
 
 
 def build_optimizer(groups: Sequence[ParameterGroup], spec: TrainSpec) -> torch.optim.Optimizer:
@@ -57,14 +32,7 @@ def build_optimizer(groups: Sequence[ParameterGroup], spec: TrainSpec) -> torch.
     adamw = torch.optim.AdamW(settings(rest), lr=spec.lr, betas=spec.betas, eps=spec.eps, **fused)
     if spec.optimizer == "adamw" or len(rest) == len(groups):
         return adamw
-    muon = torch.optim.Muon(
-        settings([g for g in groups if g.muon]),
-        lr=spec.lr,
-        momentum=spec.muon_momentum,
-        nesterov=True,
-        adjust_lr_fn="match_rms_adamw",
-    )
-    return MuonWithAdamW(muon, adamw)
+    return MuonWithAdamW(settings([g for g in groups if g.muon]), adamw, lr=spec.lr, momentum=spec.muon_momentum)
 
 
 def _fused_works(groups: Sequence[ParameterGroup]) -> bool:
