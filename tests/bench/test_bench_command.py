@@ -17,11 +17,14 @@ from bench_samples import FakeFleet
 from cli_samples import Command
 from test_bench_run import steady
 
+from vitscope._core.text import Text
 from vitscope.bench import run as running
-from vitscope.bench.plan import Plan
-from vitscope.bench.result import BenchResult
+from vitscope.bench.growth import AXES, BASE, GrowthResult, SkippedPoint
+from vitscope.bench.plan import MODES, OURS, PRECISIONS, Cell, Plan
+from vitscope.bench.result import BenchResult, Skipped
 from vitscope.bench.startup import Startup
 from vitscope.bench.words import rate
+from vitscope.cli.bench_screen import show_bench, show_growth
 
 
 @pytest.fixture
@@ -76,6 +79,59 @@ def test_table_and_summary_in_both_languages(vitscope: Command, faked: dict[str,
         assert words in japanese.out
     assert "省略: torchvision" in japanese.err
     assert not any("぀" <= letter <= "ヿ" for letter in english.out)
+
+
+def skips(capfd: pytest.CaptureFixture[str], show: Any, result: Any) -> list[list[str]]:
+    """The lines about what was skipped, in English and in Japanese."""
+    told = []
+    for lang in ("en", "ja"):
+        show(result, lang)
+        told.append([line for line in capfd.readouterr().err.splitlines() if line])
+    return told
+
+
+def test_what_was_skipped_takes_a_line_for_each_reason(capfd: pytest.CaptureFixture[str]) -> None:
+    late, absent = Text("no time", "時間切れ"), Text("is not there", "ありません")
+    cells = [
+        Cell("specimen", library, mode, precision, False, batch)
+        for batch in (512, 1)
+        for mode in MODES
+        for precision in PRECISIONS
+        for library in (OURS, "timm")
+    ]
+    cells += [
+        Cell("specimen", "timm", "train", "fp32", True, 128),
+        Cell("vit-b16-224", "timm", "train", "fp32", False, 8),
+    ]
+    skipped = [Skipped(absent, library="torchvision"), *(Skipped(late, cell=cell) for cell in cells)]
+    skipped.insert(3, Skipped(Text("RuntimeError: no", "RuntimeError: no"), cell=cells[-1]))
+    result = BenchResult({"libraries": {OURS: "1", "timm": "1"}}, (), tuple(skipped))
+    assert skips(capfd, show_bench, result) == [
+        [
+            "skipped: torchvision: is not there",
+            "skipped: specimen (training, inference; batch 1, 512; fp32, bf16; all libraries); specimen (training; batch 128; "
+            "fp32, compiled; timm); vit-b16-224 (training; batch 8; fp32; timm): no time",
+            "skipped: vit-b16-224 (training; batch 8; fp32; timm): RuntimeError: no",
+        ],
+        [
+            "省略: torchvision: ありません",
+            "省略: specimen（学習・推論、バッチ 1・512、fp32・bf16、全ライブラリ）、specimen（学習、バッチ 128、fp32、コンパイルあり、timm）、"
+            "vit-b16-224（学習、バッチ 8、fp32、timm）: 時間切れ",
+            "省略: vit-b16-224（学習、バッチ 8、fp32、timm）: RuntimeError: no",
+        ],
+    ]
+    assert len(result.to_dict()["skipped"]) == len(skipped)
+
+
+def test_points_that_were_skipped_take_a_line_for_each_reason(capfd: pytest.CaptureFixture[str]) -> None:
+    late = Text("no time", "時間切れ")
+    points = [SkippedPoint("dim", value, mode, late) for value in (384, 768) for mode in MODES]
+    result = GrowthResult({}, BASE, AXES, (), (*points, SkippedPoint("batch", 32, "train", late)), ())
+    assert skips(capfd, show_growth, result) == [
+        ["skipped: width: 384, 768 (training, inference); batch, images: 32 (training): no time"],
+        ["省略: 幅 384・768（学習・推論）、バッチ（枚） 32（学習）: 時間切れ"],
+    ]
+    assert len(result.to_dict()["skipped"]) == 5
 
 
 def test_files_and_json(vitscope: Command, faked: dict[str, Any], tmp_path: Path) -> None:

@@ -67,11 +67,10 @@ def test_advice_tells_the_numbers_in_both_languages() -> None:
 def test_what_is_too_large_is_named() -> None:
     slow = survey(step=lambda *words: 100 * linear(*words))
     assert any(
-        one["axis"] == "patch_size" and one["value"] == 4 and "a step would take about" in one["why"]
-        for one in slow.skipped
+        one.axis == "patch_size" and one.value == 4 and "a step would take about" in one.why.en for one in slow.skipped
     )
     short = survey(seconds=0.5)
-    assert any("budget" in one["why"] for one in short.skipped)
+    assert any("budget" in one.why.en for one in short.skipped)
     assert len(short.points) + len(short.skipped) == 2 * sum(len(axis.values) for axis in AXES)
 
 

@@ -113,7 +113,7 @@ def test_memory_predicted_too_large_is_told_with_both_numbers() -> None:
     assert too_large(cell(), spec, 64 * 2**30) is None
     why = too_large(cell(512), spec, 16 * 2**30)
     assert why is not None
-    assert why.endswith("GiB of memory, and 16.0 GiB are free")
+    assert why.en.endswith("GiB of memory, and 16.0 GiB are free")
     assert too_large(cell(512, mode="inference"), spec, 64 * 2**30) is None
 
 

@@ -124,14 +124,15 @@ def test_what_no_time_is_left_for_is_named_and_the_budget_is_kept() -> None:
         for library in (OURS, *PEERS) for mode in ("train", "inference") for precision in ("fp32", "bf16") for batch in (128, 512)
     }  # fmt: skip
     assert not measured & named
-    assert all("0.5 minutes" in one.why for one in result.skipped)
+    assert {one.why.en for one in result.skipped} == {"the budget of 0.5 minutes (--minutes) has no time for it"}
+    assert all(one.to_dict()["seconds_needed"] > one.to_dict()["seconds_left"] >= 0 for one in result.skipped)
 
 
 def test_a_cell_that_does_not_fit_the_memory_is_named() -> None:
     fleet = FakeFleet(steady)
     result = Bench(plan_of("timm"), fleet.processes, clock=fleet.clock, available=lambda: 2**28).run()
     assert {one.cell.mode for one in result.skipped if one.cell} >= {"train"}
-    assert all("GiB of memory" in one.why for one in result.skipped)
+    assert all("GiB of memory" in one.why.en for one in result.skipped)
     assert all(row.mode == "inference" for row in result.rows)
 
 
@@ -145,7 +146,7 @@ def test_what_fails_is_named_and_the_rest_goes_on() -> None:
 
     result = bench_of(FakeFleet(fails), plan_of("timm", "vit-pytorch")).run()
     assert {(s.cell.library, s.cell.mode) for s in result.skipped if s.cell} == {("timm", "train")}
-    assert {s.why for s in result.skipped} == {"RuntimeError: no"}
+    assert {s.why.en for s in result.skipped} == {"RuntimeError: no"}
     assert {row.library for row in result.rows if row.mode == "train"} == {OURS, "vit-pytorch"}
 
 
@@ -163,6 +164,9 @@ def test_ctrl_c_keeps_what_was_measured() -> None:
     result = bench_of(fleet, plan_of("vit-pytorch")).run()
     assert result.interrupted
     assert len(result.rows) == 4
+    assert {(one.cell.mode, one.why.en) for one in result.skipped if one.cell} == {
+        ("inference", "the bench ended before its turn")
+    }
     assert fleet.closed == 4  # the machine, vitscope twice, vit-pytorch
     assert isinstance(result, BenchResult)
 

@@ -29,6 +29,11 @@ BASE_BATCH = 4
 LONGEST_STEP = 15.0
 """Seconds: a point with a longer step is too large for a survey."""
 SLICE_SECONDS = 0.1
+_LONG_STEP = Text(
+    "a step would take about {step:.0f} s, more than the {longest:.0f} s of a survey",
+    "1ステップに約 {step:.0f} 秒かかる見込みで、上限の {longest:.0f} 秒を超えます",
+)
+_NO_TIME = Text("the time budget (--minutes) has run out", "制限時間（--minutes）を使い切りました")
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,19 @@ class GrowthPoint:
 
 
 @dataclass(frozen=True)
+class SkippedPoint:
+    """What was not measured, and why."""
+
+    axis: str
+    value: int
+    mode: Mode
+    why: Text
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "what": f"{self.axis} {self.value}, {self.mode}", "why": self.why.en}
+
+
+@dataclass(frozen=True)
 class GrowthResult:
     """All points, and what follows from them in words."""
 
@@ -95,7 +113,7 @@ class GrowthResult:
     base: ViTSpec
     surveyed: tuple[Axis, ...]
     points: tuple[GrowthPoint, ...]
-    skipped: tuple[dict[str, Any], ...]
+    skipped: tuple[SkippedPoint, ...]
     advice: tuple[Text, ...]
     finished: bool = False
     """Whether every point had its turn; false in what a survey that was killed has left behind."""
@@ -115,7 +133,7 @@ class GrowthResult:
             "machine": self.machine,
             "base": self.base.to_dict(),
             "points": [point.to_dict() for point in self.points],
-            "skipped": list(self.skipped),
+            "skipped": [one.to_dict() for one in self.skipped],
             "advice": [sentence.to_dict() for sentence in self.advice],
             "finished": self.finished,
             "interrupted": self.interrupted,
@@ -145,7 +163,7 @@ class Survey:
         self.started = clock()
         self.seconds = seconds
         self.points: list[GrowthPoint] = []
-        self.skipped: list[dict[str, Any]] = []
+        self.skipped: list[SkippedPoint] = []
         self.facts = machine_facts()
         self.rates: dict[tuple[str, Mode], float] = {}
         """FLOP/s of the point before, along an axis and in a mode."""
@@ -202,19 +220,17 @@ class Survey:
         left = self.seconds - (self.clock() - self.started)
         why = too_large(cell, spec, memory.available())
         if why is None and step > LONGEST_STEP:
-            why = f"a step would take about {step:.0f} s"
+            why = _LONG_STEP.format(step=step, longest=LONGEST_STEP)
         if why is None and 2 * step > left:
-            why = "the time budget (--minutes) has run out"
+            why = _NO_TIME
         if why is None:
             try:
                 self.points.append(self.measured(axis, cell, spec, step))
                 self.rates[axis.key, mode] = flops / (self.points[-1].seconds_per_image * batch)
                 return
             except WorkerFailed as failure:
-                why = str(failure)
-        self.skipped.append(
-            {"axis": axis.key, "value": value, "mode": mode, "what": cell.model + f", {mode}", "why": why}
-        )
+                why = failure.why
+        self.skipped.append(SkippedPoint(axis.key, value, mode, why))
 
     def _is_base(self, point: GrowthPoint) -> bool:
         return next(axis.base for axis in self.surveyed if axis.key == point.axis) == point.value

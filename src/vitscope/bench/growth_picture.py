@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARK: dict[Mode, tuple[str, str]] = {"train": ("o", COLOURS[0]), "inference": ("s", COLOURS[5])}
-_TIME, _MEMORY = Text("ms an image", "画像1枚のミリ秒"), Text("peak memory, MiB", "最大メモリ（MiB）")
-_CLOSED = Text("closed-form FLOPs, scaled to the base", "FLOPsの計算値（基準点に合わせる）")
+_TIME, _MEMORY = Text("ms an image", "1枚あたりの時間（ミリ秒）"), Text("peak memory, MiB", "最大メモリ（MiB）")
+_CLOSED = Text("closed-form FLOPs, scaled to the base", "FLOPsの計算値（基準の点に合わせて縮尺）")
 _CAPTION = Text(
     "vitscope, {precision}; base: image {image}, patch {patch}, depth {depth}, width {dim}, batch {batch}; one thing varied at a time. {cpu}",
-    "vitscope、{precision}。基準: 画像 {image}、パッチ {patch}、深さ {depth}、幅 {dim}、バッチ {batch}。1つずつ変化。{cpu}",
+    "vitscope、{precision}。基準：画像 {image}、パッチ {patch}、深さ {depth}、幅 {dim}、バッチ {batch}。一度に1つだけを変えて測定。{cpu}",
 )
 
 

@@ -49,7 +49,7 @@ def attention_by_patch(result: GrowthResult) -> Text:
     else:
         judged = Text(
             "the linear layers dominate, and a quicker attention would gain little.",
-            "大半は線形層で、attentionを速くしても得るものはわずかです。",
+            "大半は線形層で、attentionを速くしても効果はわずかです。",
         )
     values = {"side": side, "finest": finest, "usual": usual, "many": share(finest), "few": share(usual)}
     said = Text(
@@ -75,8 +75,8 @@ def break_even(result: GrowthResult) -> Text:
     return Text(
         "In a block of width {dim} the attention maps cost as much as all its linear layers from {tokens:,} tokens on (2 D + M); "
         "at {side} with patch {patch} there are {here:,}.",
-        "幅 {dim} のブロックでは、{tokens:,} トークン（2 D + M）からattentionマップの計算量が線形層の合計に達します。"
-        "画像 {side}・パッチ {patch} は {here:,} トークンです。",
+        "幅 {dim} のブロックでは、トークン数が {tokens:,}（2 D + M）になるとattentionマップの計算量が線形層の合計に並びます。"
+        "画像 {side}・パッチ {patch} では {here:,} トークンです。",
     ).format(
         dim=spec.dim,
         tokens=2 * spec.dim + spec.mlp_width,
@@ -95,7 +95,7 @@ def patch_measured(result: GrowthResult) -> Text | None:
     before, after = points[usual], points[usual // 2]
     return Text(
         "Halving the patch from {a} to {b} made {n:.1f} times the tokens, {flops:.1f} times the FLOPs and {time:.1f} times the training time.",
-        "パッチを {a} から {b} に半減すると、トークンは {n:.1f} 倍、FLOPsは {flops:.1f} 倍、学習時間は {time:.1f} 倍になりました。",
+        "パッチを {a} から {b} に半減すると、トークン数は {n:.1f} 倍、FLOPsは {flops:.1f} 倍、学習時間は {time:.1f} 倍になりました。",
     ).format(
         a=usual,
         b=usual // 2,
@@ -125,7 +125,7 @@ def _along(axis: str, en: str, ja: str) -> Callable[[GrowthResult], Text | None]
         path = Text("", "")
         if start.setting.split(" ")[0] != end.setting.split(" ")[0]:
             path = Text(
-                "; attention went from the {a} to the {b} path", "で、attentionは {a} から {b} に変わりました"
+                "; attention went from the {a} to the {b} path", "で、attentionの経路は {a} から {b} に変わりました"
             ).format(a=start.setting.split(" ")[0], b=end.setting.split(" ")[0])
         return Text(said.en + each.en + path.en + ".", said.ja + each.ja + (path.ja or "です") + "。")
 
@@ -147,7 +147,7 @@ def batch_measured(result: GrowthResult) -> Text | None:
         "In training, batch {one} takes {first:.3g} images/s and the best, batch {best}, {most:.3g}; "
         "from batch {enough} on a larger one gains less than 10 %.",
         "学習ではバッチ {one} で毎秒 {first:.3g} 枚、最良のバッチ {best} で {most:.3g} 枚です。"
-        "バッチ {enough} からは、大きくしても向上は 10 % 未満です。",
+        "バッチ {enough} 以上では、さらに大きくしても速度の向上は 10 % 未満です。",
     ).format(
         one=points[0].value,
         first=1 / points[0].seconds_per_image,
@@ -168,7 +168,7 @@ def memory_measured(result: GrowthResult) -> Text | None:
         "Each image more in a batch took {measured:.1f} MiB of memory in training; by the closed form {closed:.1f} MiB are kept for "
         "the backward pass in {precision}.",
         "学習時、バッチの画像が1枚増えるごとにメモリは {measured:.1f} MiB 増えました。"
-        "計算式では、逆伝播のために {closed:.1f} MiB（{precision}）を残します。",
+        "計算上、逆伝播のために1枚あたり {closed:.1f} MiB（{precision}）を保持します。",
     ).format(
         measured=a_image / 2**20,
         closed=activation_bytes(result.base) * numbers / 4 / 2**20,

@@ -25,12 +25,12 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0
 """Okabe and Ito's palette; its yellow is darkened to be seen on white."""
 HATCHES = ("", "//", "..", "xx", "--", "\\\\", "++", "oo")
 _TITLE = Text("{model}, {mode}", "{model}、{mode}")
-_AXIS = Text("images/s", "毎秒の画像数")
+_AXIS = Text("images/s", "処理速度（枚/秒）")
 _BATCH = Text("batch {}", "バッチ {}")
 _LIMIT = Text("limit: the machine's matrix product", "上限：このマシンの行列積")
 _CAPTION = Text(
     "Images/s of each library in its best setting. Threads: {threads}, {cpu}",
-    "各ライブラリの最良の設定での毎秒の画像数。スレッド数 {threads}、{cpu}",
+    "各ライブラリの最良の設定での処理速度（毎秒の画像数）。スレッド数 {threads}、{cpu}",
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vitscope._core.text import Text
 from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import OURS, Cell, Mode, Precision
 from vitscope.model.size import size_of
@@ -98,9 +99,12 @@ def step_bytes(cell: Cell, spec: ViTSpec) -> int:
     return size_of(spec).activation_bytes_explicit * cell.batch + moment
 
 
-def too_large(cell: Cell, spec: ViTSpec, available: int | None) -> str | None:
+def too_large(cell: Cell, spec: ViTSpec, available: int | None) -> Text | None:
     """Why a cell does not fit the memory, or None."""
     needed = held_bytes(cell, spec) + step_bytes(cell, spec)
     if available is None or needed <= SHARE_OF_MEMORY * available:
         return None
-    return f"needs about {needed / 2**30:.1f} GiB of memory, and {available / 2**30:.1f} GiB are free"
+    return Text(
+        "needs about {needed:.1f} GiB of memory, and {free:.1f} GiB are free",
+        "メモリが約 {needed:.1f} GiB 必要ですが、空きは {free:.1f} GiB です",
+    ).format(needed=needed / 2**30, free=available / 2**30)

@@ -12,11 +12,16 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from vitscope._core.text import Text
 from vitscope.bench.plan import OURS, Mode
 
 
 class WorkerFailed(Exception):  # noqa: N818  a fact about a cell, which the bench skips and names
-    """A request was not met; the words say why."""
+    """A request was not met; the words say why. Words of a library's own are the same in both languages."""
+
+    def __init__(self, why: Text | str) -> None:
+        super().__init__(why)
+        self.why = Text(why, why) if isinstance(why, str) else why
 
 
 class WorkerEnded(WorkerFailed):
@@ -87,13 +92,18 @@ class WorkerProcess:
             except OSError:  # what was still to be sent to it
                 pass
 
-    def _last_words(self) -> str:
+    def _last_words(self) -> Text:
         code = self.process.wait()
         self.said.seek(0)
         lines = [line for line in self.said.read().decode(errors="replace").splitlines() if line.strip()]
         if code == -9:
-            return "its process was killed, perhaps for want of memory"
-        return f"its process ended with code {code}" + (f" ({lines[-1].strip()[:200]})" if lines else "")
+            return Text(
+                "its process was killed, perhaps for want of memory",
+                "プロセスが強制終了されました（メモリ不足の可能性があります）",
+            )
+        said = f" ({lines[-1].strip()[:200]})" if lines else ""
+        ended = Text("its process ended with code {code}{said}", "プロセスが終了しました（終了コード {code}）{said}")
+        return ended.format(code=code, said=said)
 
 
 Start = Callable[[str, int | None], Answering]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vitscope._core.text import Text
 from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import OURS, Cell, Mode
 from vitscope.runs import environment
@@ -61,15 +62,16 @@ class Row(Cell):
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was not measured, and why; without a cell it is a whole library."""
+    """What was not measured, and why; without a cell it is a whole library. What differs from cell to cell is among the numbers."""
 
-    why: str
+    why: Text
     cell: Cell | None = None
     library: str | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         facts = self.cell.to_dict() if self.cell is not None else {"library": self.library}
-        return {**facts, "why": self.why}
+        return {**facts, "why": self.why.en, **self.numbers}
 
 
 @dataclass(frozen=True)

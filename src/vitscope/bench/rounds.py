@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vitscope._core.text import Text
 from vitscope.bench.peers import settings_of
 from vitscope.bench.plan import MODELS, OURS, PRECISIONS, Block, Cell
 from vitscope.bench.predict import held_bytes
@@ -28,6 +29,12 @@ HOPELESS = 1.5
 """A cell this much slower than its library's best is not measured further than two rounds, if its step is long."""
 SHARE_HELD = 0.5
 """Of the free memory: what all models of a block may hold together between their rounds; else each is built anew for each round."""
+
+
+_NO_TIME = Text(
+    "the budget of {minutes:g} minutes (--minutes) has no time for it",
+    "制限時間の {minutes:g} 分（--minutes）に収まりません",
+)
 
 
 @dataclass(frozen=True)
@@ -140,13 +147,8 @@ class BlockRun:
         needed += self.bench.predictor.compile_seconds(cell, self.spec)
         if needed <= left:
             return True
-        budget = f"the budget of {self.bench.plan.minutes:g} minutes (--minutes)"
-        self.bench.skip(
-            cell,
-            f"{budget} has run out"
-            if left < 1
-            else f"would take about {needed:.0f} s, and of {budget} {left:.0f} s are left",
-        )
+        why = _NO_TIME.format(minutes=self.bench.plan.minutes)
+        self.bench.skip(cell, why, seconds_needed=needed, seconds_left=left)
         return False
 
     def compile_all(self) -> None:
@@ -159,7 +161,9 @@ class BlockRun:
         )
         for entry, answer in zip(entries, answers, strict=True):
             if isinstance(answer, WorkerFailed):
-                self.bench.skip(entry.cell, f"torch.compile failed: {answer}")
+                self.bench.skip(
+                    entry.cell, Text(f"torch.compile failed: {answer.why.en}", f"torch.compileに失敗: {answer.why.ja}")
+                )
                 continue
             entry.words = answer["setting"]
             self.bench.predictor.learn_compiling(entry.cell, answer["seconds"])
@@ -176,7 +180,7 @@ class BlockRun:
             "setting": entry.setting,
         }
 
-    def measure(self, entry: Entry, number: int) -> str | None:
+    def measure(self, entry: Entry, number: int) -> Text | None:
         """One round of one entry; why it failed, or None."""
         cell, ask = entry.cell, self.bench.processes.ask
         self.bench.say("measuring", cell, number)
@@ -188,7 +192,7 @@ class BlockRun:
             answer = ask(cell.library, cell.mode, {**request, "with_memory": number == 1})
         except WorkerFailed as failure:
             self.built.discard(entry.key)
-            return str(failure)
+            return failure.why
         entry.seconds.append(answer["seconds"])
         if number == 1:
             entry.first, entry.peak_bytes = answer["first"], answer["peak_bytes"]

@@ -10,14 +10,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from vitscope._core.text import Text
 from vitscope.bench import memory
-from vitscope.bench.plan import MODELS, MODES, OURS, PRECISIONS, Block, Cell, Plan
+from vitscope.bench.plan import MODELS, MODES, OURS, PEERS, PRECISIONS, Block, Cell, Plan
 from vitscope.bench.predict import Predictor, too_large
 from vitscope.bench.processes import Processes, WorkerFailed
 from vitscope.bench.result import BenchResult, Measured, Skipped, machine_facts, rows_of
 from vitscope.bench.rounds import BlockRun, Progress
 from vitscope.bench.startup import Startup, measure_startup
 from vitscope.bench.worker import MACHINE
+
+_NOT_INSTALLED = Text(
+    "is not installed ({error}); run: pip install 'vitscope[bench]'",
+    "インストールされていません（{error}）。pip install 'vitscope[bench]' を実行してください",
+)
+_NO_TURN = Text("the bench ended before its turn", "順番が来る前に測定が終わりました")
 
 Tell = Callable[[Progress], None]
 Keep = Callable[[BenchResult], None]
@@ -76,8 +83,21 @@ class Bench:
         return self.result(finished=not interrupted, interrupted=interrupted)
 
     def result(self, *, finished: bool = False, interrupted: bool = False) -> BenchResult:
-        """What there is so far."""
-        return BenchResult(self.machine(), rows_of(self.measured), tuple(self.skipped), finished, interrupted)
+        """What there is so far; every cell of the plan is named in it."""
+        named = {one.cell for one in self.measured} | {one.cell for one in self.skipped}
+        to_come = tuple(
+            Skipped(_NO_TURN, cell=cell)
+            for block in self.plan.blocks
+            for cell in block.cells
+            if cell.library in self.versions and cell not in named
+        )
+        return BenchResult(
+            self.machine(),
+            rows_of(self.measured),
+            (*self.skipped, *to_come),
+            finished=finished,
+            interrupted=interrupted,
+        )
 
     def open_libraries(self) -> None:
         """Starts a process for each library; one that is not there is skipped by name."""
@@ -92,9 +112,9 @@ class Bench:
                 self.versions[library] = answer["version"]
                 self.limits["threads"] = answer["threads"]
                 continue
-            why = str(answer)
-            if why.startswith("ModuleNotFoundError: No module named"):
-                why = f"is not installed ({why.partition(': ')[2]}); run: pip install 'vitscope[bench]'"
+            why = answer.why
+            if library in PEERS and why.en.startswith("ModuleNotFoundError: "):
+                why = _NOT_INSTALLED.format(error=why.en.partition(": ")[2])
             if all(one.library != library for one in self.skipped):
                 self.skipped.append(Skipped(why, library=library))
 
@@ -117,9 +137,9 @@ class Bench:
         finally:  # Ctrl-C too: the rounds that were finished count
             self.measured += run.results()
 
-    def skip(self, cell: Cell, why: str) -> None:
+    def skip(self, cell: Cell, why: Text, **numbers: float) -> None:
         """Names what is left out."""
-        self.skipped.append(Skipped(why, cell=cell))
+        self.skipped.append(Skipped(why, cell=cell, numbers=numbers))
 
     def note_limits(self, answer: dict[str, Any]) -> None:
         """Keeps what a look at the machine gave."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 _DOING = {
     "start-up": Text("timing start-up", "起動時間を測定中"),
     "machine": Text("measuring the machine", "マシンを測定中"),
-    "libraries": Text("starting the libraries", "ライブラリを起動中"),
+    "libraries": Text("starting the libraries", "ライブラリを読み込み中"),
     "compiling": Text("compiling", "コンパイル中"),
     "measuring": Text("measuring", "測定中"),
 }
-_COMPILED = Text(", compiled", "、compile")
+_COMPILED = Text(", compiled", "、コンパイルあり")
 _HEADS = (
     Text("library", "ライブラリ"),
     Text("best setting", "最良の設定"),
-    Text("images/s", "画像/秒"),
+    Text("images/s", "枚/秒"),
     Text("spread", "ばらつき"),
-    Text("vitscope is", "vitscopeとの比"),
+    Text("vitscope is", "vitscopeの速さ"),
     Text("of the limit", "上限比"),
     Text("peak memory", "最大メモリ"),
 )
@@ -67,15 +67,56 @@ def show_bench(result: BenchResult, lang: Lang) -> None:
         out().print("")
     _show_machine(result, lang)
     _show_summary(result, lang)
-    for skipped in result.skipped:
-        facts = skipped.to_dict()
-        cell = skipped.cell
-        what = facts["library"]
-        if cell is not None:
-            compiled = _COMPILED[lang] if cell.compiled else ""
-            what += f", {cell.model}, {MODE[cell.mode][lang]}, {cell.batch}, {cell.precision}{compiled}"
-        line = Text("skipped: {what}: {why}", "省略: {what}: {why}").format(what=what, why=skipped.why)
-        err().print(line[lang])
+    libraries = result.machine.get("libraries", ())
+    cells = [(one.why, one.cell.to_dict() if one.cell else {"library": one.library}) for one in result.skipped]
+    _show_skipped(cells, ("library", "precision", "batch", "mode"), lambda group: _told(group, libraries, lang), lang)
+
+
+def _show_skipped(
+    skipped: Sequence[tuple[Text, Mapping[str, Any]]],
+    by: Sequence[str],
+    tell: Callable[[Mapping[str, tuple[Any, ...]]], str],
+    lang: Lang,
+) -> None:
+    """A line for each reason; of what it holds for, things that differ in one value only are told together."""
+    for why in dict.fromkeys(reason for reason, _ in skipped):
+        groups = folded([what for reason, what in skipped if reason == why], by)
+        line = Text("skipped: {what}: {why}", "省略: {what}: {why}")
+        what = Text("; ", "、")[lang].join(map(tell, groups))
+        err().print(line.format(what=what, why=why[lang])[lang])
+
+
+def folded(things: Sequence[Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, tuple[Any, ...]]]:
+    """Of things with named values, those that differ in one of the values `by` become one thing with all of them, name after name."""
+    groups = [{name: (value,) for name, value in thing.items()} for thing in things]
+    for name in by:
+        alike: dict[tuple[Any, ...], dict[str, tuple[Any, ...]]] = {}
+        for group in groups:
+            key = tuple(item for item in group.items() if item[0] != name)
+            if key in alike and name in group:
+                alike[key][name] += group[name]
+            else:
+                alike[key] = group
+        groups = list(alike.values())
+    return groups
+
+
+def _told(group: Mapping[str, tuple[Any, ...]], libraries: Collection[str], lang: Lang) -> str:
+    """Cells that differ in little, such as `specimen (training; batch 1, 512; bf16, fp32; all libraries)`; or libraries."""
+    comma = Text(", ", "・")[lang]
+    named = comma.join(group["library"])
+    if "model" not in group:
+        return named
+    if len(libraries) > 1 and set(group["library"]) == set(libraries):
+        named = Text("all libraries", "全ライブラリ")[lang]
+    facts = (
+        comma.join(MODE[mode][lang] for mode in group["mode"]),
+        Text("batch ", "バッチ ")[lang] + comma.join(map(str, sorted(group["batch"]))),
+        comma.join(group["precision"]) + (_COMPILED[lang] if group["compiled"] == (True,) else ""),
+        named,
+    )
+    which = Text("; ", "、")[lang].join(facts)
+    return Text("{model} ({which})", "{model}（{which}）").format(model=group["model"][0], which=which)[lang]
 
 
 def _cells(row: Row, lang: Lang) -> list[str]:
@@ -122,7 +163,9 @@ def _show_machine(result: BenchResult, lang: Lang) -> None:
             "起動: vitscope train quickstart から最初のステップの終わりまで {first} 秒。import: {imports}",
         ).format(
             first="–" if first is None else f"{first:.1f}",
-            imports=", ".join(f"{name} {seconds:.2f} s" for name, seconds in startup["imports"].items()),
+            imports=Text(", ", "、")[lang].join(
+                f"{name} {seconds:.2f} " + Text("s", "秒")[lang] for name, seconds in startup["imports"].items()
+            ),
         )
         out().print(line[lang], soft_wrap=True)
 
@@ -133,11 +176,11 @@ def _show_summary(result: BenchResult, lang: Lang) -> None:
     heads = (
         Text(
             "vitscope against vit-pytorch as people run it (fp32)",
-            "vitscopeと、普段どおりのvit-pytorch（fp32）の比較",
+            "vitscopeと、一般的な使い方のvit-pytorch（fp32）の比較",
         ),
         Text(
             "vitscope against the fastest peer in its best setting",
-            "vitscopeと、最良の設定で最速の他ライブラリの比較",
+            "vitscopeと、ほかのライブラリで最も速いものの比較（それぞれ最良の設定）",
         ),
     )
     for head, found in zip(heads, (as_people_run_it(result), against_fastest(result)), strict=True):
@@ -150,7 +193,7 @@ def _show_summary(result: BenchResult, lang: Lang) -> None:
 def _comparison(one: Comparison, lang: Lang) -> str:
     line = Text(
         "{model}, {mode}, batch {batch}: {ratio:.2f} × ({ours} against {theirs} images/s of {library}, {setting})",
-        "{model}、{mode}、バッチ {batch}: {ratio:.2f} 倍（毎秒 {ours} 枚、{library} は {theirs} 枚、{setting}）",
+        "{model}、{mode}、バッチ {batch}: {ratio:.2f} 倍（毎秒 {ours} 枚、{library} は {theirs} 枚。設定: {setting}）",
     )
     return line.format(
         model=one.model,
@@ -170,7 +213,7 @@ def show_growth(result: GrowthResult, lang: Lang) -> None:
         Text("value", "値"),
         Text("tokens", "トークン"),
         Text("FLOPs an image", "画像1枚のFLOPs"),
-        Text("attention maps", "attentionの割合"),
+        Text("attention maps", "attention計算の割合"),
         Text("training, ms an image", "学習（ミリ秒/枚）"),
         Text("inference, ms an image", "推論（ミリ秒/枚）"),
         Text("training memory", "学習のメモリ"),
@@ -196,6 +239,14 @@ def show_growth(result: GrowthResult, lang: Lang) -> None:
         out().print("")
     for sentence in result.advice:
         out().print(f"· {sentence[lang]}", soft_wrap=True)
-    for skipped in result.skipped:
-        line = Text("skipped: {what}: {why}", "省略: {what}: {why}").format(what=skipped["what"], why=skipped["why"])
-        err().print(line[lang])
+    names = {axis.key: axis.name[lang] for axis in result.surveyed}
+    points = [(one.why, {"axis": names[one.axis], "value": one.value, "mode": one.mode}) for one in result.skipped]
+    _show_skipped(points, ("value", "mode"), lambda group: _told_point(group, lang), lang)
+
+
+def _told_point(group: Mapping[str, tuple[Any, ...]], lang: Lang) -> str:
+    comma = Text(", ", "・")[lang]
+    values, modes = comma.join(map(str, group["value"])), comma.join(MODE[mode][lang] for mode in group["mode"])
+    return Text("{axis}: {values} ({modes})", "{axis} {values}（{modes}）").format(
+        axis=group["axis"][0], values=values, modes=modes
+    )[lang]
