@@ -105,6 +105,10 @@ def test_a_wrong_name_gets_the_nearest_and_the_way_on(name: str, message: str) -
         ),
         ({"mlp_ratio": 0.0005}, "mlp_ratio 0.0005 of dim 768 is an MLP without width; choose a larger one, or mlp_dim"),
         (
+            {"patch_embedding": "conv-tokenizer", "tokenizer_layers": 3, "patch_size": 8, "tokenizer_widths": [32]},
+            r"tokenizer_widths is of length 1, expected 2: one for each of the 3 tokenizer_layers but the last, which gives dim",
+        ),
+        (
             {"tokenizer_layers": 2},
             "tokenizer_layers is 2, but patch_embedding 'linear' has none; set patch_embedding to",
         ),

@@ -24,6 +24,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"patch_embedding": "conv", "position": "sincos", "qkv_bias": False, "activation": "gelu-tanh", "registers": 1},
     {"patch_embedding": "conv-tokenizer", "pooling": "mean", "registers": 2, "activation": "relu", "layer_scale": 0.5},
     {"patch_embedding": "conv-tokenizer", "tokenizer_layers": 2, "position": "sincos", "norm_eps": 0.01},
+    {"patch_embedding": "conv-tokenizer", "tokenizer_layers": 2, "tokenizer_widths": (20,)},
     {"position": "rotary", "qk_norm": True, "registers": 1, "activation": "silu"},
     {"position": "rotary", "pooling": "mean", "heads": 1},
     {"norm": "post", "position": "none", "layer_scale": 0.5, "mlp_dim": 20, "qk_norm": True},

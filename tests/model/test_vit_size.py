@@ -22,6 +22,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"patch_embedding": "conv"},
     {"patch_embedding": "conv-tokenizer", "patch_size": 2},
     {"patch_embedding": "conv-tokenizer", "patch_size": 4, "tokenizer_layers": 2},
+    {"patch_embedding": "conv-tokenizer", "patch_size": 4, "tokenizer_layers": 2, "tokenizer_widths": (24,)},
     {"position": "sincos"},
     {"position": "none"},
     {"position": "rotary"},

@@ -15,7 +15,7 @@ from vitscope.model.attention import attend, split_heads
 from vitscope.model.dropout import Dropout
 from vitscope.model.paths import AttentionPath
 from vitscope.model.position import Rotary
-from vitscope.model.spec import TOKENIZER_WIDTH, ViTSpec
+from vitscope.model.spec import ViTSpec
 
 ACTIVATION: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
@@ -53,9 +53,8 @@ class ConvTokenizer(nn.Sequential):
     """
 
     def __init__(self, spec: ViTSpec) -> None:
-        widths = [spec.channels, *[TOKENIZER_WIDTH] * (spec.tokenizer_layers - 1), spec.dim]
         layers: list[nn.Module] = []
-        for wide_in, wide_out in pairwise(widths):
+        for wide_in, wide_out in pairwise(spec.tokenizer_channels):
             layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1, bias=False), nn.MaxPool2d(3, 2, padding=1), nn.ReLU()]
         super().__init__(*layers, Rearrange("B D Gh Gw -> B (Gh Gw) D"))
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vitscope.model.paths import TakenPath, quicker_path
-from vitscope.model.spec import TOKENIZER_WIDTH, BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec, printed_vit
+from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec, printed_vit
 
 BYTES = 4  # of an fp32 number
 STAGES = ("image", "patches", "patch_embedding", "with_class", "with_position", "encoder", "pooled", "logits")
@@ -107,7 +107,7 @@ def _embedding_weights(spec: ViTSpec) -> int:
 
 def _convolutions(spec: ViTSpec) -> list[tuple[int, int, int]]:
     """Pixels, input and output channels of each convolution of the tokenizer; a pooling behind each halves both sides."""
-    widths = [spec.channels, *[TOKENIZER_WIDTH] * (spec.tokenizer_layers - 1), spec.dim]
+    widths = spec.tokenizer_channels
     pixels = spec.image_size[0] * spec.image_size[1]
     return [(pixels // 4**layer, widths[layer], widths[layer + 1]) for layer in range(spec.tokenizer_layers)]
 

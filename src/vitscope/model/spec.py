@@ -105,6 +105,8 @@ class ViTSpec(ImageModelSpec):
     Compact Transformers (`conv-tokenizer`; Hassani et al. 2021, arXiv 2104.05704, section 3.3)."""
     tokenizer_layers: Annotated[int, Field(ge=1, le=4)] = 1
     """Convolutions in the `conv-tokenizer`; a pooling behind each halves the image, so the patch side is 2 to this power."""
+    tokenizer_widths: tuple[Positive, ...] | None = None
+    """Channels behind each of them but the last, which gives `dim`; left out, 64, as in the Compact Transformers' code."""
     position: Literal["learned", "sincos", "none", "rotary"] = "learned"
     """Learned table (ViT, section 3.1), fixed 2-D sine-cosine (Chen et al. 2021, arXiv 2104.02057, section 5, "ViT architectures"),
     nothing, or 2-D rotary on queries and keys (Su et al. 2021, arXiv 2104.09864; axial form of Heo et al. 2024, arXiv 2403.13298,
@@ -181,6 +183,11 @@ class ViTSpec(ImageModelSpec):
                     f"a conv-tokenizer of {self.tokenizer_layers} layers cuts patches of {side}×{side}, not of "
                     f"{self.patch_size[0]}×{self.patch_size[1]}; set patch_size or tokenizer_layers"
                 )
+        if self.tokenizer_widths is not None and len(self.tokenizer_widths) != self.tokenizer_layers - 1:
+            raise ValueError(
+                f"tokenizer_widths is of length {len(self.tokenizer_widths)}, expected {self.tokenizer_layers - 1}: one for each of "
+                f"the {self.tokenizer_layers} tokenizer_layers but the last, which gives dim"
+            )
         if self.position == "sincos" and self.dim % 4:
             raise ValueError(f"position 'sincos' needs a dim that 4 divides, not {self.dim}")
         if self.position == "rotary" and self.head_dim % 4:
@@ -193,6 +200,12 @@ class ViTSpec(ImageModelSpec):
         if self.mlp_dim is not None:
             return self.mlp_dim
         return round((MLP_RATIO if self.mlp_ratio is None else self.mlp_ratio) * self.dim)
+
+    @property
+    def tokenizer_channels(self) -> tuple[int, ...]:
+        """Channels before, between and behind the convolutions of the tokenizer."""
+        between = self.tokenizer_widths or (TOKENIZER_WIDTH,) * (self.tokenizer_layers - 1)
+        return (self.channels, *between, self.dim)
 
     @property
     def class_token(self) -> bool:
