@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vitscope.bench.plan import LONG
 from vitscope.bench.processes import Processes, WorkerFailed
 from vitscope.model.spec import ViTSpec
 
@@ -41,6 +42,7 @@ class FakeWorker:
     def __init__(self, fleet: FakeFleet, library: str) -> None:
         self.fleet, self.library = fleet, library
         self.built: dict[str, tuple[dict[str, Any], str]] = {}
+        self.warm: set[str] = set()
         self.waiting: list[Mapping[str, Any]] = []
 
     def send(self, request: Mapping[str, Any]) -> None:
@@ -61,13 +63,20 @@ class FakeWorker:
 
     def build(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self.built[request["key"]] = (request["cell"], request["setting"])
-        self.fleet.clock.now += 0.1
-        return {"setting": request["setting"], "seconds": 0.1}
+        self.warm.discard(request["key"])
+        seconds = self.fleet.building(request["cell"])
+        self.fleet.clock.now += seconds
+        if not request.get("warm"):
+            return {"setting": request["setting"], "seconds": seconds}
+        self.warm.add(request["key"])
+        return {"setting": request["setting"], "seconds": seconds * 5}  # five compile at once
 
     def measure(self, request: Mapping[str, Any]) -> dict[str, Any]:
         cell, setting = self.built[request["key"]]
         seconds = self.fleet.seconds(self.library, cell, setting)
-        self.fleet.clock.now += 2 * seconds
+        alone = seconds >= LONG and request["key"] in self.warm
+        self.warm.add(request["key"])
+        self.fleet.clock.now += seconds if alone else seconds + max(seconds, request["slice"])
         return {"seconds": seconds, "first": seconds, "steps": 1, "peak_bytes": 2**20}
 
     def drop(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,8 +86,10 @@ class FakeWorker:
 
     def limits(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self.fleet.clock.now += 0.1
-        rates = {p: {"cube": rate, "model": rate / 2} for p, rate in (("fp32", 100 * GFLOPS), ("bf16", 400 * GFLOPS))}
-        return {**rates, "copy": 10 * GFLOPS}
+        rates = {"fp32": self.fleet.fp32, "bf16": 400 * GFLOPS}
+        asked = request.get("precisions", tuple(rates))
+        found = {precision: {"cube": rates[precision], "model": rates[precision] / 2} for precision in asked}
+        return found if "spec" in request else {**found, "copy": 10 * GFLOPS}
 
 
 class FakeFleet:
@@ -87,6 +98,10 @@ class FakeFleet:
     def __init__(self, seconds: Callable[[str, Mapping[str, Any], str], float], absent: tuple[str, ...] = ()) -> None:
         self.seconds, self.absent = seconds, absent
         self.clock, self.log, self.closed = FakeClock(), list[tuple[str, str, str | None]](), 0
+        self.fp32 = 100 * GFLOPS
+        """FLOP/s of the fp32 product; those of bf16 are 400 G."""
+        self.building: Callable[[Mapping[str, Any]], float] = lambda cell: 0.1
+        """Seconds that a cell takes to be built."""
         self.processes = Processes(start=lambda library, threads: FakeWorker(self, library))
 
     def measured(self) -> list[str]:

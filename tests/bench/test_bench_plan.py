@@ -8,8 +8,8 @@ import pytest
 
 from vitscope._core.errors import UsageError
 from vitscope.bench.limits import products_of, step_flops
-from vitscope.bench.plan import MODELS, OURS, PEERS, Cell, make_plan
-from vitscope.bench.predict import Predictor, too_large
+from vitscope.bench.plan import MODELS, OURS, PEERS, Cell, care_of, make_plan
+from vitscope.bench.predict import Predictor, fit_together, too_large
 from vitscope.model.size import size_of
 
 
@@ -34,12 +34,19 @@ def test_the_specimen_is_the_printed_size() -> None:
 def test_the_default_plan_holds_what_the_issue_names_with_the_headline_first() -> None:
     plan = make_plan()
     assert plan.libraries == (OURS, *PEERS)
-    eager = [(b.model, b.batch, b.mode) for b in plan.blocks if not b.compiled]
-    assert eager[:4] == [
-        ("specimen", 128, "train"), ("specimen", 128, "inference"), ("vit-b16-224", 8, "train"), ("vit-b16-224", 8, "inference"),
-    ]  # fmt: skip
+    assert [b.headline for b in plan.blocks[:9]] == [True] * 8 + [False]
+    head = [
+        ("specimen", 128, "train"),
+        ("specimen", 128, "inference"),
+        ("vit-b16-224", 8, "train"),
+        ("vit-b16-224", 8, "inference"),
+    ]
+    assert [(b.model, b.batch, b.mode, b.precision) for b in plan.blocks[:8]] == [
+        (*one, precision) for one in head for precision in ("bf16", "fp32")
+    ]
+    eager = [(b.model, b.batch) for b in plan.blocks if not b.compiled]
     pairs = {("specimen", n) for n in (1, 32, 128, 512)} | {("vit-b16-224", n) for n in (1, 8)}
-    assert {(model, batch) for model, batch, _ in eager} == pairs
+    assert set(eager) == pairs
     assert {(b.model, b.batch) for b in plan.blocks if b.compiled} == {("specimen", 128)}
     cells = [cell for block in plan.blocks for cell in block.cells]
     assert len(cells) == len(set(cells)) == (6 + 1) * 2 * 2 * 5
@@ -52,6 +59,20 @@ def test_full_adds_a_model_batches_and_compiles_everything() -> None:
     assert {cell for block in default.blocks for cell in block.cells} < cells
     assert any(cell.model == "vit-s16-224" for cell in cells)
     assert {(c.model, c.batch) for c in cells if c.compiled} == {(c.model, c.batch) for c in cells}
+
+
+def test_what_somebody_chose_is_a_headline() -> None:
+    assert {(b.batch, b.headline) for b in make_plan(batches="4,128").blocks if b.model == "specimen" and not b.compiled} == {
+        (4, False), (128, True),
+    }  # fmt: skip
+    assert all(b.headline for b in make_plan(models="vit-s16-224", batches="4,2").blocks)
+
+
+def test_care_goes_to_what_counts_most() -> None:
+    head, slow, compiled, rest, rest_slow = (make_plan().blocks[i] for i in (0, 1, 8, 10, 18))
+    assert [care_of(block, "bf16", 5).rounds for block in (head, slow, compiled, rest, rest_slow)] == [5, 2, 2, 2, 1]
+    assert [care_of(block, "fp32", 5).rounds for block in (head, slow)] == [2, 5]
+    assert {care_of(block, "bf16", 1).rounds for block in make_plan().blocks} == {1}
 
 
 def test_words_choose() -> None:
@@ -115,6 +136,13 @@ def test_memory_predicted_too_large_is_told_with_both_numbers() -> None:
     assert why is not None
     assert why.en.endswith("GiB of memory, and 16.0 GiB are free")
     assert too_large(cell(512, mode="inference"), spec, 64 * 2**30) is None
+
+
+def test_models_of_a_block_are_held_where_all_of_them_and_a_step_fit() -> None:
+    spec, cells = MODELS["vit-b16-224"], [cell(library=library) for library in (OURS, *PEERS)]
+    assert fit_together(cells, spec, None)
+    assert fit_together(cells, spec, 24 * 2**30)
+    assert not fit_together(cells, spec, 8 * 2**30)
 
 
 def test_time_is_flops_over_a_rate_and_then_what_was_measured() -> None:

@@ -12,11 +12,11 @@ import pytest
 import torch
 from bench_samples import TINY
 
-from vitscope.bench import memory
+from vitscope.bench import memory, startup
 from vitscope.bench.limits import Product, rate_of_cube, rate_of_products
 from vitscope.bench.plan import MODES, OURS, PRECISIONS, Cell
 from vitscope.bench.processes import Processes, WorkerEnded, WorkerFailed, WorkerProcess
-from vitscope.bench.startup import Startup, median_seconds
+from vitscope.bench.startup import Startup
 from vitscope.bench.tasks import make_step
 from vitscope.bench.worker import Worker, serve
 
@@ -71,10 +71,11 @@ def test_the_protocol_is_a_line_for_a_line() -> None:
         {"do": "drop", "keys": ["k"]},
         {"do": "measure", "key": "k", "slice": 0.01},
         {"do": "limits", "side": 32, "copied": 4096, "spec": TINY.to_dict(), "batch": 2, "mode": "train", "precisions": ["bf16"]},
+        {"do": "limits", "side": 32, "copied": 4096},
     ]  # fmt: skip
     written: list[str] = []
     serve(Worker(FLAT), [json.dumps(request) + "\n" for request in requests], written.append)
-    hello, built, measured, dropped, gone, limits = map(json.loads, written)
+    hello, built, measured, dropped, gone, look, limits = map(json.loads, written)
     assert hello["version"] is None
     assert hello["threads"] == torch.get_num_threads()
     assert built["setting"] == "fp32"
@@ -83,9 +84,10 @@ def test_the_protocol_is_a_line_for_a_line() -> None:
     assert measured["peak_bytes"] is None or measured["peak_bytes"] >= 0
     assert dropped == {}
     assert "KeyError" in gone["error"]
+    assert set(look) == {"bf16"}
+    assert set(look["bf16"]) == {"cube", "model"}
     assert set(limits) == {"fp32", "bf16", "copy"}
-    assert "model" in limits["bf16"]
-    assert "model" not in limits["fp32"]
+    assert set(limits["fp32"]) == {"cube"}
 
 
 def test_the_first_step_after_a_build_never_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +190,12 @@ def test_rates_are_flops_over_seconds() -> None:
     assert rate_of_products((Product(2, 4, 4, 4), Product(1, 4, 4, 4, 2)), "bf16") > 0
 
 
-def test_the_median_of_a_start_leaves_the_first_out() -> None:
-    times: Iterator[float] = iter([100.0, 1.0, 3.0, 2.0])
-    assert median_seconds(lambda: next(times), 3) == 2
-    assert median_seconds(lambda: None, 3) is None
+def test_the_median_of_a_start_leaves_the_first_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: Iterator[float | None] = iter([100.0, 1.0, 3.0, 2.0, None, None])
+    monkeypatch.setattr(startup, "first_training_step", lambda: next(times))
+    monkeypatch.setattr(startup, "IMPORTS", ("sys",))
+    found = startup.measure_startup(3)
+    assert found.first_step == 2
+    assert found.imports["sys"] > 0
+    assert startup.measure_startup(1).first_step is None
     assert set(Startup(None, 0.1, {"torch": 1.0}, 3).to_dict()) == {"first_step", "python", "imports", "times"}

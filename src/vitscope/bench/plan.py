@@ -1,11 +1,13 @@
 """What to measure: in go the words of a command, out comes a plan, blocks of cells in the order in which they are measured. No torch.
 
-A cell is one library, mode, precision, batch and model, compiled or not. Cells that are compared with each other stand in one block:
-their rounds are interleaved. The blocks that matter most come first, so that a budget that runs out takes the least.
+A cell is one library, mode, precision, batch and model, compiled or not. The same cells of all libraries stand in one block: their rounds
+are interleaved. The blocks that matter most come first, so that a budget that runs out takes the least; `care_of` alone says how
+thoroughly each is measured.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -46,6 +48,8 @@ _FULL: dict[str, tuple[int, ...]] = {
     "vit-s16-224": (8, 1, 16, 32),
 }
 _COMPILED = ("specimen", 128)
+LONG = 0.5
+"""Seconds: a step this long needs no other before it to warm up, but for the very first, which also asks for all the memory."""
 MOST_BATCH, MOST_ROUNDS, MOST_MINUTES = 65536, 1000, 24 * 60
 
 
@@ -66,28 +70,51 @@ class Cell:
 
 @dataclass(frozen=True)
 class Block:
-    """Cells whose rounds are interleaved: all libraries and these precisions of one model, batch and mode."""
+    """Cells whose rounds are interleaved: all libraries for one model, batch, mode and precision."""
 
     model: str
     batch: int
     mode: Mode
-    precisions: tuple[Precision, ...]
+    precision: Precision
     compiled: bool
+    headline: bool
+    """Whether it is one of the blocks for which the bench is run at all."""
     libraries: tuple[str, ...]
 
     @property
-    def headline(self) -> bool:
-        """Whether it is one of the blocks for which the bench is run at all."""
-        return (self.model, self.batch) in HEADLINE and not self.compiled
-
-    @property
     def cells(self) -> tuple[Cell, ...]:
-        """Its cells, the quicker precision first."""
+        """A cell for each library."""
         return tuple(
-            Cell(self.model, library, self.mode, precision, self.compiled, self.batch)
-            for precision in self.precisions
+            Cell(self.model, library, self.mode, self.precision, self.compiled, self.batch)
             for library in self.libraries
         )
+
+
+@dataclass(frozen=True)
+class Care:
+    """How thoroughly a block is measured."""
+
+    rounds: int
+    """At most."""
+    weight: int
+    """Beside those of the later blocks: its part of the time that is left after its first round, for further ones."""
+    slice_seconds: float
+    """A round repeats a step until this has passed, once at least."""
+    try_below: float
+    """Seconds: every setting is tried where a step is shorter, else the one that was chosen for another batch or precision goes on."""
+
+
+def care_of(block: Block, quickest: Precision, rounds: int) -> Care:
+    """The one place that says what is measured how thoroughly; `quickest` is the precision in which the machine multiplies fastest.
+
+    `tests/bench/test_bench_run.py` works the default plan out with the figures of a recorded run: it has to fit its budget.
+    """
+    quick, few = block.precision == quickest, min(rounds, 2)
+    if block.headline:
+        return Care(rounds, 4, 0.3, math.inf) if quick else Care(few, 2, 0.2, 1.0)
+    if block.compiled:
+        return Care(few, 3 if quick else 0, 0.3, 0.0)
+    return Care(few if quick else 1, 5, 0.1, 0.05)
 
 
 @dataclass(frozen=True)
@@ -97,9 +124,8 @@ class Plan:
     blocks: tuple[Block, ...]
     libraries: tuple[str, ...]
     rounds: int = 5
+    """At most; see `care_of`."""
     minutes: float | int = 9.5
-    slice_seconds: float = 0.3
-    """A round repeats a step until this has passed, once at least."""
     threads: int | None = None
     """Of each measuring process; by default what torch takes."""
     startup: bool = True
@@ -109,7 +135,6 @@ class Plan:
             "libraries": list(self.libraries),
             "rounds": self.rounds,
             "minutes": self.minutes,
-            "slice_seconds": self.slice_seconds,
         }
 
 
@@ -129,7 +154,7 @@ def make_plan(
         peers: names with commas between them, or `none`; all if left out.
         models: names of `MODELS` with commas; the specimen and ViT-B/16 if left out.
         batches: numbers with commas, for every model; each model's own if left out.
-        rounds: rounds of each block; slow blocks may get fewer, never less than two while the budget lasts.
+        rounds: of the headline's blocks in the quickest precision, where the budget allows; `care_of` tells those of the others.
         minutes: the budget; what no time is left for is skipped by name.
         full: ViT-S/16 and more batches too, and everything compiled as well.
         threads: of each measuring process.
@@ -143,23 +168,29 @@ def make_plan(
     asked = _batches(batches) if batches is not None else None
     libraries = (OURS, *_libraries(peers))
     pairs = [(model, batch) for model in chosen for batch in (asked or sizes.get(model) or _FULL[model])]
-    eager: list[Block] = []
-    for pair in sorted(pairs, key=lambda pair: HEADLINE.index(pair) if pair in HEADLINE else len(HEADLINE)):
-        eager += [Block(*pair, mode, ("bf16", "fp32"), False, libraries) for mode in MODES]
-    compiled: list[Block] = []
-    for precision in reversed(PRECISIONS):
-        compiled += [
-            Block(b.model, b.batch, b.mode, (precision,), True, libraries)
-            for b in eager
-            if full or (b.model, b.batch) == _COMPILED
+    head = [pair for pair in HEADLINE if pair in pairs] or pairs  # somebody's own choice is a headline too
+    rest = [pair for pair in pairs if pair not in head]
+    quick, slow = reversed(PRECISIONS)
+
+    def blocks(pairs: Sequence[tuple[str, int]], *precisions: Precision, compiled: bool = False) -> list[Block]:
+        return [
+            Block(*pair, mode, precision, compiled, pair in head and not compiled, libraries)
+            for pair in pairs
+            for mode in MODES
+            for precision in precisions
         ]
-    head = [block for block in eager if block.headline]
-    rest = [block for block in eager if not block.headline]
-    quick = [block for block in compiled if (block.model, block.batch) == _COMPILED and block.precisions == ("bf16",)]
-    slow = [block for block in compiled if block not in quick]
-    return Plan(
-        blocks=(*head, *quick, *rest, *slow), libraries=libraries, rounds=rounds, minutes=minutes, threads=threads
-    )
+
+    first = [pair for pair in pairs if pair == _COMPILED]
+    later = [pair for pair in pairs if pair != _COMPILED and full]
+    ordered = [
+        *blocks(head, quick, slow),
+        *blocks(first, quick, compiled=True),
+        *blocks(rest, quick),
+        *blocks(rest, slow),
+        *blocks(first, slow, compiled=True),
+        *blocks(later, quick, slow, compiled=True),
+    ]
+    return Plan(blocks=tuple(ordered), libraries=libraries, rounds=rounds, minutes=minutes, threads=threads)
 
 
 def check_numbers(*, rounds: int, minutes: float | int, threads: int | None) -> None:

@@ -6,6 +6,7 @@ a share that eager code reaches. Both predictions are meant to be on the safe si
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vitscope._core.text import Text
@@ -97,6 +98,12 @@ def step_bytes(cell: Cell, spec: ViTSpec) -> int:
     if cell.mode == "inference":
         return moment
     return size_of(spec).activation_bytes_explicit * cell.batch + moment
+
+
+def fit_together(cells: Sequence[Cell], spec: ViTSpec, available: int | None) -> bool:
+    """Whether all these cells can be held while one of them takes a step and another setting of it is tried."""
+    most = max(held_bytes(cell, spec) + step_bytes(cell, spec) for cell in cells)
+    return available is None or most + sum(held_bytes(cell, spec) for cell in cells) <= SHARE_OF_MEMORY * available
 
 
 def too_large(cell: Cell, spec: ViTSpec, available: int | None) -> Text | None:

@@ -1,7 +1,6 @@
 """One block of the bench: cells in, their rounds out, interleaved: round 1 of all, round 2 of all, and the machine's limits in each.
 
-The first round tries every setting of a library; the quickest goes on. A cell that cannot be its library's best and whose step is long is
-left at two rounds, so that the time goes to the figures that are compared.
+The first round tries every setting of a library, where the plan has the time for that; the quickest goes on.
 """
 
 from __future__ import annotations
@@ -13,23 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from vitscope._core.text import Text
 from vitscope.bench.peers import settings_of
-from vitscope.bench.plan import MODELS, OURS, PRECISIONS, Block, Cell
-from vitscope.bench.predict import held_bytes
+from vitscope.bench.plan import LONG, MODELS, PRECISIONS, Block, Cell
+from vitscope.bench.predict import fit_together
 from vitscope.bench.processes import WorkerFailed
 from vitscope.bench.result import Measured
-from vitscope.bench.worker import LONG, MACHINE
+from vitscope.bench.worker import MACHINE
 from vitscope.model.size import size_of
 
 if TYPE_CHECKING:
     from vitscope.bench.run import Bench
-
-HEADLINE_SHARE = 0.3
-"""Of the time that is left: what the further rounds of a headline block may take at least."""
-HOPELESS = 1.5
-"""A cell this much slower than its library's best is not measured further than two rounds, if its step is long."""
-SHARE_HELD = 0.5
-"""Of the free memory: what all models of a block may hold together between their rounds; else each is built anew for each round."""
-
 
 _NO_TIME = Text(
     "the budget of {minutes:g} minutes (--minutes) has no time for it",
@@ -56,7 +47,6 @@ class Entry:
     setting: str
     words: str = ""
     seconds: list[float] = field(default_factory=list)
-    first: float = 0.0
     peak_bytes: int | None = None
     tried: dict[str, float] = field(default_factory=dict)
 
@@ -64,8 +54,8 @@ class Entry:
     def key(self) -> str:
         return f"{self.cell} {self.setting}"
 
-    def round_cost(self, slice_seconds: float) -> float:
-        """Seconds of another round."""
+    def round_seconds(self, slice_seconds: float) -> float:
+        """What a further round takes: one step, or one to warm up and a slice."""
         step = self.seconds[-1]
         return step if step >= LONG else step + max(step, slice_seconds)
 
@@ -73,15 +63,15 @@ class Entry:
 class BlockRun:
     """The rounds of one block."""
 
-    def __init__(self, bench: Bench, block: Block, cells: list[Cell], later: tuple[Block, ...]) -> None:
-        self.bench, self.block, self.cells, self.later = bench, block, cells, later
+    def __init__(self, bench: Bench, block: Block, cells: list[Cell], part: float) -> None:
+        self.bench, self.block, self.cells, self.part = bench, block, cells, part
         self.spec = MODELS[block.model]
+        self.care = bench.care(block)
         self.entries: list[Entry] = []
-        self.cubes: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
-        self.models: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
-        free = bench.available()
-        held = sum(held_bytes(cell, self.spec) * len(self.settings(cell)) for cell in cells)
-        self.hold = free is None or held <= SHARE_HELD * free
+        self.cubes: list[float] = []
+        self.models: list[float] = []
+        self.hold = fit_together(cells, self.spec, bench.available())
+        """Whether all models of the block are kept between their rounds; else each is built anew for each round."""
         self.built: set[str] = set()
 
     def run(self) -> None:
@@ -91,9 +81,10 @@ class BlockRun:
             self.entries = [entry for entry in self.entries if entry.seconds]
             if not self.entries:
                 return
-            cost = sum(entry.round_cost(self.bench.plan.slice_seconds) for entry in self.entries)
-            for number in range(2, self.rounds(cost) + 1):
-                if self.bench.time_left() < 0:
+            cost = sum(entry.round_seconds(self.care.slice_seconds) for entry in self.entries)
+            rest = (1 - self.part) * self.bench.time_left()
+            for number in range(2, self.care.rounds + 1):
+                if self.bench.time_left() - cost < rest:
                     break
                 self.further_round(number)
         finally:
@@ -122,23 +113,21 @@ class BlockRun:
             for entry in done:
                 if entry is not best:
                     self.drop(entry)
-            self.bench.chosen[(cell.model, cell.mode, cell.precision, cell.library)] = best.setting
+            self.bench.chosen[cell.model, cell.mode, cell.precision, cell.library] = best.setting
             self.bench.predictor.learn(cell, best.seconds[0])
         self.look_at_machine()
 
     def settings(self, cell: Cell) -> tuple[str, ...]:
-        """What is tried: every setting of the library, or where that would take long, the one that was best beside this cell."""
+        """What is tried: every setting of the library, or where that would take long, what was chosen for another batch or precision."""
         all_of_them = settings_of(cell)
-        known = self.bench.chosen.get((cell.model, cell.mode, cell.precision, cell.library))
-        if known in all_of_them and (cell.compiled or self.bench.predictor.seconds(cell, self.spec) >= 1):
-            return (known,)
-        if cell.compiled:
-            return all_of_them[:1]
-        if self.bench.predictor.seconds(cell, self.spec) < LONG:
+        if self.bench.predictor.seconds(cell, self.spec) < self.care.try_below:
             return all_of_them
-        others = [self.bench.chosen.get((cell.model, cell.mode, p, cell.library), "") for p in PRECISIONS]
-        attention = next((other.split(" ")[0] for other in others if other), None)
-        return tuple(s for s in all_of_them if attention is None or s.split(" ")[0] == attention) or all_of_them
+        known = [
+            self.bench.chosen.get((cell.model, cell.mode, p, cell.library), "") for p in (cell.precision, *PRECISIONS)
+        ]
+        attention = next((setting.split(" ")[0] for setting in known if setting), None)
+        alike = tuple(setting for setting in all_of_them if setting.split(" ")[0] == attention)
+        return tuple(setting for setting in alike if setting == known[0]) or alike or all_of_them
 
     def has_time(self, cell: Cell) -> bool:
         """Whether a first round still fits the budget; if not, the cell is skipped by name."""
@@ -188,14 +177,14 @@ class BlockRun:
             if entry.key not in self.built:
                 entry.words = ask(cell.library, cell.mode, self.building(entry))["setting"]
                 self.built.add(entry.key)
-            request = {"do": "measure", "key": entry.key, "slice": self.bench.plan.slice_seconds}
+            request = {"do": "measure", "key": entry.key, "slice": self.care.slice_seconds}
             answer = ask(cell.library, cell.mode, {**request, "with_memory": number == 1})
         except WorkerFailed as failure:
             self.built.discard(entry.key)
             return failure.why
         entry.seconds.append(answer["seconds"])
         if number == 1:
-            entry.first, entry.peak_bytes = answer["first"], answer["peak_bytes"]
+            entry.peak_bytes = answer["peak_bytes"]
         if not self.hold and not cell.compiled:
             self.drop(entry)
         return None
@@ -212,74 +201,40 @@ class BlockRun:
         for entry in self.entries:
             self.drop(entry)
 
-    def rounds(self, cost: float) -> int:
-        """How many rounds in all: as many as the plan says while the later blocks keep time for two of theirs; two at least."""
-        left = self.bench.time_left()
-        spare = left - sum(self.estimate(block) for block in self.later)
-        if self.block.headline:
-            spare = max(spare, HEADLINE_SHARE * left)
-        most = self.bench.plan.rounds
-        return min(most, max(min(2, most), 1 + int(spare / max(cost, 1e-9))))
-
-    def estimate(self, block: Block) -> float:
-        """Seconds that two rounds of a later block will take."""
-        spec, predictor = MODELS[block.model], self.bench.predictor
-        seconds = 0.0
-        for cell in block.cells:
-            if cell.library in self.bench.versions:
-                step = predictor.seconds(cell, spec)
-                seconds += 3 * step if step >= LONG else 2 * (step + max(step, self.bench.plan.slice_seconds))
-                seconds += predictor.compile_seconds(cell, spec) / 2
-        return seconds
-
     def further_round(self, number: int) -> None:
-        """Another round of all entries that may still matter."""
-        best: dict[str, float] = {}
+        """Another round of all entries."""
         for entry in self.entries:
-            library = entry.cell.library
-            best[library] = min(best.get(library, float("inf")), statistics.median(entry.seconds))
-        for entry in self.entries:
-            median = statistics.median(entry.seconds)
-            if number > 2 and median >= 1 and median > HOPELESS * best[entry.cell.library]:
-                continue
-            if median > self.bench.time_left():
-                continue
             self.measure(entry, number)
         self.look_at_machine()
 
     def look_at_machine(self) -> None:
         """The machine's limits, in the same round; a look that fails leaves the last."""
-        precisions = list(self.block.precisions)
-        request = {"do": "limits", "spec": self.spec.to_dict(), "batch": self.block.batch, "mode": self.block.mode}
+        block = self.block
+        request = {"do": "limits", "spec": self.spec.to_dict(), "batch": block.batch, "mode": block.mode}
         try:
-            answer = self.bench.processes.ask(MACHINE, None, {**request, "precisions": precisions})
+            answer = self.bench.processes.ask(MACHINE, None, {**request, "precisions": [block.precision]})
         except WorkerFailed:
             return
         self.bench.note_limits(answer)
-        for precision in precisions:
-            self.cubes[precision].append(answer[precision]["cube"])
-            self.models[precision].append(answer[precision]["model"])
+        self.cubes.append(answer[block.precision]["cube"])
+        self.models.append(answer[block.precision]["model"])
 
     def results(self) -> list[Measured]:
-        """What was measured, vitscope first."""
-        flops = size_of(self.spec).flops
-        found = []
-        for entry in sorted(self.entries, key=lambda entry: entry.cell.library != OURS):
-            if not entry.seconds:
-                continue
-            precision = entry.cell.precision
-            cubes = self.cubes[precision] or self.bench.cubes[precision]
-            models = self.models[precision]
-            found.append(
-                Measured(
-                    cell=entry.cell,
-                    setting=entry.words,
-                    seconds=tuple(entry.seconds),
-                    flops_per_image=flops,
-                    limit=statistics.median(cubes),
-                    model_products=statistics.median(models) if models else None,
-                    peak_bytes=entry.peak_bytes,
-                    settings=entry.tried,
-                )
+        """What was measured, vitscope first; after Ctrl-C in a first round, the quickest setting so far."""
+        quickest: dict[Cell, Entry] = {}
+        for entry in sorted((entry for entry in self.entries if entry.seconds), key=lambda entry: min(entry.seconds)):
+            quickest.setdefault(entry.cell, entry)
+        return [
+            Measured(
+                cell=cell,
+                setting=quickest[cell].words,
+                seconds=tuple(quickest[cell].seconds),
+                flops_per_image=size_of(self.spec).flops,
+                limit=statistics.median(self.cubes or self.bench.cubes[cell.precision]),
+                model_products=statistics.median(self.models) if self.models else None,
+                peak_bytes=quickest[cell].peak_bytes,
+                settings=quickest[cell].tried,
             )
-        return found
+            for cell in self.cells
+            if cell in quickest
+        ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from vitscope._core.text import Text
 from vitscope.bench import memory
-from vitscope.bench.plan import MODELS, MODES, OURS, PEERS, PRECISIONS, Block, Cell, Plan
+from vitscope.bench.plan import MODELS, MODES, OURS, PEERS, PRECISIONS, Block, Care, Cell, Plan, Precision, care_of
 from vitscope.bench.predict import Predictor, too_large
 from vitscope.bench.processes import Processes, WorkerFailed
 from vitscope.bench.result import BenchResult, Measured, Skipped, machine_facts, rows_of
@@ -73,8 +73,11 @@ class Bench:
             )
             self.say("libraries")
             self.open_libraries()
-            for number, block in enumerate(self.plan.blocks):
-                self.measure(block, self.plan.blocks[number + 1 :])
+            blocks = self.plan.blocks
+            if self.quickest == "fp32":  # on a machine without bf16 products those would take the whole budget
+                blocks = tuple(sorted(blocks, key=lambda block: block.precision != "fp32"))
+            for number, block in enumerate(blocks):
+                self.measure(block, blocks[number + 1 :])
                 self.keep(self.result())
         except KeyboardInterrupt:
             interrupted = True
@@ -131,7 +134,9 @@ class Bench:
                 self.skip(cell, why)
         if not fitting:
             return
-        run = BlockRun(self, block, fitting, later)
+        weights = [self.care(one).weight for one in (block, *later)]
+        part = weights[0] / sum(weights) if any(weights) else 1.0
+        run = BlockRun(self, block, fitting, part)
         try:
             run.run()
         finally:  # Ctrl-C too: the rounds that were finished count
@@ -143,9 +148,19 @@ class Bench:
 
     def note_limits(self, answer: dict[str, Any]) -> None:
         """Keeps what a look at the machine gave."""
-        for precision in PRECISIONS:
+        for precision in set(PRECISIONS) & set(answer):
             self.cubes[precision].append(answer[precision]["cube"])
-        self.copies.append(answer["copy"])
+        if "copy" in answer:
+            self.copies.append(answer["copy"])
+
+    @property
+    def quickest(self) -> Precision:
+        """The precision in which this machine multiplies the quickest."""
+        return max(reversed(PRECISIONS), key=lambda precision: self.cubes[precision][0])
+
+    def care(self, block: Block) -> Care:
+        """How thoroughly a block is measured."""
+        return care_of(block, self.quickest, self.plan.rounds)
 
     def time_left(self) -> float:
         """Seconds until the budget is spent."""
@@ -168,7 +183,7 @@ class Bench:
                 "matrix_product_flops_per_second": {p: statistics.median(values) for p, values in self.cubes.items()},
                 "matrix_product_side": 2048,
                 "copy_bytes_per_second": statistics.median(self.copies),
-                "samples": len(self.copies),
+                "samples": {p: len(values) for p, values in self.cubes.items()},
             }
         if self.startup is not None:
             facts["startup"] = self.startup.to_dict()

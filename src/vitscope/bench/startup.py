@@ -1,6 +1,7 @@
 """What a beginning costs: from the command to the first training step, and what each import takes. Nothing in, seconds out.
 
-Each is a fresh Python process, several times, of which the median counts; the first of each warms the disk's cache and is left out.
+Each is a fresh Python process, several times, of which the median counts; a first training step, which imports all that there is to
+import, warms the disk's cache and is left out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,11 +46,13 @@ class Startup:
         return asdict(self)
 
 
-def measure_startup(times: int = 3, *, first_step: bool = True) -> Startup:
-    """Starts each `times` times and once more to warm up."""
-    found = median_seconds(first_training_step, times) if first_step else None
-    imports = {name: _median(lambda name=name: _run(f"import {name}"), times) for name in IMPORTS}  # type: ignore[misc]
-    return Startup(found, _median(lambda: _run("pass"), times), imports, times)
+def measure_startup(times: int = 3) -> Startup:
+    """Starts each `times` times, the training step once more to begin with."""
+    first_training_step()
+    steps = [first_training_step() for _ in range(times)]
+    found = [seconds for seconds in steps if seconds is not None]
+    imports = {name: _seconds(f"import {name}", times) for name in IMPORTS}
+    return Startup(statistics.median(found) if found else None, _seconds("pass", times), imports, times)
 
 
 def first_training_step() -> float | None:
@@ -67,25 +69,11 @@ def first_training_step() -> float | None:
     return None
 
 
-def median_seconds(task: Callable[[], float | None], times: int) -> float | None:
-    """The median of `times` runs after one to warm up; None as soon as one gives None."""
-    found: list[float] = []
-    for number in range(times + 1):
-        seconds = task()
-        if seconds is None:
-            return None
-        if number:
-            found.append(seconds)
+def _seconds(program: str, times: int) -> float:
+    """The median of `times` fresh processes that run a program and nothing else."""
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+        found.append(time.perf_counter() - start)
     return statistics.median(found)
-
-
-def _median(task: Callable[[], float], times: int) -> float:
-    found = median_seconds(task, times)
-    assert found is not None
-    return found
-
-
-def _run(program: str) -> float:
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    return time.perf_counter() - start

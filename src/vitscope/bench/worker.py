@@ -10,6 +10,7 @@ which would speed its peers up or slow them down just the same. Requests: `hello
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -22,15 +23,13 @@ import torch
 from vitscope.bench import memory
 from vitscope.bench.limits import COPIED, CUBE, copy_rate, products_of, rate_of_cube, rate_of_products, repeat
 from vitscope.bench.peers import settings_of, version_of
-from vitscope.bench.plan import PRECISIONS, Cell, Mode
+from vitscope.bench.plan import LONG, PRECISIONS, Cell, Mode
 from vitscope.bench.tasks import Step, make_step
 from vitscope.model.spec import ViTSpec
 
 MACHINE = "machine"
 """The worker that measures the machine's own limits."""
 TINY = ViTSpec(image_size=(8, 8), patch_size=(4, 4), dim=16, depth=1, heads=2, mlp_dim=16, classes=2)
-LONG = 2.0
-"""Seconds: a step this long needs no other before it to warm up, but for the very first, which also asks for all the memory."""
 
 
 class Worker:
@@ -66,6 +65,8 @@ class Worker:
         cell = Cell("tiny", self.library, mode, "bf16", False, 2)
         for setting in settings_of(cell):
             make_step(cell, TINY, setting)[0]()
+        gc.collect()
+        gc.freeze()  # what the library brought along is not looked through again, at a seventh of a second each time
         return {**facts, "version": version_of(self.library)}
 
     def build(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,14 +112,14 @@ class Worker:
         return {}
 
     def limits(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """FLOP/s of both precisions at 2048³ and, with a `spec`, at the model's own sizes; bytes a second of a copy."""
+        """FLOP/s of the `precisions` at 2048³ and, with a `spec`, at the model's own sizes; bytes a second of a copy."""
         rates: dict[str, Any] = {}
-        for precision in PRECISIONS:
+        for precision in request.get("precisions", PRECISIONS):
             rates[precision] = {"cube": rate_of_cube(precision, int(request.get("side", CUBE)))}
-            if "spec" in request and precision in request["precisions"]:
+            if "spec" in request:
                 products = products_of(ViTSpec.parse(request["spec"]), int(request["batch"]), request["mode"])
                 rates[precision]["model"] = rate_of_products(products, precision)
-        return {**rates, "copy": copy_rate(int(request.get("copied", COPIED)))}
+        return rates if "spec" in request else {**rates, "copy": copy_rate(int(request.get("copied", COPIED)))}
 
 
 def serve(worker: Worker, requests: Iterable[str], write: Callable[[str], object]) -> None:
