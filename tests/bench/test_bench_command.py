@@ -23,7 +23,7 @@ from vitscope.bench.growth import AXES, BASE, GrowthResult, SkippedPoint
 from vitscope.bench.plan import MODES, OURS, PRECISIONS, Cell, Plan
 from vitscope.bench.result import BenchResult, Skipped
 from vitscope.bench.startup import Startup
-from vitscope.bench.words import rate
+from vitscope.bench.words import digits
 from vitscope.cli.bench_screen import show_bench, show_growth
 
 
@@ -226,7 +226,7 @@ def test_wrong_words_get_one_sentence_and_2(vitscope: Command, tmp_path: Path, w
     [(1943.7, "1,944"), (100.0, "100"), (99.96, "100"), (22.0, "22.0"), (5.9, "5.90"), (0.5, "0.500")],
 )
 def test_rates_have_three_digits_at_least(value: float, shown: str) -> None:
-    assert rate(value) == shown
+    assert digits(value) == shown
 
 
 @pytest.mark.e2e

@@ -53,7 +53,7 @@ def test_advice_tells_the_numbers_in_both_languages() -> None:
     said = survey().advice
     share = f"{map_share(spec_at('patch_size', 4)):.0%}"
     assert said[0].en.startswith(
-        f"At 224 with patch 4 attention takes {share} of the FLOPs, with patch 16 14%: attention dominates there"
+        f"At 224 with patch 4 attention takes {share} of the FLOPs, with patch 16 14%: at patch 4 attention dominates,"
     )
     assert "from 1,152 tokens on (2 D + M)" in said[1].en  # 2 · 192 + 768
     assert "Halving the patch from 16 to 8 made 4.0 times the tokens" in said[2].en

@@ -13,7 +13,7 @@ from vitscope.bench.picture import COLOURS
 from vitscope.bench.plan import MODES, Mode
 from vitscope.bench.words import MODE
 from vitscope.curves import picture_style
-from vitscope.curves.panels import GREY, set_title
+from vitscope.curves.panels import GREY, LATIN, set_title
 from vitscope.model.size import size_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MARK: dict[Mode, tuple[str, str]] = {"train": ("o", COLOURS[0]), "inference": ("s", COLOURS[5])}
 _TIME, _MEMORY = Text("ms an image", "1枚あたりの時間（ミリ秒）"), Text("peak memory, MiB", "最大メモリ（MiB）")
-_CLOSED = Text("closed-form FLOPs, scaled to the base", "FLOPsの計算値（基準の点に合わせて縮尺）")
+_CLOSED = Text("closed-form FLOPs, scaled to the base", "FLOPsの計算値（基準点に合わせた曲線）")
 _CAPTION = Text(
     "vitscope, {precision}; base: image {image}, patch {patch}, depth {depth}, width {dim}, batch {batch}; one thing varied at a time. {cpu}",
     "vitscope、{precision}。基準：画像 {image}、パッチ {patch}、深さ {depth}、幅 {dim}、バッチ {batch}。一度に1つだけを変えて測定。{cpu}",
@@ -109,8 +109,8 @@ def _both_logarithmic(panel: Axes, values: list[int]) -> None:
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.xaxis.set_minor_locator(NullLocator())
-    panel.set_xticks(values, [str(value) for value in values], fontsize=7)
+    panel.set_xticks(values, [str(value) for value in values], fontsize=6.5, fontfamily=LATIN)
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    panel.tick_params(axis="y", labelsize=7)
+    panel.tick_params(axis="y", labelsize=7, labelfontfamily=LATIN)

@@ -42,9 +42,10 @@ def attention_by_patch(result: GrowthResult) -> Text:
     finest, usual = _patches(result)
     if share(finest) > 0.5:
         judged = Text(
-            "attention dominates there, and a patch of half the side would make its FLOPs 16 times as many; "
+            "at patch {finest} attention dominates, and a patch of half the side would make its FLOPs 16 times as many; "
             "take a larger patch or a smaller image first.",
-            "ここではattentionが大半を占め、パッチをさらに半分にするとその部分は16倍になります。まずパッチを大きくするか画像を小さくしてください。",
+            "パッチ {finest} ではattentionが大半で、一辺をさらに半分にするとその計算量は16倍になります。"
+            "まずパッチを大きくするか画像を小さくしてください。",
         )
     else:
         judged = Text(
@@ -56,7 +57,7 @@ def attention_by_patch(result: GrowthResult) -> Text:
         "At {side} with patch {finest} attention takes {many:.0%} of the FLOPs, with patch {usual} {few:.0%}: ",
         "画像 {side}・パッチ {finest} ではattentionがFLOPsの {many:.0%}、パッチ {usual} では {few:.0%} を占めます。",
     ).format(**values)
-    return Text(said.en + judged.en, said.ja + judged.ja)
+    return Text(said.en + judged.en, said.ja + judged.ja).format(finest=finest)
 
 
 def _patches(result: GrowthResult) -> tuple[int, int]:
@@ -145,9 +146,9 @@ def batch_measured(result: GrowthResult) -> Text | None:
     enough = next(p for p in points if p.seconds_per_image <= GAIN_WORTH_IT * fast.seconds_per_image)
     return Text(
         "In training, batch {one} takes {first:.3g} images/s and the best, batch {best}, {most:.3g}; "
-        "from batch {enough} on a larger one gains less than 10 %.",
+        "from batch {enough} on a larger one gains less than 10%.",
         "学習ではバッチ {one} で毎秒 {first:.3g} 枚、最良のバッチ {best} で {most:.3g} 枚です。"
-        "バッチ {enough} 以上では、さらに大きくしても速度の向上は 10 % 未満です。",
+        "バッチ {enough} 以上では、さらに大きくしても速度の向上は 10% 未満です。",
     ).format(
         one=points[0].value,
         first=1 / points[0].seconds_per_image,

@@ -12,9 +12,9 @@ from vitscope._core.text import Lang, Text
 from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import MODELS, OURS, PRECISIONS, Mode
 from vitscope.bench.result import BenchResult, Row
-from vitscope.bench.words import MODE, rate
+from vitscope.bench.words import MODE, digits
 from vitscope.curves import picture_style
-from vitscope.curves.panels import GREY, INK, set_title
+from vitscope.curves.panels import GREY, INK, LATIN, set_title
 from vitscope.model.size import size_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#B5A800")
 """Okabe and Ito's palette; its yellow is darkened to be seen on white."""
 HATCHES = ("", "//", "..", "xx", "--", "\\\\", "++", "oo")
+_LETTER, _PANEL = 3.9, 390
+"""Points: about what a digit over a bar and a panel are wide."""
 _TITLE = Text("{model}, {mode}", "{model}、{mode}")
 _AXIS = Text("images/s", "処理速度（枚/秒）")
 _BATCH = Text("batch {}", "バッチ {}")
@@ -67,35 +69,40 @@ def _panel(axes: Axes, result: BenchResult, model: str, mode: Mode, libraries: l
         axes.set_axis_off()
         return
     width = 0.86 / len(libraries)
+    best = {(batch, row.library): row for batch in batches for row in result.best(model, mode, batch)}
+    longest = max(len(digits(row.images_per_second)) for row in best.values())
+    upright = longest * _LETTER > _PANEL * width / (len(batches) + 0.1)
     for place, batch in enumerate(batches):
-        best = {row.library: row for row in result.best(model, mode, batch)}
         for number, library in enumerate(libraries):
-            if library in best:
-                _bar(axes, best[library], place - 0.43 + (number + 0.5) * width, width, number)
+            if (batch, library) in best:
+                _bar(axes, best[batch, library], place - 0.43 + (number + 0.5) * width, width, number, upright=upright)
         limit = limit_of(result, model, mode, batch)
         if limit is not None:
             axes.hlines(limit, place - 0.45, place + 0.45, colors="black", linewidth=1.6)
     axes.set_xticks(range(len(batches)), [_BATCH[lang].format(batch) for batch in batches])
     axes.set_xlim(-0.55, len(batches) - 0.45)
     axes.tick_params(axis="x", length=0)
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.06)
+    axes.tick_params(axis="y", labelfontfamily=LATIN)
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.set_ylim(0, axes.get_ylim()[1] * (1.12 if upright else 1.06))
 
 
-def _bar(axes: Axes, row: Row, x: float, width: float, number: int) -> None:
+def _bar(axes: Axes, row: Row, x: float, width: float, number: int, *, upright: bool) -> None:
     colour = COLOURS[number % len(COLOURS)]
     hatch = HATCHES[number % len(HATCHES)]
     axes.bar(x, row.images_per_second, width * 0.92, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4)
-    value, label = row.images_per_second, rate(row.images_per_second)
+    value, label = row.images_per_second, digits(row.images_per_second)
     axes.text(
         x,
         value,
-        f"{label}\n" if width >= 0.1 else f" {label}",
+        f" {label}" if upright else f"{label}\n",
         ha="center",
         va="bottom",
         fontsize=6,
+        fontfamily=LATIN,
         linespacing=0.35,
         color=INK,
-        rotation=90 if width < 0.1 else 0,
+        rotation=90 if upright else 0,
     )
 
 

@@ -8,6 +8,6 @@ from vitscope.bench.plan import Mode
 MODE: dict[Mode, Text] = {"train": Text("training", "学習"), "inference": Text("inference", "推論")}
 
 
-def rate(images_per_second: float) -> str:
-    """Whole numbers from a hundred on, else three digits."""
-    return f"{images_per_second:,.0f}" if images_per_second >= 99.95 else f"{images_per_second:#.3g}"
+def digits(value: float) -> str:
+    """Images a second or milliseconds an image: whole numbers from a hundred on, else three digits."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"

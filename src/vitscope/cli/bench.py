@@ -50,14 +50,7 @@ def bench(
         str | None,
         typer.Option("--batches", metavar="N,M", help="Batch sizes, such as 1,128.", show_default=False),
     ] = None,
-    rounds: Annotated[
-        int,
-        typer.Option(
-            "--rounds",
-            help="Rounds of what counts most (specimen at 128, vit-b16-224 at 8, else all that is asked for), of which the median is "
-            "reported; the rest gets two at most.",
-        ),
-    ] = 5,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of the headline's figures; their median counts.")] = 5,
     minutes: Annotated[
         float | None,
         typer.Option("--minutes", help="Time budget: 9.5, or 60 with --full, or 4 with --growth.", show_default=False),

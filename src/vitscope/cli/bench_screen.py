@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vitscope._core.text import Lang, Text
-from vitscope.bench.words import MODE, rate
+from vitscope.bench.words import MODE, digits
 from vitscope.cli.screen import big, err, out, table
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _cells(row: Row, lang: Lang) -> list[str]:
     return [
         row.library,
         setting,
-        rate(row.images_per_second),
+        digits(row.images_per_second),
         "–" if row.spread is None else f"{row.spread:.1%}",
         times,
         f"{row.limit_fraction:.1%}",
@@ -200,8 +200,8 @@ def _comparison(one: Comparison, lang: Lang) -> str:
         mode=MODE[one.mode][lang],
         batch=one.batch,
         ratio=one.ratio,
-        ours=rate(one.ours.images_per_second),
-        theirs=rate(one.theirs.images_per_second),
+        ours=digits(one.ours.images_per_second),
+        theirs=digits(one.theirs.images_per_second),
         library=one.theirs.library,
         setting=one.theirs.setting + (_COMPILED[lang] if one.theirs.compiled else ""),
     )[lang]
@@ -231,8 +231,8 @@ def show_growth(result: GrowthResult, lang: Lang) -> None:
                 str(any_point.tokens),
                 big(any_point.flops_per_image),
                 f"{any_point.map_share:.0%}",
-                "–" if train is None else f"{train.seconds_per_image * 1000:.3g}",
-                "–" if inference is None else f"{inference.seconds_per_image * 1000:.3g}",
+                "–" if train is None else digits(train.seconds_per_image * 1000),
+                "–" if inference is None else digits(inference.seconds_per_image * 1000),
                 memory(train.peak_bytes if train else None),
             )
         out().print(shown)
