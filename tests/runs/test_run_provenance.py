@@ -9,6 +9,8 @@ import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 import vitscope
 from vitscope.runs import environment
 
@@ -21,10 +23,17 @@ def test_what_a_result_must_carry() -> None:
     assert facts["vitscope"] == vitscope.__version__
     assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"torch", "numpy", "accelerate", "datasets"} <= set(facts["packages"])
-    assert facts["command"] == sys.argv
     assert datetime.fromisoformat(facts["date"]).utcoffset() == timedelta(0)
     assert facts["cpu"]
     assert facts["threads"] >= 1
+
+
+@pytest.mark.parametrize("program", ["/somewhere/bin/vitscope", "/somewhere/vitscope/__main__.py", "vitscope.exe"])
+def test_the_command_stands_as_typed_without_the_place_of_the_program(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [program, "train", "quickstart"])
+    assert environment()["command"] == ["vitscope", "train", "quickstart"]
 
 
 def test_the_commit_is_that_of_this_checkout() -> None:

@@ -18,11 +18,12 @@ from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import MODES, OURS, Cell, Mode, Precision
 from vitscope.bench.predict import REACHED_AT_FIRST, too_large
 from vitscope.bench.processes import Processes, WorkerFailed
-from vitscope.bench.result import machine_facts, spread_of
+from vitscope.bench.result import spread_of
 from vitscope.bench.rounds import Progress
 from vitscope.bench.worker import MACHINE
 from vitscope.model.size import size_of
 from vitscope.model.spec import ViTSpec
+from vitscope.runs import environment
 
 BASE = ViTSpec(image_size=(224, 224), patch_size=(16, 16), dim=192, depth=6, heads=3, classes=1000)
 BASE_BATCH = 4
@@ -164,7 +165,7 @@ class Survey:
         self.seconds = seconds
         self.points: list[GrowthPoint] = []
         self.skipped: list[SkippedPoint] = []
-        self.facts = machine_facts()
+        self.facts = environment()
         self.rates: dict[tuple[str, Mode], float] = {}
         """FLOP/s of the point before, along an axis and in a mode."""
         self.precision: Precision = "fp32"

@@ -8,13 +8,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vitscope._core.text import Text
 from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import OURS, Cell, Mode
-from vitscope.runs import environment
 
 
 @dataclass(frozen=True)
@@ -106,14 +104,6 @@ class BenchResult:
     def groups(self) -> tuple[tuple[str, Mode, int], ...]:
         """Model, mode and batch of which there are rows, in the order of measuring."""
         return tuple(dict.fromkeys((row.model, row.mode, row.batch) for row in self.rows))
-
-
-def machine_facts() -> dict[str, Any]:
-    """`environment()`, in which the command is named as it was typed: where the program lies is the machine's own affair."""
-    facts = environment()
-    program, *words = facts["command"]
-    name = Path(program).name.removesuffix(".exe")
-    return {**facts, "command": ["vitscope" if name == "__main__.py" else name, *words]}
 
 
 def spread_of(values: Sequence[float]) -> float | None:

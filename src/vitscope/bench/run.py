@@ -15,10 +15,11 @@ from vitscope.bench import memory
 from vitscope.bench.plan import MODELS, MODES, OURS, PEERS, PRECISIONS, Block, Care, Cell, Plan, Precision, care_of
 from vitscope.bench.predict import Predictor, too_large
 from vitscope.bench.processes import Processes, WorkerFailed
-from vitscope.bench.result import BenchResult, Measured, Skipped, machine_facts, rows_of
+from vitscope.bench.result import BenchResult, Measured, Skipped, rows_of
 from vitscope.bench.rounds import BlockRun, Progress
 from vitscope.bench.startup import Startup, measure_startup
 from vitscope.bench.worker import MACHINE
+from vitscope.runs import environment
 
 _NOT_INSTALLED = Text(
     "is not installed ({error}); run: pip install 'vitscope[bench]'",
@@ -46,7 +47,7 @@ class Bench:
         self.plan, self.processes, self.clock, self.available = plan, processes, clock, available
         self.tell: Tell = tell or (lambda progress: None)
         self.keep: Keep = keep or (lambda result: None)
-        self.facts = machine_facts()
+        self.facts = environment()
         self.started = clock()
         self.deadline = self.started + plan.minutes * 60
         self.measured: list[Measured] = []

@@ -34,7 +34,8 @@ def environment() -> dict[str, Any]:
 
     `memory_bytes` is the machine's; `cores` are physical and `threads` those that this process may use; `accelerators`
     and `torch_threads` are known only where torch is already imported; `git_commit` is that of the checkout vitscope
-    runs from, null when it is installed; `command` is `sys.argv` as given.
+    runs from, null when it is installed; `command` holds the words as typed, the program's
+    name for its place: where that lies is the machine's own affair.
     """
     return {
         "vitscope": getattr(sys.modules.get("vitscope"), "__version__", None),
@@ -48,8 +49,13 @@ def environment() -> dict[str, Any]:
         **_torch_facts(),
         **_git_facts(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": list(sys.argv),
+        "command": [_program(), *sys.argv[1:]],
     }
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name.removesuffix(".exe")
+    return "vitscope" if name == "__main__.py" else name
 
 
 def _version(package: str) -> str | None:
