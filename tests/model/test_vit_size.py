@@ -39,6 +39,8 @@ SWITCHES: list[dict[str, Any]] = [
     {"qk_norm": True},
     {"layer_scale": 0.1},
     {"stochastic_depth": 0.2},
+    {"patch_dropout": 0.5},
+    {"patch_dropout": 0.25, "pooling": "mean", "registers": 2, "position": "sincos"},
     {"dropout": 0.1},
     {"channels": 1},
     {"init": "published"},
@@ -48,7 +50,7 @@ SWITCHES: list[dict[str, Any]] = [
 def counted(model: nn.Module, spec: ModelSpec) -> tuple[int, int]:
     """Parameters and FLOPs of one image forward on the explicit path."""
     if isinstance(spec, ViTSpec):
-        set_attention_path(model, "explicit")
+        set_attention_path(model.eval(), "explicit")
     image = torch.zeros(1, spec.channels, *spec.image_size, device=next(model.parameters()).device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image)

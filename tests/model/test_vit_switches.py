@@ -172,6 +172,35 @@ def test_stochastic_depth_drops_whole_images_keeps_the_mean_and_is_off_in_evalua
     assert torch.equal(drop.eval()(torch.ones(5, 2, 3)), torch.ones(5, 2, 3))
 
 
+@pytest.mark.parametrize("pooling", ["class-token", "mean"])
+def test_patch_dropout_keeps_a_random_share_of_each_images_patches_and_is_off_in_evaluation(pooling: str) -> None:
+    torch.manual_seed(0)
+    model = build(tiny_spec(patch_dropout=0.5, pooling=pooling, registers=2))  # 12 patches
+    prefix = int(pooling == "class-token")
+    x = torch.arange(12.0 + prefix).repeat(2000, 1).unsqueeze(2).expand(-1, -1, 16)
+    out = model.patch_dropout(x)
+    assert out.shape == (2000, prefix + 6, 16)
+    assert torch.equal(out.amin(dim=2), out.amax(dim=2))  # whole tokens
+    assert torch.equal(out[:, :prefix], x[:, :prefix])
+    kept = out[:, prefix:, 0]
+    assert all(len(set(row.tolist())) == 6 for row in kept)
+    counts = torch.bincount(kept.long().flatten() - prefix, minlength=12)
+    assert counts.double().div(2000).tolist() == pytest.approx([0.5] * 12, abs=0.05)
+    assert torch.equal(model.eval().patch_dropout(x), x)
+    tokens: list[int] = []
+    model.train().blocks[0].register_forward_hook(lambda _, args, __: tokens.append(args[0].shape[1]))
+    images = torch.randn(2, 3, 8, 12)
+    model(images)
+    model.eval()(images)
+    assert tokens == [prefix + 6 + 2, prefix + 12 + 2]
+
+
+def test_patch_dropout_leaves_a_patch_and_refuses_rotary_positions() -> None:
+    assert tiny_spec(patch_dropout=0.99).patches_in_training == 1
+    with pytest.raises(ConfigError, match=r"patch_dropout 0.5 takes tokens out of the grid that position 'rotary'"):
+        tiny_spec(patch_dropout=0.5, position="rotary")
+
+
 @pytest.mark.parametrize(
     ("switch", "places"),
     [

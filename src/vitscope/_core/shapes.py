@@ -10,6 +10,7 @@
     TR    T + R, once the registers have joined
     Tnew  T of another grid, when a position embedding is resized
     Tq    tokens that ask, where they are not all T
+    Tk    tokens that are kept in training, where not all T are
     D3    queries, keys and values side by side: 3 times D
 
 Where there are no tokens (`data`, `augment`), N and M count images, and a word or a small letter is a length of that one place.

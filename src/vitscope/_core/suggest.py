@@ -21,6 +21,7 @@ ALIASES = {
     "in_channels": "channels",
     "in_chans": "channels",
     "drop_path_rate": "stochastic_depth",
+    "patch_drop_rate": "patch_dropout",
     "drop_rate": "dropout",
     "clip_grad": "gradient_clip",
     "warmup_steps": "warmup",

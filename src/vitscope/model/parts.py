@@ -75,6 +75,22 @@ class ClassToken(nn.Module):
         return torch.cat([repeat(self.token, "1 1 D -> B 1 D", B=x.shape[0]), x], dim=1)
 
 
+class PatchDropout(nn.Module):
+    """In training, keeps a random share of each image's patch tokens: B T D -> B T' D (PatchDropout, arXiv 2208.07220, section 3)."""
+
+    def __init__(self, spec: ViTSpec) -> None:
+        super().__init__()
+        self.prefix, self.kept = int(spec.class_token), spec.patches_in_training
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B Tk D"]:
+        if not self.training:
+            return x
+        patches = x[:, self.prefix :]
+        chosen = torch.rand(patches.shape[:2], device=x.device).argsort(dim=1)[:, : self.kept]
+        kept = patches.gather(1, chosen.unsqueeze(2).expand(-1, -1, x.shape[2]))
+        return torch.cat([x[:, : self.prefix], kept], dim=1) if self.prefix else kept
+
+
 class Registers(nn.Module):
     """Puts R learned tokens behind the class token: B T D -> B T+R D."""
 

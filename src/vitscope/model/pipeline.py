@@ -165,6 +165,7 @@ def _values(spec: ViTSpec) -> dict[str, object]:
         "R": spec.registers,
         "convolutions": spec.tokenizer_layers,
         "reach": reach,
+        "kept": spec.patches_in_training,
         "percent": f"{100 * spec.stochastic_depth:g}",
     }
 
@@ -207,6 +208,7 @@ def _encoder(spec: ViTSpec) -> Words:
     switches += [SWITCH["qk_norm"]] if spec.qk_norm else []
     switches += [SWITCH["layer_scale"]] if spec.layer_scale is not None else []
     switches += [SWITCH["stochastic_depth"]] if spec.stochastic_depth else []
+    switches += [SWITCH["patch_dropout"]] if spec.patch_dropout else []
     return Words(ENCODER.name, _joined(ENCODER.what, *switches), ENCODER.why)
 
 

@@ -218,6 +218,10 @@ SWITCH = {
         "In training, branches are skipped at random; the chance rises to {percent} % in the last layer (stochastic depth).",
         "学習時にはブランチを確率的にスキップします。その確率は層を追って上がり、最後の層で{percent} %になります（stochastic depth）。",
     ),
+    "patch_dropout": Text(
+        "In training, only {kept} of the {N} patches of each image, drawn anew at every step, take part (PatchDropout).",
+        "学習時には、画像ごとに{N}個のパッチのうち、ステップのたびに選び直した{kept}個だけを使います（PatchDropout）。",
+    ),
 }
 
 POOLED = {

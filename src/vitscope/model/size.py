@@ -119,7 +119,8 @@ def _kept(model: ModelSpec, path: TakenPath, *, mask_bytes: int = BYTES) -> int:
     booleans.
     """
     spec, fused = printed_vit(model), path == "fused"
-    T, D, M, K = spec.tokens, spec.dim, spec.mlp_width, spec.heads
+    dropped = spec.patches - spec.patches_in_training
+    T, D, M, K = spec.tokens - dropped, spec.dim, spec.mlp_width, spec.heads
     block = 2 * T * D  # inputs of both norms
     block += 2 * 2 * T  # their means and deviations
     block += 2 * T * D  # inputs of qkv and of the MLP's first layer
@@ -142,6 +143,10 @@ def _kept(model: ModelSpec, path: TakenPath, *, mask_bytes: int = BYTES) -> int:
     else:
         ends = T * D + 2 * T if spec.norm == "pre" else 0  # input of the final norm
         ends += T * D if spec.class_token else D  # what the head reads: a row of all tokens, or their mean
+    if dropped:
+        ends += (
+            T + dropped - spec.registers
+        ) * D + 2 * spec.patches  # what was drawn from, and the order, in 64-bit numbers
     masks = T * D if spec.dropout_at("embedding") else 0
     masks += spec.depth * T * D if spec.dropout_at("projection") else 0
     masks += spec.depth * (T * M + T * D) if spec.dropout_at("mlp") else 0

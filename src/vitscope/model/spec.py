@@ -130,6 +130,9 @@ class ViTSpec(ImageModelSpec):
     stochastic_depth: Fraction = 0.0
     """Chance to skip a branch in training, growing linearly from 0 at the first block to this at the last; an only block is the last
     (Huang et al. 2016, arXiv 1603.09382, where the first block has its share of 1/L already)."""
+    patch_dropout: Fraction = 0.0
+    """Share of its patch tokens that each image loses in training, others at every step; what is left costs that much less (Liu et al.
+    2022, arXiv 2208.07220, section 3). Class token and registers stay, and at least one patch."""
     embedding_dropout: Fraction | None = None
     """Dropout behind the position embedding; left out, it is `dropout`."""
     projection_dropout: Fraction | None = None
@@ -190,6 +193,11 @@ class ViTSpec(ImageModelSpec):
             )
         if self.position == "sincos" and self.dim % 4:
             raise ValueError(f"position 'sincos' needs a dim that 4 divides, not {self.dim}")
+        if self.position == "rotary" and self.patch_dropout:
+            raise ValueError(
+                f"patch_dropout {self.patch_dropout:g} takes tokens out of the grid that position 'rotary' turns by; "
+                "choose another position, or set patch_dropout to 0"
+            )
         if self.position == "rotary" and self.head_dim % 4:
             raise ValueError(f"position 'rotary' needs a head width (dim / heads) that 4 divides, not {self.head_dim}")
         return self
@@ -216,6 +224,11 @@ class ViTSpec(ImageModelSpec):
     def tokens(self) -> int:
         """T: class token, registers and patches."""
         return int(self.class_token) + self.registers + self.patches
+
+    @property
+    def patches_in_training(self) -> int:
+        """Patch tokens that `patch_dropout` leaves."""
+        return max(1, round(self.patches * (1 - self.patch_dropout)))
 
     def dropout_at(self, place: Literal["embedding", "projection", "mlp"]) -> float:
         """The dropout probability at one of its three places."""

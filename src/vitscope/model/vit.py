@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from vitscope._core.errors import ModelError
 from vitscope.model.dropout import Dropout
 from vitscope.model.init import initialise
-from vitscope.model.parts import BLOCK, PATCH_EMBEDDING, ClassToken, MeanOfPatches, ReadClassToken, Registers
+from vitscope.model.parts import (
+    BLOCK,
+    PATCH_EMBEDDING,
+    ClassToken,
+    MeanOfPatches,
+    PatchDropout,
+    ReadClassToken,
+    Registers,
+)
 from vitscope.model.position import POSITION
 from vitscope.model.spec import ImageModelSpec, ViTSpec
 
@@ -29,6 +37,7 @@ class ViT(nn.Module):
         self.patch_embedding = PATCH_EMBEDDING[spec.patch_embedding](spec)
         self.class_token = ClassToken(spec) if spec.class_token else nn.Identity()
         self.position = POSITION[spec.position](spec)
+        self.patch_dropout = PatchDropout(spec) if spec.patch_dropout else nn.Identity()
         self.registers = Registers(spec) if spec.registers else nn.Identity()
         self.dropout = Dropout(spec.dropout_at("embedding"))
         self.blocks = nn.ModuleList(BLOCK[spec.norm](spec, layer) for layer in range(spec.depth))
@@ -41,7 +50,7 @@ class ViT(nn.Module):
         check_images(images, self.spec)
         x = self.patch_embedding(images)  # B N D
         x = self.class_token(x)  # B 1+N D
-        x = self.position(x)  # B 1+N D
+        x = self.patch_dropout(self.position(x))  # B 1+N D
         x = self.dropout(self.registers(x))  # B T D
         for block in self.blocks:
             x = block(x)  # B T D
