@@ -117,7 +117,7 @@ class Processes:
         self._running: dict[tuple[str, Mode | None], Answering] = {}
 
     def of(self, library: str, mode: Mode | None = None) -> Answering:
-        """The process of a library. vitscope has one a mode: its training changes how its process keeps memory."""
+        """The process of a library. vitscope has one a mode, as `vitscope train` and `vitscope eval` have."""
         key = (library, mode if library == OURS else None)
         if key not in self._running:
             self._running[key] = self._start(library, self.threads)

@@ -1,7 +1,7 @@
 """What a cell does, once: in go a library, a spec and a setting, out comes a function that takes one step on a fixed batch.
 
 A training step is forward, cross-entropy, backward, gradients forgotten and AdamW; an inference step is a forward. vitscope does what
-`vitscope train` does with its default settings, and where its data would end, in inference, what a bf16 copy of the model does.
+`vitscope train` does with its default settings, in inference what it does to measure its validation images.
 """
 
 from __future__ import annotations
@@ -110,15 +110,15 @@ def _ours(cell: Cell, spec: ViTSpec, images: Tensor, labels: Tensor) -> tuple[St
     model = build(spec)
     taken = attention_of(model, "cpu", bf16=cell.precision == "bf16")
     attention = f"{taken[0]} attention, " if taken else ""
+    kept = ", freed memory kept" if keep_freed_memory() else ""
     if cell.mode == "inference":
         numbers, dtype = ("weights", torch.bfloat16) if cell.precision == "bf16" else ("fp32", torch.float32)
-        step = _infer(cell, quick_copy(model, dtype), images, numbers)
-        return step, attention + ("bf16 weights" if numbers == "weights" else "fp32")
+        words = "bf16 weights" if numbers == "weights" else "fp32"
+        return _infer(cell, quick_copy(model, dtype), images, numbers), attention + words + kept
     settings = TrainSpec(
         precision=cell.precision, device="cpu", lr=LR, weight_decay=WEIGHT_DECAY, compile=cell.compiled
     )
     masters = choose_fast_path(model, settings, _CPU).masters
-    kept = ", freed memory kept" if settings.fast and keep_freed_memory() else ""
     model.train()
     optimizer = build_optimizer(parameter_groups(model), settings)
     weights = MasterWeights(model) if masters else OwnWeights(model)

@@ -23,6 +23,7 @@ from vitscope.recipes.trained import TrainedModel, load, spec_of_config
 from vitscope.runs import RunFolder, read_metrics
 from vitscope.train.evaluate import score_batches
 from vitscope.train.evaluation import Evaluation, evaluation_of
+from vitscope.train.fast import keep_freed_memory
 
 Progress = Callable[[int, int], None]
 
@@ -47,6 +48,7 @@ def measure_run(folder: RunFolder, table: ImageTable, progress: Progress | None 
     """
     trained = load(folder.path)
     check_labels(trained, table.label_names, table.name)
+    keep_freed_memory()  # what one batch frees serves the next
     trained.model.to(torch.accelerator.current_accelerator() or "cpu")
     batches = BatchLoader(table, batch_size=250, shuffle=False, drop_last=False)
     kept: list[Float[np.ndarray, "B Y"]] = []
