@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 
 def matrices_of(parameter: Tensor) -> list[Tensor]:
-    """The matrices that a parameter holds: a kernel (O I h w) is one of O × (I h w); queries, keys and values packed as 3D × D are three."""
+    """The matrices that a parameter holds: a kernel (O I h w) is one of O × (I h w); queries, keys and values packed as 3D × D are three.
+
+    Names differ from library to library, so the shape decides: a layer that happens to be 3D × D is moved as three matrices too.
+    """
     matrix = parameter.reshape(len(parameter), -1)
     rows, columns = matrix.shape
     return list(matrix.chunk(3)) if parameter.ndim == 2 and rows == 3 * columns else [matrix]
@@ -28,10 +31,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self.adamw = adamw
         hidden = [p for group in muon_groups for p in group["params"]]
         super().__init__([*hidden, *(p for group in adamw.param_groups for p in group["params"])], {})
-        self.views = {
-            p: [nn.Parameter(m) for m in matrices_of(p.detach())]  # views, see groups.py
-            for p in hidden
-        }
+        assert all(p.is_contiguous() for p in hidden)  # else the matrices would be copies, see groups.py
+        self.views = {p: [nn.Parameter(m) for m in matrices_of(p.detach())] for p in hidden}
         groups = [{**group, "params": [v for p in group["params"] for v in self.views[p]]} for group in muon_groups]
         self.muon = torch.optim.Muon(groups, lr=lr, momentum=momentum, nesterov=True, adjust_lr_fn="match_rms_adamw")
         self.param_groups = [*({"lr": lr, **group} for group in muon_groups), *adamw.param_groups]
