@@ -76,7 +76,7 @@ class ClassToken(nn.Module):
 
 
 class PatchDropout(nn.Module):
-    """In training, keeps a random share of each image's patch tokens: B T D -> B T' D (PatchDropout, arXiv 2208.07220, section 3)."""
+    """In training, keeps a random share of each image's patch tokens: B T D -> B Tk D (PatchDropout, arXiv 2208.07220, section 3)."""
 
     def __init__(self, spec: ViTSpec) -> None:
         super().__init__()

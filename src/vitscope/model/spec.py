@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from vitscope._core.errors import ModelError
 from vitscope._core.preprocessing import Size
 from vitscope._core.spec import Spec
 
@@ -278,24 +277,6 @@ def printed_vit(spec: ModelSpec) -> ViTSpec:
         qkv_bias=not good,
         patch_embedding="linear" if good else "conv",
         norm_eps=1e-5,
-    )
-
-
-def equivalent_vit(spec: ModelSpec) -> ViTSpec:
-    """The plain ViT that gives the same scores as a specimen in evaluation; a `ViTSpec` is its own.
-
-    `cls-detached` and `double-dropout` differ from `none` in training only; a position that is not added, or is zero, is no position.
-
-    Raises:
-        ModelError: the plain ViT has no switch for the fault.
-    """
-    vit = printed_vit(spec)
-    if not isinstance(spec, BadViTSpec) or spec.fault in ("none", "cls-detached", "double-dropout"):
-        return vit
-    if spec.fault in ("no-position", "position-frozen-zero"):
-        return vit.changed(position="none")
-    raise ModelError(
-        f"bad-vit:{spec.fault} has no equal: the plain ViT has no switch for this; take the weights of bad-vit:none"
     )
 
 

@@ -50,7 +50,8 @@ class ViT(nn.Module):
         check_images(images, self.spec)
         x = self.patch_embedding(images)  # B N D
         x = self.class_token(x)  # B 1+N D
-        x = self.patch_dropout(self.position(x))  # B 1+N D
+        x = self.position(x)  # B 1+N D
+        x = self.patch_dropout(x)  # B 1+N D, in training fewer
         x = self.dropout(self.registers(x))  # B T D
         for block in self.blocks:
             x = block(x)  # B T D

@@ -34,8 +34,7 @@ def environment() -> dict[str, Any]:
 
     `memory_bytes` is the machine's; `cores` are physical and `threads` those that this process may use; `accelerators`
     and `torch_threads` are known only where torch is already imported; `git_commit` is that of the checkout vitscope
-    runs from, null when it is installed; `command` holds the words as typed, the program's
-    name for its place: where that lies is the machine's own affair.
+    runs from, null when it is installed; `command` holds the words as typed, without the place of the program.
     """
     return {
         "vitscope": getattr(sys.modules.get("vitscope"), "__version__", None),

@@ -1,7 +1,7 @@
 """Weights of the specimens as weights of the plain ViT, and back: state dict in, state dict out, renamed and nothing else.
 
 The two printed models and `vit.py` share no code; that the same weights give the same scores in all of them is the proof that they
-are the same function (`equivalent_vit` in `spec.py` names the switches, and the faults that no switch is for).
+are the same function (`equivalent_vit` names the switches, and the faults that no switch is for).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vitscope._core.errors import ModelError
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, equivalent_vit
+from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec, printed_vit
 
 # Specimen's name, plain ViT's name; # stands for the number of the block, and `weight` and `bias` follow where both exist.
 _GOOD = (
@@ -43,6 +43,24 @@ _BAD = (
     ("norm", "final_norm"),
     ("head", "head"),
 )
+
+
+def equivalent_vit(spec: ModelSpec) -> ViTSpec:
+    """The plain ViT that gives the same scores as a specimen in evaluation; a `ViTSpec` is its own.
+
+    `cls-detached` and `double-dropout` differ from `none` in training only; a position that is not added, or is zero, is no position.
+
+    Raises:
+        ModelError: the plain ViT has no switch for the fault.
+    """
+    vit = printed_vit(spec)
+    if not isinstance(spec, BadViTSpec) or spec.fault in ("none", "cls-detached", "double-dropout"):
+        return vit
+    if spec.fault in ("no-position", "position-frozen-zero"):
+        return vit.changed(position="none")
+    raise ModelError(
+        f"bad-vit:{spec.fault} has no equal: the plain ViT has no switch for this; take the weights of bad-vit:none"
+    )
 
 
 def specimen_to_vit(state: Mapping[str, Tensor], spec: GoodViTSpec | BadViTSpec) -> dict[str, Tensor]:
