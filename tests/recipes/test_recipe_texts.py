@@ -24,7 +24,9 @@ from vitscope.recipes.load import (
     spec_of_file,
     with_normalisation,
 )
+from vitscope.recipes.schema import Recipe
 from vitscope.train.duration import Duration
+from vitscope.train.spec import TrainSpec
 
 NAMES = recipe_names()
 SOURCES = str(Path(__file__).parents[2] / "src")
@@ -317,6 +319,20 @@ def test_identity_holds_what_decides_and_nothing_else() -> None:
     ):
         assert of(change) != same, change
     assert of(key="other images") != same
+
+
+def test_a_setting_that_comes_later_makes_no_run_another_training() -> None:
+    class LaterTrain(TrainSpec):
+        new_setting: bool = False
+
+    class LaterRecipe(Recipe):
+        train: LaterTrain = LaterTrain()
+
+    recipe = resolve(load_recipe("quickstart"), facts(10, 1, "digits"))
+    for new, is_same in (({}, True), ({"new_setting": False}, True), ({"new_setting": True}, False)):
+        values = recipe.to_dict()
+        later = LaterRecipe.parse({**values, "train": {**values["train"], **new}})
+        assert (identity(later, "images") == identity(recipe, "images")) is is_same, new
 
 
 def test_a_channel_that_never_varies_is_not_divided_by_nothing() -> None:

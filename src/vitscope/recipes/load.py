@@ -166,14 +166,18 @@ def model_spec(recipe: Recipe) -> ModelSpec:
 
 
 def identity(recipe: Recipe, content_key: str) -> dict[str, str]:
-    """Digests of all that decides what a training becomes; checkpoints of another one are refused."""
-    parts = recipe.to_dict()
-    train = {k: v for k, v in parts["train"].items() if k not in _WITHOUT_EFFECT}
+    """Digests of all that decides what a training becomes; checkpoints of another one are refused.
+
+    What stands at its default is left out, so that a setting that a later version adds, off until it is asked for, makes no run of an
+    earlier one another training.
+    """
+    parts = recipe.model_dump(mode="json", exclude_defaults=True)
+    model = model_spec(recipe)
     decisive = {
-        "model": parts["model"],
-        "augment": parts["augment"],
-        "normalise": parts["normalise"],
-        "train": train,
+        "model": {**model.model_dump(mode="json", exclude_defaults=True), "name": recipe.model.get("name")},
+        "augment": parts.get("augment", {}),
+        "normalise": parts.get("normalise"),
+        "train": {k: v for k, v in parts.get("train", {}).items() if k not in _WITHOUT_EFFECT},
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     return {"recipe": digest, "set of images": content_key}
