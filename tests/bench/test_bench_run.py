@@ -60,6 +60,7 @@ def test_medians_spreads_ratios_and_shares_by_hand() -> None:
         one("timm", "fp32", (1.0, 0.8, 0.4), 2e9),
     ])  # fmt: skip
     assert [row.images_per_second for row in rows] == [50, 20, 12.5]
+    assert [row.round_seconds for row in rows] == [(0.1, 0.2, 0.4), (0.5,), (1.0, 0.8, 0.4)]
     assert [row.spread for row in rows] == [pytest.approx(1.5), None, pytest.approx(0.75)]
     assert [row.ratio for row in rows] == [1, 2.5, 4]
     assert [row.limit_fraction for row in rows] == pytest.approx([3e7 / 0.2 / 1e9, 3e7 / 0.5 / 1e9, 3e7 / 0.8 / 2e9])

@@ -52,6 +52,8 @@ class Row(Cell):
     setting: str
     rounds: int
     seconds_per_step: float
+    round_seconds: tuple[float, ...]
+    """Of one step, a number a round: a slow machine and a library that varies by itself look alike in a spread."""
     flops_per_second: float
     limit_flops_per_second: float
     model_products_flops_per_second: float | None
@@ -134,6 +136,7 @@ def _row(one: Measured, ours: float | None) -> Row:
         setting=one.setting,
         rounds=len(one.seconds),
         seconds_per_step=median,
+        round_seconds=one.seconds,
         flops_per_second=achieved,
         limit_flops_per_second=one.limit,
         model_products_flops_per_second=one.model_products,
