@@ -79,8 +79,10 @@ class Preprocessing(Spec):
         """uint8 pixels to zero-mean, unit-variance float32, on the images' device."""
         import torch
 
-        mean = torch.tensor(self.mean, device=images.device).mul_(255).view(1, -1, 1, 1)
-        scale = torch.tensor(self.std, device=images.device).mul_(255).reciprocal_().view(1, -1, 1, 1)
+        from vitscope._core.constants import constant
+
+        mean = constant(self.mean, torch.float32, images.device).mul(255).view(1, -1, 1, 1)
+        scale = constant(self.std, torch.float32, images.device).mul(255).reciprocal_().view(1, -1, 1, 1)
         return images.to(torch.float32).sub_(mean).mul_(scale)
 
 

@@ -110,9 +110,9 @@ def equalize(images: UInt8[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:
 
 def histogram(images: UInt8[Tensor, "B C H W"]) -> Int64[Tensor, "B C 256"]:
     """How many pixels of each channel have each of the 256 grey levels."""
-    B, C, _, _ = images.shape
-    rows = torch.arange(B * C, device=images.device).view(B, C, 1) * 256
-    return torch.bincount((images.flatten(2) + rows).flatten(), minlength=B * C * 256).view(B, C, 256)
+    level = images.flatten(2).to(torch.int64)
+    # torch.bincount would make a GPU wait, to look for the largest level
+    return level.new_zeros(*images.shape[:2], 256).scatter_add_(2, level, torch.ones_like(level))
 
 
 def look_up(table: UInt8[Tensor, "B C 256"], images: UInt8[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:

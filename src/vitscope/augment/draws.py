@@ -19,29 +19,39 @@ class Draws:
         self._generator = generator
         self._device = device
 
+    @property
+    def home(self) -> torch.device:
+        """Where the generator lives."""
+        return self._generator.device
+
+    def send(self, drawn: Tensor) -> Tensor:
+        """From the generator's device to the images', without waiting."""
+        return drawn.to(self._device, non_blocking=True)
+
     def uniform(self, *shape: int) -> Float[Tensor, " ..."]:
         """Numbers from [0, 1)."""
-        drawn = torch.rand(shape, generator=self._generator, device=self._generator.device)
-        return drawn.to(self._device, non_blocking=True)
+        return self.send(torch.rand(shape, generator=self._generator, device=self.home))
 
     def below(self, limit: int, *shape: int) -> Int64[Tensor, " ..."]:
         """Whole numbers from 0 to `limit` - 1, all as likely."""
-        drawn = torch.randint(limit, shape, generator=self._generator, device=self._generator.device)
-        return drawn.to(self._device, non_blocking=True)
+        return self.send(self.below_at_home(limit, *shape))
+
+    def below_at_home(self, limit: int, *shape: int) -> Int64[Tensor, " ..."]:
+        """The same, left on the generator's device."""
+        return torch.randint(limit, shape, generator=self._generator, device=self.home)
 
     def permutation(self, count: int) -> Int64[Tensor, " count"]:
         """0 to `count` - 1 in random order."""
-        drawn = torch.randperm(count, generator=self._generator, device=self._generator.device)
-        return drawn.to(self._device, non_blocking=True)
+        return self.send(torch.randperm(count, generator=self._generator, device=self.home))
 
     def chance(self) -> float:
         """One number from [0, 1) for the whole batch, on the host."""
-        return float(torch.rand((), generator=self._generator, device=self._generator.device))
+        return float(torch.rand((), generator=self._generator, device=self.home))
 
     def beta(self, alpha: float) -> float:
         """One number from Beta(`alpha`, `alpha`), on the host.
 
         torch's own Beta takes no generator, so numpy draws it from a seed that the generator gives.
         """
-        seed = int(torch.randint(2**62, (), generator=self._generator, device=self._generator.device))
+        seed = int(torch.randint(2**62, (), generator=self._generator, device=self.home))
         return float(np.random.default_rng(seed).beta(alpha, alpha))

@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vitscope._core.constants import constant
+
 
 def pick(
     images: UInt8[Tensor, "B C H W"], rows: Int64[Tensor, "B h"], columns: Int64[Tensor, "B w"]
@@ -166,7 +168,7 @@ def fitting_boxes(
     low, high = math.log(ratio[0]), math.log(ratio[1])
     shape = (low + (high - low) * chance[..., 1]).exp()
     sides = torch.stack([(surface / shape).sqrt(), (surface * shape).sqrt()], dim=-1).round().to(torch.int64)
-    limit = torch.tensor([H, W], device=chance.device)
+    limit = constant((H, W), torch.int64, chance.device)
     first = (sides <= limit).all(dim=-1).to(torch.uint8).argmax(dim=1)
     sides = sides[torch.arange(len(sides), device=chance.device), first].clamp(min=1).minimum(limit)
     return torch.cat([(corner * (limit - sides + 1)).to(torch.int64), sides], dim=1)

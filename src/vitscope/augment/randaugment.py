@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vitscope._core.constants import constant
 from vitscope.augment import colour, geometry
 from vitscope.augment.draws import Draws
 
@@ -51,10 +52,10 @@ def cutout(images: UInt8[Tensor, "B C H W"], side: float, places: Float[Tensor, 
     As the published run computes it: the square starts at int(centre - side / 2), at least 0, and ends at start + side, that
     pixel included, so it is a pixel wider than its side, and it keeps its full width at the left and upper border.
     """
-    size = torch.tensor(images.shape[-2:], device=images.device)
+    size = constant(tuple(images.shape[-2:]), torch.int64, images.device)
     start = (places * size - side / 2).clamp_(min=0).to(torch.int64)
     end = (start + side).minimum(size).to(torch.int64)
-    paint = torch.tensor([GREY], dtype=torch.uint8, device=images.device)
+    paint = constant(GREY, torch.uint8, images.device)[None]
     if images.shape[1] == 1:
         paint = colour.grey(paint[:, :, None, None])[:, :, 0, 0]
     return geometry.cover(images, torch.cat([start, end - start + 1], dim=1), paint)
@@ -123,7 +124,8 @@ def rand_augment(
 ) -> UInt8[Tensor, "B C H W"]:
     """Sends every image through `count` operations of its own, drawn uniformly with replacement, always applied.
 
-    In each round the images are sorted by what they drew, so that an operation runs once on all images that drew it.
+    In each round the images are sorted by what they drew, so that an operation runs once on all images that drew it. The sorting is
+    done where the generator lives: how large the groups are must be known there, and asking a GPU would make it wait.
 
     Args:
         images: pixels 0 to 255.
@@ -133,12 +135,13 @@ def rand_augment(
         strength: 0 to 30 (M of the paper).
     """
     B = len(images)
-    mirrored = torch.tensor([operation.mirrored for operation in table], device=images.device)
+    mirrored = torch.tensor([operation.mirrored for operation in table], device=draws.home)
     for _ in range(count):
-        drawn, negative, places = draws.below(len(table), B), draws.below(2, B), draws.uniform(B, 2)
+        drawn, negative, places = draws.below_at_home(len(table), B), draws.below_at_home(2, B), draws.uniform(B, 2)
         # What was drawn and its sign in one number, so that a group shares one value: 2 × operation + sign.
         kind = 2 * drawn + negative * mirrored[drawn]
-        order = kind.argsort(stable=True)
+        sorting = kind.argsort(stable=True)
+        order, back = draws.send(sorting), draws.send(sorting.argsort())
         sizes = torch.bincount(kind, minlength=2 * len(table)).tolist()
         parts = []
         start = 0
@@ -148,5 +151,5 @@ def rand_augment(
                 operation, sign = table[group // 2], 1 - 2 * (group % 2)
                 parts.append(operation.apply(images[here], sign * operation.value(strength), places[here]))
             start += size
-        images = torch.cat(parts)[order.argsort()]
+        images = torch.cat(parts)[back]
     return images

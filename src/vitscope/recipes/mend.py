@@ -24,7 +24,7 @@ from vitscope.recipes.schema import Recipe
 from vitscope.recipes.trained import spec_of_config, write_config
 from vitscope.runs import EpochMetrics, RunFolder, environment, read_metrics, write_metrics
 from vitscope.train.checkpoint import STATE_FILE, load_checkpoint, load_weights, save_weights
-from vitscope.train.ema import running_mean
+from vitscope.train.ema import RunningMean
 
 
 def damaged(folder: RunFolder) -> list[str]:
@@ -123,6 +123,6 @@ def _result(recipe: Recipe, states: dict[str, Any]) -> nn.Module:
     if recipe.train.ema is None:
         model.load_state_dict(states["model"])
         return model
-    mean = running_mean(model, recipe.train.ema)
+    mean = RunningMean(model, recipe.train.ema)
     mean.load_state_dict(states["mean"])
     return mean.module

@@ -16,7 +16,7 @@ from vitscope._core.errors import DataError
 from vitscope.runs.folder import RunFolder
 from vitscope.runs.metrics import EpochMetrics
 from vitscope.train.checkpoint import Identity, Progress
-from vitscope.train.ema import running_mean
+from vitscope.train.ema import RunningMean
 from vitscope.train.evaluate import Batch, Prepare, Totals, score_batches, totals
 from vitscope.train.events import CheckpointWritten, EpochEnded, Event, Listener, Started, StepEnded
 from vitscope.train.feed import batches_of_epoch, part_of_this_process
@@ -67,7 +67,7 @@ class Session:
         self.own = {name: vars(model)[name] for name in PUT_ON if name in vars(model)}
         self.raw = model.to(machine.device)
         self.groups = parameter_groups(model, muon=spec.optimizer == "muon")
-        self.mean = running_mean(model, spec.ema) if spec.ema is not None else None
+        self.mean = RunningMean(model, spec.ema) if spec.ema is not None else None
         self.weights = MasterWeights(model) if machine.fast.masters else OwnWeights(model)
         if spec.compile:
             self.weights.worker.compile()
