@@ -116,6 +116,24 @@ def test_a_subset_gives_its_own_rows() -> None:
     assert table.item(0)[0][0, 0, 0] == 11
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_loader_that_keeps_its_images_on_a_device_gives_the_same_batches(shuffle: bool) -> None:
+    part = numbered(23).subset(np.arange(20, 3, -1))
+    plain = BatchLoader(part, batch_size=3, shuffle=shuffle, seed=5)
+    kept = plain.on_device(torch.device("cpu"))
+    assert plain.bytes == 17 * part.images[0].size
+    for epoch, start in ((0, 0), (1, 2)):
+        plain.set_epoch(epoch, start)
+        kept.set_epoch(epoch, start)
+        pairs = list(zip(plain, kept, strict=True))
+        assert len(pairs) == len(plain) - start
+        for (images, labels), (images_there, labels_there) in pairs:
+            assert torch.equal(images, images_there)
+            assert torch.equal(labels, labels_there)
+    shared = [plain.shard(rank, 2).on_device(torch.device("cpu")) for rank in range(2)]
+    assert [len(loader) for loader in shared] == [len(plain.shard(rank, 2)) for rank in range(2)]
+
+
 def test_batches_are_copies() -> None:
     table = numbered(4)
     images, labels = next(iter(BatchLoader(table, batch_size=4, shuffle=False)))

@@ -15,11 +15,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from train_samples import loader, small_vit, spec_of, table
+from train_samples import IMAGES, loader, small_vit, spec_of, table
 
 from vitscope._core.text import Text
 from vitscope.augment import Augmentation, AugmentSpec
+from vitscope.data import BatchLoader
 from vitscope.train.fast import FastPath
+from vitscope.train.feed import kept_on_device
 from vitscope.train.machine import Machine
 from vitscope.train.session import Session
 from vitscope.train.spec import TrainSpec
@@ -106,6 +108,31 @@ def test_a_step_asks_the_device_for_nothing(
 ) -> None:
     spec = spec_of(batch_size=64, **settings)  # each of RandAugment's sixteen has its images in each of the steps
     assert steps_of(session_on_meta(spec, augment, masters=masters, **switches)) == 3
+
+
+def test_batches_that_are_kept_on_the_device_are_put_together_without_waiting() -> None:
+    batches = iter(loader(spec_of()).on_device(META))
+    next(batches)  # behind which the epoch's order is there
+    with NothingSentAndWaitedFor():
+        others = list(batches)
+    assert len(others) == 4
+    assert all(images.device == labels.device == META for images, labels in others)
+
+
+def test_images_are_kept_on_a_gpu_that_has_room_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnCuda(OneProcess):
+        device = torch.device("cuda", 0)
+
+    batches, gpu = loader(spec_of()), Machine(OnCuda(), False, FastPath(False, Text("", "")))
+    needed, there = IMAGES * 8 * 8, list(batches)
+    monkeypatch.setattr(BatchLoader, "on_device", lambda self, device: there if device == gpu.device else None)
+    for free, is_kept in ((4 * needed, True), (4 * needed - 1, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10 * free))
+        given, said = kept_on_device(batches, gpu)
+        assert given is (there if is_kept else batches)
+        assert (said is not None and "training images kept on cuda:0 (0 MiB)" in said.en) is is_kept
+    assert kept_on_device([], gpu) == ([], None)  # a list cannot
+    assert kept_on_device(batches, Machine(OneProcess(), False, FastPath(False, Text("", "")))) == (batches, None)
 
 
 def _asks(name: str) -> Callable[[Tensor], Any]:

@@ -4,6 +4,7 @@ and the epoch decide: a resume continues in the middle of an epoch, and ranks sh
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -45,6 +46,7 @@ class BatchLoader:
         self.epoch, self.start = 0, 0
         self.rank, self.world_size = 0, 1
         self._store = table.images.transpose(0, 3, 1, 2)
+        self._kept: Batch | None = None
         self._check()
 
     def shard(self, rank: int, world_size: int) -> BatchLoader:
@@ -60,6 +62,19 @@ class BatchLoader:
         )
         other.rank, other.world_size = rank, world_size
         other._check()
+        return other
+
+    @property
+    def bytes(self) -> int:
+        """What all its images take, as bytes."""
+        return len(self.table) * int(np.prod(self._store.shape[1:]))
+
+    def on_device(self, device: torch.device) -> BatchLoader:
+        """The same loader with all its images on a device: batches are put together there, and an epoch's order is all that is sent."""
+        other = copy.copy(self)
+        every = np.arange(len(self.table))
+        images, labels = self._gather(every)
+        other._kept = images.to(device), labels.to(device)
         return other
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
@@ -78,8 +93,13 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         order = self._order()
-        for number in range(self.start, len(self)):
-            yield self._gather(order[slice(*self._bounds(number))])
+        places = [slice(*self._bounds(number)) for number in range(self.start, len(self))]
+        if self._kept is None:
+            yield from (self._gather(order[place]) for place in places)
+            return
+        images, labels = self._kept
+        sent = torch.from_numpy(order).to(labels.device)
+        yield from ((images[sent[place]], labels[sent[place]]) for place in places)
 
     @property
     def _even(self) -> bool:

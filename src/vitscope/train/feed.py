@@ -10,9 +10,13 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from vitscope._core.errors import DataError
+from vitscope._core.text import Text
 from vitscope.train.evaluate import Batch, pair_of
 from vitscope.train.machine import Machine
 from vitscope.train.randomness import seed_of
+
+MOST = 0.25
+"""Of the free memory of a GPU, the share that images may take."""
 
 
 class EveryNth:
@@ -49,6 +53,20 @@ def part_of_this_process(batches: Iterable[Batch], machine: Machine, *, even: bo
         share: Iterable[Batch] = batches.shard(machine.rank, machine.processes)
         return share
     return EveryNth(batches, machine.rank, machine.processes, even=even)
+
+
+def kept_on_device(batches: Iterable[Batch], machine: Machine) -> tuple[Iterable[Batch], Text | None]:
+    """The batches with all their images on a GPU, and that in words, where the loader can (`on_device`) and `MOST` of the memory that is
+    free there holds them."""
+    if machine.device.type != "cuda" or not hasattr(batches, "on_device"):
+        return batches, None
+    needed, free = int(batches.bytes), torch.cuda.mem_get_info(machine.device)[0]  # type: ignore[attr-defined]
+    if needed > MOST * free:
+        return batches, None
+    size = f"{needed / 2**20:,.0f} MiB"
+    return batches.on_device(machine.device), Text(
+        f"training images kept on {machine.device} ({size})", f"訓練画像を{machine.device}に置く（{size}）"
+    )
 
 
 def _set_epoch_of(batches: Iterable[Batch]) -> Callable[..., None] | None:

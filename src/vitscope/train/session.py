@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import DataError
+from vitscope._core.text import Text
 from vitscope.runs.folder import RunFolder
 from vitscope.runs.metrics import EpochMetrics
 from vitscope.train.checkpoint import Identity, Progress
 from vitscope.train.ema import RunningMean
 from vitscope.train.evaluate import Batch, Prepare, Totals, score_batches, totals
 from vitscope.train.events import CheckpointWritten, EpochEnded, Event, Listener, Started, StepEnded
-from vitscope.train.feed import batches_of_epoch, part_of_this_process
+from vitscope.train.feed import batches_of_epoch, kept_on_device, part_of_this_process
 from vitscope.train.finite import SMALLEST_SCALE, Watch, refuse
 from vitscope.train.groups import parameter_groups
 from vitscope.train.keeping import Keeper
@@ -56,7 +57,8 @@ class Session:
         listeners: Sequence[Listener],
     ) -> None:
         self.spec, self.machine, self.folder, self.listeners = spec, machine, folder, listeners
-        self.batches = part_of_this_process(batches, machine, even=True)
+        mine = part_of_this_process(batches, machine, even=True)
+        self.batches, self.kept = kept_on_device(mine, machine) if spec.fast else (mine, None)
         self.steps_per_epoch = len(self.batches) // spec.accumulate  # type: ignore[arg-type]
         if self.steps_per_epoch == 0:
             raise DataError(
@@ -256,11 +258,12 @@ class Session:
 
     def facts(self) -> Started:
         """What a training is, before its first step."""
+        fast, kept = self.machine.fast.said, self.kept
         return Started(
             device=str(self.machine.device),
             precision=self.spec.precision,
             processes=self.machine.processes,
-            fast=self.machine.fast.said,
+            fast=fast if kept is None else Text(f"{fast.en}, {kept.en}", f"{fast.ja}、{kept.ja}"),
             groups=self.groups,
             steps=self.total,
             steps_per_epoch=self.steps_per_epoch,
