@@ -28,8 +28,8 @@ from vitscope import create_model
 from vitscope.model.attention import explicit_attention, fused_attention
 from vitscope.model.dropout import Dropout
 from vitscope.runs import environment
-from vitscope.train.fast import keep_freed_memory
 from vitscope.train.master_weights import MasterWeights
+from vitscope.train.memory import keep_freed_memory
 
 HEADS, HEAD_DIM = 3, 64
 TOKENS = (17, 65, 197, 257, 513, 1025)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from train_samples import numbers, small_vit, spec_of, table, train
 from vitscope.model.attention import set_attention_path
 from vitscope.model.create import build
 from vitscope.model.spec import GoodViTSpec
-from vitscope.train import fast, machine
+from vitscope.train import machine, memory
 from vitscope.train.events import Event, Started
 from vitscope.train.fast import choose_fast_path
 from vitscope.train.master_weights import MasterWeights
@@ -163,7 +166,59 @@ def test_memory_is_kept_in_a_fast_training_only(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_without_glibc_no_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast.platform, "libc_ver", lambda: ("", ""))
-    assert fast.keep_freed_memory() is False
-    fast.give_back_memory()
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
+    assert memory.keep_freed_memory() is False
+    memory.give_back_memory()
     assert "memory" not in choose_fast_path(small_vit(), spec_of(), CPU).said.en
+
+
+def test_large_pages_are_asked_for_where_they_cost_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "is_glibc", lambda: True)
+    for pages, addresses, has in (
+        ("always [madvise] never", "0", True),
+        ("[always] madvise never", "1", True),
+        ("always madvise [never]", "0", False),
+        ("always [madvise] never", "2", False),
+        (None, "0", False),
+    ):
+        setting, overcommit = tmp_path / "enabled", tmp_path / "overcommit"
+        overcommit.write_text(addresses + "\n")
+        setting.unlink(missing_ok=True)
+        if pages is not None:
+            setting.write_text(pages + "\n")
+        monkeypatch.setattr(memory, "_SETTING", setting)
+        monkeypatch.setattr(memory, "_OVERCOMMIT", overcommit)
+        assert memory.has_large_pages() is has, (pages, addresses)
+        assert (", in large pages" in choose_fast_path(small_vit(), spec_of(), CPU).said.en) is has
+
+
+@pytest.mark.skipif(not memory.has_large_pages(), reason="this system gives no large pages, or not for nothing")
+def test_what_a_step_asks_for_lies_in_large_pages_and_stays() -> None:
+    program = """
+import re, resource, torch
+from pathlib import Path
+from vitscope.train.memory import give_back_memory, keep_freed_memory
+
+def large():
+    return sum(int(kb) for kb in re.findall(r"AnonHugePages: +(\\d+) kB", Path("/proc/self/smaps").read_text()))
+
+def held():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+before, asked = large(), held()
+assert keep_freed_memory()
+assert held() - asked < 64 << 10, "addresses took memory"
+for again in range(2):
+    for _ in range(16):  # until the free blocks have the sizes that are asked for
+        torch.ones(64 << 20)
+    grown = large() - before
+    assert grown > 200 << 10, grown
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(64 << 20)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    assert faults < 100, faults
+    full = held()
+    give_back_memory()
+    assert held() < full - (200 << 10)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -6,7 +6,7 @@ import gc
 from contextlib import suppress
 from pathlib import Path
 
-from vitscope.train.fast import give_back_memory
+from vitscope.train.memory import give_back_memory
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

@@ -19,9 +19,10 @@ from vitscope.model.attention import attention_of
 from vitscope.model.create import build
 from vitscope.model.last_block import quick_copy
 from vitscope.model.spec import ViTSpec
-from vitscope.train.fast import choose_fast_path, keep_freed_memory
+from vitscope.train.fast import choose_fast_path
 from vitscope.train.groups import parameter_groups
 from vitscope.train.master_weights import MasterWeights, OwnWeights
+from vitscope.train.memory import keep_freed_memory
 from vitscope.train.optimizer import build_optimizer
 from vitscope.train.spec import TrainSpec
 

@@ -23,7 +23,7 @@ from vitscope.recipes.trained import TrainedModel, load, spec_of_config
 from vitscope.runs import RunFolder, read_metrics
 from vitscope.train.evaluate import score_batches
 from vitscope.train.evaluation import Evaluation, evaluation_of
-from vitscope.train.fast import keep_freed_memory
+from vitscope.train.memory import keep_freed_memory
 
 Progress = Callable[[int, int], None]
 

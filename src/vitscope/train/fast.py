@@ -5,8 +5,6 @@ Nothing here changes what is computed, but for rounding: `train.fast: false` tak
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +14,8 @@ from vitscope._core.text import Text
 from vitscope.model.attention import attention_of
 from vitscope.model.last_block import one_token_is_enough
 from vitscope.train.master_weights import why_not_masters
+from vitscope.train.memory import has_large_pages, is_glibc
 from vitscope.train.spec import TrainSpec
-
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
-_LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,11 @@ def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) ->
                 f"{path} attention（{device.type} 上、{tokens} トークン）",
             )
         )
-    if device.type == "cpu" and _is_glibc():
-        said.append(Text("freed memory kept for the next step", "解放したメモリは次のステップで再利用"))
+    if device.type == "cpu" and is_glibc():
+        large = Text(", in large pages", "（ラージページ）") if has_large_pages() else Text("", "")
+        said.append(
+            Text(f"freed memory kept for the next step{large.en}", f"解放したメモリは次のステップで再利用{large.ja}")
+        )
     if spec.compile:
         said.append(Text("torch.compile", "torch.compile"))
     if not said:
@@ -64,25 +63,3 @@ def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) ->
     return FastPath(
         masters, Text("fast path: " + ", ".join(t.en for t in said), "高速化: " + "、".join(t.ja for t in said))
     )
-
-
-def keep_freed_memory() -> bool:
-    """Lets glibc keep what a step frees instead of giving it back to the system page by page; whether it could.
-
-    A training step frees and asks for the same hundreds of megabytes again and again, and each new page costs a fault. The setting holds
-    for the rest of the process; `give_back_memory` empties what is kept.
-    """
-    if not _is_glibc():
-        return False
-    libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(libc.mallopt(_TRIM_THRESHOLD, _LARGEST))
-
-
-def give_back_memory() -> None:
-    """Returns to the system what was kept and is not in use."""
-    if _is_glibc():
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _is_glibc() -> bool:
-    return platform.libc_ver()[0] == "glibc"

@@ -16,7 +16,8 @@ from torch import nn
 
 from vitscope._core.errors import ConfigError
 from vitscope.runs.folder import RunFolder
-from vitscope.train.fast import FastPath, choose_fast_path, give_back_memory, keep_freed_memory
+from vitscope.train.fast import FastPath, choose_fast_path
+from vitscope.train.memory import give_back_memory, keep_freed_memory
 from vitscope.train.spec import TrainSpec
 
 TELL_EVERY = 20  # steps between two looks at the loss where looking makes the device wait

@@ -1,0 +1,82 @@
+"""What glibc does with freed memory, for a training that asks for the same again at each step. Nothing goes in or out; elsewhere it does nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+from contextlib import suppress
+from pathlib import Path
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's malloc.h
+_LARGEST, _NEVER = 2**31 - 1, -1
+_MADV_HUGEPAGE = 14  # Linux's mman.h
+_PAGE = 2**21
+_BLOCK, _BLOCKS = 2**30, 8
+_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+_kept = False
+
+
+def is_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"
+
+
+def has_large_pages() -> bool:
+    """Whether the system gives pages of 2 MiB to memory that asks for them (Linux's transparent huge pages), and addresses for nothing."""
+    with suppress(OSError):
+        counts_addresses = _OVERCOMMIT.read_text(encoding="ascii").strip() == "2"
+        return is_glibc() and not counts_addresses and "[never]" not in _SETTING.read_text(encoding="ascii")
+    return False
+
+
+def keep_freed_memory() -> bool:
+    """Lets glibc keep what a step frees instead of giving it back to the system page by page; whether it could.
+
+    A training step frees and asks for the same hundreds of megabytes again and again, and each new page costs a fault. The setting holds
+    for the rest of the process; `give_back_memory` empties what is kept. Where the system has large pages, they are asked for:
+    looking up small ones costs an inference some 6 % (docs/lab-notes.md, 2026-11-25).
+    """
+    global _kept
+    if not is_glibc():
+        return False
+    libc = _libc()
+    _kept = bool(libc.mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(libc.mallopt(_TRIM_THRESHOLD, _NEVER))
+    if _kept:
+        _ask_for_large_pages(libc)
+    return _kept
+
+
+def give_back_memory() -> None:
+    """Returns to the system what was kept and is not in use."""
+    if is_glibc():
+        libc = _libc()
+        libc.malloc_trim(0)
+        if _kept:
+            _ask_for_large_pages(libc)
+
+
+def _ask_for_large_pages(libc: ctypes.CDLL) -> None:
+    """Lets the heap grow by some gigabytes of addresses, which take no memory until they are used, and asks for large pages there."""
+    if not has_large_pages():
+        return
+    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    blocks = [libc.malloc(_BLOCK) for _ in range(min(_BLOCKS, room // _BLOCK))]
+    for block in blocks:
+        libc.free(block)
+    with suppress(OSError):
+        for line in Path("/proc/self/maps").read_text(encoding="ascii", errors="replace").splitlines():
+            place = re.match(r"([0-9a-f]+)-([0-9a-f]+) .*\[heap\]$", line)
+            if place:
+                start, end = (int(place[1], 16) + _PAGE - 1) // _PAGE * _PAGE, int(place[2], 16) // _PAGE * _PAGE
+                if start < end:
+                    libc.madvise(start, end - start, _MADV_HUGEPAGE)
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return libc
