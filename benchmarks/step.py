@@ -1,8 +1,8 @@
 """Where a training step goes on this machine: each choice of the fast path by itself, attention by length, dropout, and a profile.
 
 In go nothing but sizes; out comes JSON, for `benchmarks/results/`. It answers the questions that the code took a side on: from how
-many tokens does the fused attention pay (`model/attention.py`)? What do bf16 weights with fp32 masters save, and what kept memory
-(`train/fast.py`)? What does the quick dropout save (`model/dropout.py`)? Which operations is a training step made of? All forms are
+many tokens does the fused attention pay (`model/attention.py`)? What do bf16 weights with fp32 masters save
+(`train/fast.py`), and what kept memory and large pages (`train/memory.py`)? What does the quick dropout save (`model/dropout.py`)? Which operations is a training step made of? All forms are
 measured in turn within each round; a figure from a busy machine is worth little, so the load before is part of the result.
 
     python benchmarks/step.py > step.json
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from vitscope import create_model
 from vitscope.model.attention import explicit_attention, fused_attention
 from vitscope.model.dropout import Dropout
+from vitscope.model.last_block import quick_copy
 from vitscope.runs import environment
 from vitscope.train.master_weights import MasterWeights
 from vitscope.train.memory import keep_freed_memory
@@ -117,29 +118,35 @@ def training_step(batch: int, way: str) -> Task:
     return task
 
 
-def ways_of_a_step(batch: int, rounds: int, keep: bool) -> dict[str, float]:
-    """Milliseconds of a step each way, in a process whose allocator keeps freed memory or does not."""
-    if keep:
-        keep_freed_memory()
-    return {
-        way: medians({way: training_step(batch, way)}, rounds, repeats=3)[way]
-        for way in ("fp32", "autocast", "masters")
-    }
+def inference(batch: int) -> Task:
+    """Scores of the same ViT in bf16, the last block for the class token only."""
+    model = quick_copy(create_model("vit-ti4-32", depth=6, mlp_dim=512, classes=10).eval(), torch.bfloat16)
+    return forward(model, torch.randn(batch, 3, 32, 32, dtype=torch.bfloat16))
+
+
+def ways_of_a_step(batch: int, rounds: int, memory: str) -> dict[str, float]:
+    """Milliseconds of a step each way and of an inference, in a process whose allocator gives freed memory back or keeps it."""
+    if memory != "given back":
+        keep_freed_memory(large_pages=memory == "kept in large pages")
+    tasks = {way: training_step(batch, way) for way in ("fp32", "autocast", "masters")}
+    tasks["inference"] = inference(batch)
+    return {way: medians({way: task}, rounds, repeats=3)[way] for way, task in tasks.items()}
 
 
 def steps(batch: int, rounds: int) -> list[dict[str, Any]]:
-    """The ways of a step with memory kept and not, three processes each, in turn: the allocator's setting cannot be taken back."""
+    """The ways of a step by what becomes of freed memory, three processes each, in turn: the allocator's setting cannot be taken back."""
     found: list[dict[str, Any]] = []
     for _ in range(3):
-        for keep in (False, True):
+        for memory in ("given back", "kept", "kept in large pages"):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                ms = process.submit(ways_of_a_step, batch, rounds, keep).result()
-            found.append({"memory_kept": keep, "ms": ms})
+                ms = process.submit(ways_of_a_step, batch, rounds, memory).result()
+            found.append({"memory": memory, "ms": ms})
     return found
 
 
 def profile(batch: int) -> list[dict[str, Any]]:
     """Operations by their share of the time of a training step, the fast way."""
+    keep_freed_memory()
     step = training_step(batch, "masters")
     step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:

@@ -31,7 +31,7 @@ def has_large_pages() -> bool:
     return False
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(*, large_pages: bool = True) -> bool:
     """Lets glibc keep what a step frees instead of giving it back to the system page by page; whether it could.
 
     A training step frees and asks for the same hundreds of megabytes again and again, and each new page costs a fault. The setting holds
@@ -43,7 +43,7 @@ def keep_freed_memory() -> bool:
         return False
     libc = _libc()
     _kept = bool(libc.mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(libc.mallopt(_TRIM_THRESHOLD, _NEVER))
-    if _kept:
+    if _kept and large_pages:
         _ask_for_large_pages(libc)
     return _kept
 
