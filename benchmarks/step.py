@@ -1,9 +1,10 @@
 """Where a training step goes on this machine: each choice of the fast path by itself, attention by length, dropout, and a profile.
 
 In go nothing but sizes; out comes JSON, for `benchmarks/results/`. It answers the questions that the code took a side on: from how
-many tokens does the fused attention pay (`model/attention.py`)? What do bf16 weights with fp32 masters save
-(`train/fast.py`), and what kept memory and large pages (`train/memory.py`)? What does the quick dropout save (`model/dropout.py`)? Which operations is a training step made of? All forms are
-measured in turn within each round; a figure from a busy machine is worth little, so the load before is part of the result.
+many tokens does the fused attention pay (`model/attention.py`)? What do bf16 weights with fp32 masters save (`train/fast.py`), and what
+kept memory and large pages (`train/memory.py`)? What does the quick dropout save (`model/dropout.py`)? Which operations is a training
+step made of? All forms are measured in turn within each round; a figure from a busy machine is worth little, so the load before is part
+of the result.
 
     python benchmarks/step.py > step.json
 """
