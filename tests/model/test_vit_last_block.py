@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from tiny_vits import SPECIMEN, images_for, tiny
-from torch import nn
+from torch import Tensor, nn
 
 from vitscope.model.create import build
-from vitscope.model.last_block import LastBlock, read_class_token_only
+from vitscope.model.last_block import LastBlock, one_token_is_enough, quick_copy, read_class_token_only
 from vitscope.model.spec import GoodViTSpec
+from vitscope.model.vit import ViT
 
 SWITCHES: list[dict[str, Any]] = [
     {},
@@ -58,3 +60,48 @@ def test_the_last_block_gives_one_token() -> None:
 def test_other_models_are_left_as_they_are(model: nn.Module) -> None:
     assert not read_class_token_only(model)
     assert not any(isinstance(module, LastBlock) for module in model.modules())
+
+
+class Adapted(nn.Linear):
+    """A linear layer with something of its own added, as adapters do it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + 1
+
+
+class Wrapped(nn.Module):
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.block(x)
+
+
+def adapt(model: ViT) -> None:
+    model.blocks[-1].attention.qkv = Adapted(16, 48, dtype=torch.float64)
+
+
+def wrap(model: ViT) -> None:
+    model.blocks[-1] = Wrapped(model.blocks[-1])
+
+
+def hook(model: ViT) -> None:
+    model.blocks[-1].attention.register_forward_hook(lambda _, __, out: out + 1)
+
+
+def replace_forward(model: ViT) -> None:
+    mlp = model.blocks[-1].mlp
+    plain = mlp.forward
+    mlp.forward = lambda x: plain(x) + 1
+
+
+@pytest.mark.parametrize("change", [adapt, wrap, hook, replace_forward])
+def test_a_block_in_which_something_was_changed_is_kept(change: Callable[[ViT], None]) -> None:
+    model = tiny()
+    assert isinstance(model, ViT)
+    change(model)
+    assert not one_token_is_enough(model)
+    quick = quick_copy(model, torch.float64)
+    images = images_for(model.spec)
+    assert torch.equal(quick(images), model(images))

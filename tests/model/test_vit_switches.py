@@ -315,6 +315,16 @@ def test_resized_without_a_learned_position_is_a_model_built_for_that_size(posit
     assert model(images_for(model.spec)).shape == (3, 5)
 
 
+def test_resized_keeps_the_share_of_patches_that_is_left_out_in_training() -> None:
+    model = create_model("vit-ti4-32", classes=3, depth=1, patch_dropout=0.5)
+    for side, kept in ((16, 8), (64, 128)):
+        seen: list[int] = []
+        other = resized(model, side).train()
+        other.blocks[0].register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0].shape[1] - 1))
+        other(torch.randn(2, 3, side, side))
+        assert seen == [kept]
+
+
 def test_resized_keeps_what_was_set_on_the_model_and_draws_no_random_number() -> None:
     model = tiny()
     set_attention_path(model, "fused")

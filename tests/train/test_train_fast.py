@@ -15,7 +15,7 @@ from train_samples import numbers, small_vit, spec_of, table, train
 from vitscope.model.attention import set_attention_path
 from vitscope.model.create import build
 from vitscope.model.spec import GoodViTSpec
-from vitscope.train import machine, memory
+from vitscope.train import memory
 from vitscope.train.events import Event, Started
 from vitscope.train.fast import choose_fast_path
 from vitscope.train.master_weights import MasterWeights
@@ -114,6 +114,18 @@ def train_into(model: nn.Module, **settings: Any) -> list[Event]:
     return heard
 
 
+def with_head(layer: nn.Module) -> nn.Module:
+    model = small_vit()
+    model.head = nn.Sequential(layer, model.head)
+    return model
+
+
+def hooked() -> nn.Module:
+    model = small_vit()
+    model.get_submodule("blocks.1.mlp").register_forward_hook(lambda *_: None)
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "settings", "masters", "words"),
     [
@@ -127,15 +139,29 @@ def train_into(model: nn.Module, **settings: Any) -> list[Event]:
         (small_vit(), {"precision": "bf16", "fast": False}, False, "fast path off (train.fast: false)"),
         (build(GoodViTSpec()), {"precision": "bf16"}, True, "fast path: bf16 weights with fp32 masters"),
         (nn.Linear(2, 2), {"precision": "bf16"}, False, "autocast to bf16 (Linear is not one of vitscope's models)"),
+        (
+            with_head(nn.BatchNorm1d(16, affine=False)),
+            {"precision": "bf16"},
+            False,
+            "holds parts that are not vitscope's",
+        ),
+        (hooked(), {"precision": "bf16"}, False, "holds parts that are not vitscope's, or hooks"),
         (small_vit().double(), {"precision": "bf16"}, False, "autocast to bf16 (the weights are not fp32)"),
     ],
-    ids=["plain", "fp32", "off", "specimen", "foreign", "float64"],
+    ids=["plain", "fp32", "off", "specimen", "foreign", "statistics", "hooked", "float64"],
 )
 def test_the_choice_is_said(model: nn.Module, settings: dict[str, Any], masters: bool, words: str) -> None:
     choice = choose_fast_path(model, spec_of(**settings), CPU)
     assert choice.masters is masters
     assert words in choice.said.en
     assert choice.said.ja.startswith("高速化")
+
+
+def test_several_processes_train_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    choice = choose_fast_path(small_vit(), spec_of(precision="bf16"), CPU)
+    assert not choice.masters
+    assert "there are several processes" in choice.said.en
 
 
 def test_an_attention_path_that_was_set_is_the_one_that_is_said() -> None:
@@ -159,8 +185,9 @@ def test_listeners_hear_the_choice() -> None:
 @pytest.mark.parametrize("on", [True, False])
 def test_memory_is_kept_in_a_fast_training_only(monkeypatch: pytest.MonkeyPatch, on: bool) -> None:
     done: list[str] = []
-    monkeypatch.setattr(machine, "keep_freed_memory", lambda: done.append("kept"))
-    monkeypatch.setattr(machine, "give_back_memory", lambda: done.append("given back"))
+    monkeypatch.setattr(memory, "_kept", False)
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: done.append("kept"))
+    monkeypatch.setattr(memory, "give_back_memory", lambda: done.append("given back"))
     train(duration="1st", fast=on)
     assert done == (["kept", "given back"] if on else [])
 
@@ -192,12 +219,31 @@ def test_large_pages_are_asked_for_where_they_cost_nothing(monkeypatch: pytest.M
         assert (", in large pages" in choose_fast_path(small_vit(), spec_of(), CPU).said.en) is has
 
 
+def test_memory_is_kept_until_the_outermost_block_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(memory, "_kept", False)
+    monkeypatch.setattr(memory, "give_back_memory", lambda: done.append("given back"))
+    with memory.freed_memory_kept():
+        monkeypatch.setattr(memory, "_kept", True)  # as on a machine that can
+        with memory.freed_memory_kept():
+            pass
+        assert not done
+    assert done == ["given back"]
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_where_addresses_are_limited_none_are_taken(limit: str) -> None:
+    program = f"import resource; resource.setrlimit(resource.{limit}, (2**36, resource.RLIM_INFINITY)); from vitscope.train import memory; "
+    program += "import sys; sys.exit(memory.has_large_pages())"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 @pytest.mark.skipif(not memory.has_large_pages(), reason="this system gives no large pages, or not for nothing")
 def test_what_a_step_asks_for_lies_in_large_pages_and_stays() -> None:
     program = """
 import re, resource, torch
 from pathlib import Path
-from vitscope.train.memory import give_back_memory, keep_freed_memory
+from vitscope.train.memory import empty_kept_memory, keep_freed_memory
 
 def large():
     return sum(int(kb) for kb in re.findall(r"AnonHugePages: +(\\d+) kB", Path("/proc/self/smaps").read_text()))
@@ -218,7 +264,27 @@ for again in range(2):
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
     assert faults < 100, faults
     full = held()
-    give_back_memory()
+    empty_kept_memory()
     assert held() < full - (200 << 10)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.skipif(not memory.is_glibc(), reason="another C library than glibc")
+def test_behind_a_training_freed_memory_goes_back_to_the_system() -> None:
+    program = """
+import re, torch
+from pathlib import Path
+from vitscope.train.memory import freed_memory_kept
+
+def held():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+with freed_memory_kept():
+    torch.ones(1 << 20)
+blocks = [(torch.ones(10 << 20), torch.ones(100)) for _ in range(20)]
+full, small = held(), [small for _, small in blocks]
+del blocks  # the small ones stay between them
+assert held() < full - (700 << 10)
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -32,6 +32,7 @@ from vitscope.data import BatchLoader
 from vitscope.runs import RunFolder, read_metrics
 from vitscope.train import machine as machines
 from vitscope.train.checkpoint import load_checkpoint
+from vitscope.train.ema import RunningMean
 from vitscope.train.events import EpochEnded, Event, Started, StepEnded
 from vitscope.train.feed import EveryNth
 from vitscope.train.finite import largest_gradient
@@ -151,6 +152,46 @@ def test_the_running_mean_is_the_one_computed_by_hand(tmp_path: Path) -> None:
         scores = [(model(pixels(x)), y) for x, y in val_loader()]
     loss = sum(float(F.cross_entropy(s, y, reduction="sum")) for s, y in scores) / 13
     assert result.rows[-1].val_loss == pytest.approx(loss, rel=1e-6)
+
+
+class Odd(nn.Module):
+    """All that a state may hold beside weights of its own: shared ones, complex ones, buffers that are saved and not, more state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(2, 2, bias=False)
+        self.same = self.one
+        self.wave = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("loose", torch.zeros(1), persistent=False)
+        self.register_buffer("count", torch.tensor(0))
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"version": 1}
+
+
+def test_the_running_mean_follows_all_that_a_model_may_hold() -> None:
+    model = Odd()
+    mean = RunningMean(model, decay=0.5)
+    expected = 0.0
+    for n, value in enumerate((1.0, 2.0, 3.0)):
+        with torch.no_grad():
+            model.one.weight.fill_(value)
+            model.wave.fill_(value * 1j)
+            model.loose.fill_(value)
+            model.count += 1
+        mean.update_parameters(model)
+        decay = min(0.5, (1 + n) / (10 + n)) if n else 0.0
+        expected = decay * expected + (1 - decay) * value
+        held = mean.module
+        torch.testing.assert_close(held.one.weight, torch.full((2, 2), expected))
+        torch.testing.assert_close(held.wave, torch.full((2,), expected * 1j))
+        torch.testing.assert_close(held.loose, torch.tensor([expected]))
+        assert held.mask.tolist() == [0.0, -torch.inf]
+        assert int(held.count) == n + 1
 
 
 @pytest.mark.parametrize(

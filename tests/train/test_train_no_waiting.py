@@ -66,9 +66,13 @@ class NothingSentAndWaitedFor(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = func(*args, **kwargs)
-        made_here = func in (torch.tensor, torch.as_tensor) and given.device == META
-        moved = func is Tensor.to and args[0].device != META and given.device == META
-        if made_here or (moved and not kwargs.get("non_blocking")):
+        tensors = [part for part in args if isinstance(part, Tensor)]
+        there, here = (any((t.device == META) is side for t in tensors) for side in (True, False))
+        makes = func in (torch.tensor, torch.as_tensor, Tensor.new_tensor) and given.device == META
+        moves = func is Tensor.to and here and given.device == META and not kwargs.get("non_blocking")
+        fills = func in (Tensor.copy_, Tensor.__setitem__, Tensor.type_as) and there and here
+        chooses = func in (torch.where, Tensor.where) and there and not all(isinstance(part, Tensor) for part in args)
+        if makes or moves or fills or chooses:
             raise RuntimeError(f"{func} sends and waits")
         return given
 
@@ -136,7 +140,13 @@ def test_images_are_kept_on_a_gpu_that_has_room_for_them(monkeypatch: pytest.Mon
 
 
 def _asks(name: str) -> Callable[[Tensor], Any]:
+    here = torch.zeros(1)
     return {
+        "where": lambda x: torch.where(x > 0, 1.0, x),
+        "new": lambda x: x.new_tensor([1.0]),
+        "fill": lambda x: torch.empty_like(x[None]).copy_(here),
+        "set": lambda x: x[None].detach().clone().__setitem__(0, here[0]),
+        "type": lambda x: here.type_as(x),
         "item": lambda x: x.item(),
         "copy": lambda x: x.to("cpu"),
         "nonzero": lambda x: x.nonzero(),
@@ -145,7 +155,7 @@ def _asks(name: str) -> Callable[[Tensor], Any]:
     }[name]
 
 
-@pytest.mark.parametrize("how", ["item", "copy", "nonzero", "send", "move"])
+@pytest.mark.parametrize("how", ["where", "new", "fill", "set", "type", "item", "copy", "nonzero", "send", "move"])
 def test_a_step_that_asked_would_be_found_out(how: str) -> None:
     session = session_on_meta(spec_of(), {}, masters=False)
 

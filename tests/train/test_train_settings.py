@@ -17,7 +17,7 @@ from vitscope.model.create import build
 from vitscope.model.spec import BadViTSpec, GoodViTSpec, ViTSpec
 from vitscope.train.duration import Duration
 from vitscope.train.groups import ParameterGroup, parameter_groups
-from vitscope.train.muon import MuonWithAdamW, StackedMuon
+from vitscope.train.muon import Muon, MuonWithAdamW
 from vitscope.train.optimizer import build_optimizer
 from vitscope.train.schedule import lr_at
 from vitscope.train.spec import TrainSpec
@@ -293,11 +293,12 @@ def test_each_optimizer_is_torchs_own(name: str, kind: type) -> None:
 def test_muon_shares_the_work_with_adamw() -> None:
     optimizer = optimizer_of("muon", muon_momentum=0.9)
     assert isinstance(optimizer, MuonWithAdamW)
-    assert isinstance(optimizer.muon, torch.optim.Muon)
     assert [group["role"] for group in optimizer.muon.param_groups] == ["hidden matrices"]
     assert [group["role"] for group in optimizer.adamw.param_groups] == ["matrices", "rest"]
-    settings = optimizer.muon.param_groups[0]
-    assert (settings["momentum"], settings["nesterov"], settings["adjust_lr_fn"]) == (0.9, True, "match_rms_adamw")
+    assert optimizer.muon.param_groups[0]["momentum"] == 0.9
+    assert [id(group) for group in optimizer.param_groups] == [
+        id(group) for o in (optimizer.muon, optimizer.adamw) for group in o.param_groups
+    ]
 
 
 def test_a_model_without_hidden_matrices_trains_on_adamw_alone() -> None:
@@ -325,7 +326,7 @@ def test_muon_moves_kernels_and_packed_projections_as_the_matrices_they_are(
     start, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(3)]
     parameter = nn.Parameter(start.clone())
     adamw = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
-    ours = MuonWithAdamW([{"params": [parameter], "weight_decay": 0.1}], adamw, lr=0.5, momentum=0.9)
+    ours = MuonWithAdamW(Muon([{"params": [parameter], "weight_decay": 0.1}], lr=0.5, momentum=0.9), adamw)
     rows = [part[0] for part in flat]
     parts = [nn.Parameter(m.clone()) for m in start.view(len(start), -1).split(rows)]
     assert [tuple(part.shape) for part in parts] == flat
@@ -344,8 +345,8 @@ def test_matrices_moved_together_go_where_torchs_muon_moves_each() -> None:
     torch.manual_seed(0)
     shapes = [(6, 6), (9, 6), (6, 6), (6, 9), (9, 6), (6, 6)]
     ours, theirs = ([nn.Parameter(torch.full(shape, 0.5)) for shape in shapes] for _ in range(2))
-    settings = {"lr": 0.5, "weight_decay": 0.1, "momentum": 0.9, "adjust_lr_fn": "match_rms_adamw"}
-    quick, plain = StackedMuon(ours, **settings), torch.optim.Muon(theirs, **settings)
+    quick = Muon([{"params": ours, "weight_decay": 0.1}], lr=0.5, momentum=0.9)
+    plain = torch.optim.Muon(theirs, lr=0.5, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
     for step in range(4):
         for number, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
             gradient = None if number == step else torch.randn(shapes[number])  # one is left out each time
@@ -355,7 +356,6 @@ def test_matrices_moved_together_go_where_torchs_muon_moves_each() -> None:
         for mine, other in zip(ours, theirs, strict=True):
             assert torch.allclose(mine, other, atol=0.01)  # the iteration runs in bf16; a step moves by about 0.3
     assert all(bool((mine.detach() - 0.5).abs().mean() > 0.1) for mine in ours)
-    plain.load_state_dict(quick.state_dict())  # one state for both
 
 
 def test_muon_takes_inner_kernels_and_leaves_what_is_no_plain_matrix_in_memory() -> None:
@@ -368,10 +368,44 @@ def test_muon_takes_inner_kernels_and_leaves_what_is_no_plain_matrix_in_memory()
     assert groups["matrices"] == ("0.weight", "2.weight", "3.weight", "4.weight")
 
 
+def test_muon_follows_weights_that_were_put_elsewhere() -> None:
+    parameter = nn.Parameter(torch.ones(3, 3))
+    muon = Muon([{"params": [parameter]}], lr=0.5, momentum=0.9)
+    parameter.data = torch.zeros(3, 3)
+    parameter.grad = torch.eye(3).T
+    muon.step()
+    assert bool(parameter.detach().abs().sum() > 0.1)
+
+
+def test_what_is_no_matrix_of_numbers_is_not_muons() -> None:
+    class Spectral(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.words = nn.Embedding(10, 4)
+            self.filters = nn.ParameterList([torch.zeros(4, 4, 2, 2, dtype=torch.complex64)])
+            self.divided = nn.Conv2d(4, 4, 3, groups=2)
+            self.empty = nn.Linear(4, 0)
+            self.inner = nn.Linear(4, 4)
+            self.head = nn.Linear(4, 2)
+
+    model = Spectral()
+    assert roles(parameter_groups(model, muon=True))["hidden matrices"] == ("inner.weight",)
+    model.first.requires_grad_(False)
+    assert roles(parameter_groups(model, muon=True))["hidden matrices"] == ("inner.weight",)
+
+
+def test_a_frozen_patch_embedding_sends_no_other_matrix_to_adamw() -> None:
+    model = small_vit()
+    before = roles(parameter_groups(model, muon=True))["hidden matrices"]
+    model.get_submodule("patch_embedding").requires_grad_(False)
+    assert roles(parameter_groups(model, muon=True))["hidden matrices"] == before
+
+
 def test_a_parameter_without_a_gradient_stays() -> None:
     parameter = nn.Parameter(torch.ones(3, 3))
     adamw = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
-    MuonWithAdamW([{"params": [parameter], "weight_decay": 0.1}], adamw, lr=0.5, momentum=0.9).step()
+    MuonWithAdamW(Muon([{"params": [parameter], "weight_decay": 0.1}], lr=0.5, momentum=0.9), adamw).step()
     assert torch.equal(parameter, torch.ones(3, 3))
 
 

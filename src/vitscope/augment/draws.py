@@ -25,8 +25,8 @@ class Draws:
         return self._generator.device
 
     def send(self, drawn: Tensor) -> Tensor:
-        """From the generator's device to the images', without waiting."""
-        return drawn.to(self._device, non_blocking=True)
+        """From the generator's device to the images', without waiting where that is a GPU."""
+        return drawn.to(self._device, non_blocking=self._device.type != "cpu")
 
     def uniform(self, *shape: int) -> Float[Tensor, " ..."]:
         """Numbers from [0, 1)."""

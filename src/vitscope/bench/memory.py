@@ -6,7 +6,7 @@ import gc
 from contextlib import suppress
 from pathlib import Path
 
-from vitscope.train.memory import give_back_memory
+from vitscope.train.memory import empty_kept_memory
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -22,7 +22,7 @@ def _of_status(key: str) -> int | None:
 def resident() -> int | None:
     """Bytes of memory that this process holds now, after what is free has been given back to the system."""
     gc.collect()
-    give_back_memory()
+    empty_kept_memory()
     return _of_status("VmRSS")
 
 

@@ -17,6 +17,9 @@ from vitscope.data.table import ImageTable
 
 Batch = tuple[UInt8[Tensor, "B C H W"], Int64[Tensor, " B"]]
 
+CHUNK = 1024
+"""Images that are sent to a device at a time."""
+
 
 class BatchLoader:
     """Iterates over a table in batches, this process's share of them.
@@ -72,9 +75,11 @@ class BatchLoader:
     def on_device(self, device: torch.device) -> BatchLoader:
         """The same loader with all its images on a device: batches are put together there, and an epoch's order is all that is sent."""
         other = copy.copy(self)
-        every = np.arange(len(self.table))
-        images, labels = self._gather(every)
-        other._kept = images.to(device), labels.to(device)
+        images = torch.empty((len(self.table), *self._store.shape[1:]), dtype=torch.uint8, device=device)
+        for first in range(0, len(self.table), CHUNK):
+            part = np.arange(first, min(first + CHUNK, len(self.table)))
+            images[first : first + CHUNK] = self._gather(part)[0]
+        other._kept = images, torch.from_numpy(self.table.labels).to(device)
         return other
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:

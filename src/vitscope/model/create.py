@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from vitscope._core.errors import ModelError
+from vitscope.model.parts import PatchDropout
 from vitscope.model.position import LearnedPosition, Rotary, SinCosPosition, resize_table
 from vitscope.model.presets import parse_model, spec_by_name
 from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec
@@ -77,6 +78,6 @@ def resized(model: nn.Module, image_size: int | Sequence[int]) -> ViT:
         interpolated = resize_table(table.detach(), model.spec.grid, spec.grid)
         other.position.table = nn.Parameter(interpolated, requires_grad=table.requires_grad)
     for part in other.modules():
-        if isinstance(part, SinCosPosition | Rotary):
+        if isinstance(part, SinCosPosition | Rotary | PatchDropout):
             part.lay_out(spec)
     return other

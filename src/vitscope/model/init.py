@@ -156,7 +156,8 @@ def mimic_trained(qkv: nn.Linear, out: nn.Linear, heads: int) -> None:
 
 
 def _near_identity(D: int, noise: float, identity: float) -> Tensor:
-    return noise * torch.randn(D, D) / math.sqrt(D) + identity * torch.eye(D)
+    exact = torch.float32  # whatever the default is: decompositions know no bf16
+    return noise * torch.randn(D, D, dtype=exact) / math.sqrt(D) + identity * torch.eye(D, dtype=exact)
 
 
 def _halves(product: Tensor, *, rank: int) -> tuple[Tensor, Tensor]:

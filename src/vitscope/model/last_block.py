@@ -1,7 +1,8 @@
 """The last block of a ViT that reads its class token, for that token alone: no one looks at the other rows of its output.
 
 In goes a model, in place of whose last block stands one that gives B 1 D instead of B T D: the same scores and the same gradients for
-four fifths of a block less. It is for a private copy that only has to give scores quickly, since a block's output is cut by it.
+four fifths of a block less (with dropout other draws of the same law). It is for a private copy that only has to give scores quickly,
+since a block's output is cut by it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from torch import Tensor, nn
 from vitscope.model.attention import explicit_attention
 from vitscope.model.parts import Attention, PreNormBlock
 from vitscope.model.vit import ViT
+
+_STATELESS = {
+    f"torch.nn.modules.{room}"
+    for room in ("activation", "container", "conv", "dropout", "flatten", "linear", "normalization", "pooling")
+}
 
 
 class LastBlock(nn.Module):
@@ -44,10 +50,23 @@ def asked_by_class_token(attention: Attention, x: Float[Tensor, "B T D"]) -> Flo
     return attention.dropout(attention.out(rearrange(mixed, "B K T E -> B T (K E)")))
 
 
+def is_as_built(model: nn.Module) -> bool:
+    """Whether a model consists of vitscope's own parts and torch's plain layers, unchanged since: nothing put in their place or around
+    them, no hooks, no layer that keeps statistics. Only then is what its parts would do known without calling them."""
+    return all(_is_plain(module) for module in model.modules())
+
+
+def _is_plain(module: nn.Module) -> bool:
+    home = type(module).__module__
+    ours = home.startswith(("vitscope.model.", "einops.")) or home in _STATELESS
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return ours and not any(hooks) and "forward" not in vars(module)
+
+
 def one_token_is_enough(model: nn.Module) -> bool:
-    """Whether a `LastBlock` would leave a model's scores as they are: in a pre-norm ViT that reads its class token. With rotary
-    positions the query would have to be turned by its place, which is left alone."""
-    if not isinstance(model, ViT):
+    """Whether a `LastBlock` would leave a model's scores as they are: in a pre-norm ViT, as it was built, that reads its class token.
+    With rotary positions the query would have to be turned by its place, which is left alone."""
+    if not isinstance(model, ViT) or not is_as_built(model):
         return False
     spec = model.spec
     return spec.norm == "pre" and spec.class_token and spec.position != "rotary"

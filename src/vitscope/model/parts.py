@@ -80,7 +80,12 @@ class PatchDropout(nn.Module):
 
     def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
-        self.prefix, self.kept = int(spec.class_token), spec.patches_in_training
+        self.prefix = int(spec.class_token)
+        self.lay_out(spec)
+
+    def lay_out(self, spec: ViTSpec) -> None:
+        """Takes the number of patches from a spec."""
+        self.kept = spec.patches_in_training
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B Tk D"]:
         if not self.training:

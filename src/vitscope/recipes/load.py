@@ -29,6 +29,8 @@ _FOLLOWS: dict[str, dict[str, int]] = {
 }
 # These change how a training is watched and saved, not what comes out of it.
 _WITHOUT_EFFECT = ("trackers", "checkpoint_every", "eval_batch_size")
+# Settings of the model that a version added, with the value that is off: there, runs of earlier versions are the same training.
+_CAME_LATER = (("tokenizer_widths", None), ("patch_dropout", 0.0))
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -166,18 +168,15 @@ def model_spec(recipe: Recipe) -> ModelSpec:
 
 
 def identity(recipe: Recipe, content_key: str) -> dict[str, str]:
-    """Digests of all that decides what a training becomes; checkpoints of another one are refused.
-
-    What stands at its default is left out, so that a setting that a later version adds, off until it is asked for, makes no run of an
-    earlier one another training.
-    """
-    parts = recipe.model_dump(mode="json", exclude_defaults=True)
-    model = model_spec(recipe)
+    """Digests of all that decides what a training becomes; checkpoints of another one are refused."""
+    parts = recipe.to_dict()
+    train = {k: v for k, v in parts["train"].items() if k not in _WITHOUT_EFFECT}
+    model = {k: v for k, v in parts["model"].items() if (k, v) not in _CAME_LATER}
     decisive = {
-        "model": {**model.model_dump(mode="json", exclude_defaults=True), "name": recipe.model.get("name")},
-        "augment": parts.get("augment", {}),
-        "normalise": parts.get("normalise"),
-        "train": {k: v for k, v in parts.get("train", {}).items() if k not in _WITHOUT_EFFECT},
+        "model": model,
+        "augment": parts["augment"],
+        "normalise": parts["normalise"],
+        "train": train,
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     return {"recipe": digest, "set of images": content_key}

@@ -23,7 +23,7 @@ from vitscope.recipes.trained import TrainedModel, load, spec_of_config
 from vitscope.runs import RunFolder, read_metrics
 from vitscope.train.evaluate import score_batches
 from vitscope.train.evaluation import Evaluation, evaluation_of
-from vitscope.train.memory import keep_freed_memory
+from vitscope.train.memory import freed_memory_kept
 
 Progress = Callable[[int, int], None]
 
@@ -48,16 +48,15 @@ def measure_run(folder: RunFolder, table: ImageTable, progress: Progress | None 
     """
     trained = load(folder.path)
     check_labels(trained, table.label_names, table.name)
-    keep_freed_memory()  # what one batch frees serves the next
     trained.model.to(torch.accelerator.current_accelerator() or "cpu")
     batches = BatchLoader(table, batch_size=250, shuffle=False, drop_last=False)
     kept: list[Float[np.ndarray, "B Y"]] = []
-    for done, (scores, _) in enumerate(
-        score_batches(trained.model, batches, prepare=trained.preprocessing.normalise), start=1
-    ):
-        kept.append(scores.double().softmax(dim=1).cpu().numpy())
-        if progress is not None:
-            progress(min(done * 250, len(table)), len(table))
+    with freed_memory_kept():  # what one batch frees serves the next
+        scored = score_batches(trained.model, batches, prepare=trained.preprocessing.normalise)
+        for done, (scores, _) in enumerate(scored, start=1):
+            kept.append(scores.cpu().double().softmax(dim=1).numpy())
+            if progress is not None:
+                progress(min(done * 250, len(table)), len(table))
     probabilities = np.concatenate(kept)
     if not np.isfinite(probabilities).all():
         raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -19,13 +19,19 @@ class RunningMean(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Takes up the model's weights; the first time as they are, as always what is no floating-point number."""
+        """Takes up the model's parameters and buffers: the first time as they are, and always so what is no number that has a mean."""
         n = int(self.n_averaged)  # on the host
         towards = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
-        pairs = list(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
-        floats = [(mean, weight) for mean, weight in pairs if mean.is_floating_point()]
-        torch._foreach_lerp_([mean for mean, _ in floats], [weight for _, weight in floats], towards)
-        for mean, number in pairs:
-            if not mean.is_floating_point():
-                mean.copy_(number)
+        means, weights = ([_real(p) for p in module.parameters()] for module in (self.module, model))
+        if means:
+            torch._foreach_lerp_(means, weights, towards)
+        for mean, number in zip(self.module.buffers(), model.buffers(), strict=True):
+            if mean.is_floating_point():  # between two infinities, as masks have them, there is no mean
+                number = torch.where(torch.isfinite(mean) & torch.isfinite(number), mean.lerp(number, towards), number)
+            mean.copy_(number)
         self.n_averaged += 1
+
+
+def _real(parameter: Tensor) -> Tensor:
+    numbers = parameter.detach()
+    return torch.view_as_real(numbers) if numbers.is_complex() else numbers

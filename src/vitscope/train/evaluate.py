@@ -94,5 +94,5 @@ def totals(scored: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         refuse_labels_without_score(labels, scores)
         loss = F.cross_entropy(scores, labels, reduction="sum")
         right = (scores.argmax(dim=1) == labels).sum()
-        sums += torch.stack([loss.double(), right.double(), loss.new_tensor(len(labels), dtype=torch.float64)]).cpu()
+        sums += torch.tensor([float(loss), float(right), len(labels)], dtype=torch.float64)
     return sums

@@ -26,7 +26,7 @@ class Watch:
         """Takes down step `step` (from 1); without a norm only its loss."""
         norm = self.last_norm if gradient_norm is None else gradient_norm.detach().to(self.last_norm)
         fine = torch.isfinite(torch.stack([loss.detach().to(norm), norm]))
-        self.first = torch.where((self.first == 0) & ~fine, step, self.first)
+        self.first = self.first.masked_fill((self.first == 0) & ~fine, step)
         self.last_norm = torch.where(fine[1], norm, self.last_norm)
 
     def found(self) -> tuple[str, int] | None:

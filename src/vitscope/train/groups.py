@@ -47,15 +47,17 @@ def parameter_groups(model: nn.Module, *, muon: bool = False) -> tuple[Parameter
 
     A parameter decays when it is a matrix or a convolution kernel and neither belongs to a norm nor is a position or a token; what is as
     long in one direction only (LayerScale as 1×1×D, a temperature for each head) is no matrix. With `muon`, the decaying matrices and
-    kernels go to Muon, but for the first and the last (patch embedding and head), as its authors advise.
+    kernels go to Muon, but for embeddings and for the model's first and last (patch embedding and head, frozen or not), as its authors
+    advise.
 
     Raises:
         ValueError: a parameter would be in no group or in two (asserted complete).
     """
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [name for name, p in named if _is_matrix(name, p, model)]
-    table = dict(named)
-    inner = {name for name in matrices[1:-1] if muon and _is_for_muon(table[name])}
+    every = dict(model.named_parameters())
+    table = {name: p for name, p in every.items() if p.requires_grad}
+    matrices = [name for name, p in every.items() if _is_matrix(name, p, model)]
+    inner = {name for name in matrices[1:-1] if muon and _is_for_muon(every[name], _owner(name, model))}
+    matrices = [name for name in matrices if name in table]
 
     def group(role: str, names: list[str], *, decays: bool, by_muon: bool = False) -> ParameterGroup:
         return ParameterGroup(role, tuple(names), tuple(table[n] for n in names), decays, by_muon)
@@ -63,7 +65,7 @@ def parameter_groups(model: nn.Module, *, muon: bool = False) -> tuple[Parameter
     groups = (
         group("hidden matrices", [n for n in matrices if n in inner], decays=True, by_muon=True),
         group("matrices", [n for n in matrices if n not in inner], decays=True),
-        group("rest", [n for n, _ in named if n not in set(matrices)], decays=False),
+        group("rest", [n for n in table if n not in set(matrices)], decays=False),
     )
     placed = [id(p) for g in groups for p in g.parameters]
     there = {id(p) for p in model.parameters() if p.requires_grad}
@@ -72,14 +74,19 @@ def parameter_groups(model: nn.Module, *, muon: bool = False) -> tuple[Parameter
     return tuple(g for g in groups if g.names)
 
 
-def _is_for_muon(parameter: nn.Parameter) -> bool:
-    """A matrix, or the kernel of a convolution over more than one channel, which as a view is a matrix too."""
-    is_kernel = parameter.ndim == 4 and parameter.shape[1] > 1
-    return (parameter.ndim == 2 or is_kernel) and parameter.is_contiguous()
+def _is_for_muon(parameter: nn.Parameter, owner: nn.Module) -> bool:
+    """A matrix of real numbers, or the kernel of an undivided convolution over more than one channel, which as a view is a matrix too."""
+    is_kernel = parameter.ndim == 4 and parameter.shape[1] > 1 and getattr(owner, "groups", 1) == 1
+    is_real = parameter.is_floating_point() and parameter.numel() > 0 and parameter.is_contiguous()
+    return is_real and (parameter.ndim == 2 or is_kernel) and not isinstance(owner, nn.Embedding)
+
+
+def _owner(name: str, model: nn.Module) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])
 
 
 def _is_matrix(name: str, parameter: nn.Parameter, model: nn.Module) -> bool:
-    owner = model.get_submodule(name.rpartition(".")[0]) if "." in name else model
+    owner = _owner(name, model)
     if parameter.ndim < 2 or "norm" in type(owner).__name__.lower():
         return False
     if isinstance(owner, _LAYERS):

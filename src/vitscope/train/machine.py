@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 from vitscope._core.errors import ConfigError
 from vitscope.runs.folder import RunFolder
 from vitscope.train.fast import FastPath, choose_fast_path
-from vitscope.train.memory import give_back_memory, keep_freed_memory
+from vitscope.train.memory import freed_memory_kept
 from vitscope.train.spec import TrainSpec
 
 TELL_EVERY = 20  # steps between two looks at the loss where looking makes the device wait
@@ -137,12 +137,9 @@ def open_machine(model: nn.Module, spec: TrainSpec, folder: RunFolder | None) ->
     try:
         if spec.trackers:
             accelerator.init_trackers("vitscope", config={k: str(v) for k, v in spec.to_dict().items()})
-        if spec.fast and on_cpu:
-            keep_freed_memory()
-        yield Machine(accelerator, bool(spec.trackers), fast)
+        with freed_memory_kept() if spec.fast and on_cpu else nullcontext():
+            yield Machine(accelerator, bool(spec.trackers), fast)
     finally:
-        if spec.fast and on_cpu:
-            give_back_memory()
         if spec.trackers:
             accelerator.end_training()
         accelerator.free_memory()

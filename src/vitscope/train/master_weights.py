@@ -7,10 +7,12 @@ once (Micikevicius et al. 2018, "Mixed Precision Training", arXiv 1710.03740, se
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor, nn
 
-from vitscope.model.last_block import quick_copy
+from vitscope.model.last_block import is_as_built, quick_copy
 
 
 class OwnWeights:
@@ -67,11 +69,15 @@ def _tensors(model: nn.Module) -> list[Tensor]:
 def why_not_masters(model: nn.Module) -> str | None:
     """Why a model is trained under autocast instead, or None where a bf16 copy is known to do its work.
 
-    Known are vitscope's own models. Somebody else's may hold numbers in fp32 that no cast reaches, or keep running statistics, for
-    which bf16 is too coarse.
+    Known are vitscope's own models as they were built. Somebody else's parts may hold numbers in fp32 that no cast reaches, or keep
+    running statistics, which the copy would keep to itself; several processes would have to make the masters equal, not the copies.
     """
     if not type(model).__module__.startswith("vitscope.model."):
         return f"{type(model).__name__} is not one of vitscope's models"
+    if not is_as_built(model):
+        return "the model holds parts that are not vitscope's, or hooks"
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return "there are several processes"
     if any(p.dtype != torch.float32 for p in model.parameters()):
         return "the weights are not fp32"
     return None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vitscope.train.groups import ParameterGroup
-from vitscope.train.muon import MuonWithAdamW
+from vitscope.train.muon import Muon, MuonWithAdamW
 from vitscope.train.spec import TrainSpec
 
 
@@ -32,7 +32,8 @@ def build_optimizer(groups: Sequence[ParameterGroup], spec: TrainSpec) -> torch.
     adamw = torch.optim.AdamW(settings(rest), lr=spec.lr, betas=spec.betas, eps=spec.eps, **fused)
     if spec.optimizer == "adamw" or len(rest) == len(groups):
         return adamw
-    return MuonWithAdamW(settings([g for g in groups if g.muon]), adamw, lr=spec.lr, momentum=spec.muon_momentum)
+    muon = Muon(settings([g for g in groups if g.muon]), lr=spec.lr, momentum=spec.muon_momentum)
+    return MuonWithAdamW(muon, adamw)
 
 
 def _fused_works(groups: Sequence[ParameterGroup]) -> bool:

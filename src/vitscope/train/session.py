@@ -88,12 +88,13 @@ class Session:
         )
         self.started, self.first_step = time.perf_counter(), 0
         self.watch = Watch(machine.device)
+        self.exact = torch.float32 if machine.device.type == "mps" else torch.float64  # Apple's GPUs have no doubles
 
     def train_to_end_of_epoch(self, interrupted: Callable[[], bool]) -> None:
         """Optimizer steps until the epoch or the training ends; sums of loss and right answers gather in `progress`."""
         progress, spec = self.progress, self.spec
         epoch_start = time.perf_counter() - progress.epoch_seconds
-        sums = torch.tensor(progress.sums, dtype=torch.float64, device=self.machine.device)
+        sums = torch.tensor(progress.sums, dtype=self.exact, device=self.machine.device)
         checkpoint_every = spec.checkpoint_every.steps(per_epoch=self.steps_per_epoch, total=self.total)
         last_batch = min(self.steps_per_epoch, self.total - progress.epoch * self.steps_per_epoch) * spec.accumulate
         self.model.train()
@@ -164,8 +165,7 @@ class Session:
             scores = self.model(self.weights.cast(images)).float()
             loss = self.loss_fn(scores, targets)
             accelerator.backward(loss)
-            if accelerator.sync_gradients or self.machine.processes == 1:
-                self.weights.take_gradients()
+            self.weights.take_gradients()
             norm = None
             if accelerator.sync_gradients:
                 limit = self.spec.gradient_clip if self.spec.gradient_clip is not None else float("inf")
@@ -182,8 +182,8 @@ class Session:
             self.weights.hand_out(self.raw)
         answers = targets if targets.ndim == 1 else targets.argmax(dim=1)
         right = (scores.detach().argmax(dim=1) == answers).sum()
-        count = loss.new_tensor(len(answers), dtype=torch.float64)
-        return torch.stack([loss.detach().double() * count, right.double(), count])
+        count = torch.full((), len(answers), dtype=self.exact, device=loss.device)
+        return torch.stack([loss.detach().to(self.exact) * count, right.to(self.exact), count])
 
     def prepared(self, images: Tensor) -> Tensor:
         """Images as the model takes them, for measuring."""

@@ -66,7 +66,7 @@ class TrainSpec(Spec):
     """Of the matrix products; weights and optimizer state are fp32. fp16 needs a GPU."""
     fast: bool = True
     """Whether what is quickest on this machine is chosen: bf16 weights with fp32 masters instead of autocast, and memory kept between
-    steps. The same training but for rounding; a line at the start says what was chosen."""
+    steps. The same training but for rounding and what dropout draws; a line at the start says what was chosen."""
     compile: bool = False
     """torch.compile the model."""
     checkpoint_every: AnyDuration = Duration(1.0, "ep")
