@@ -381,7 +381,7 @@ def test_a_dumped_recipe_is_complete_and_readable() -> None:
     assert "数字" in text
     held = yaml.safe_load(text)
     assert held["train"]["betas"] == [0.9, 0.999]
-    assert held["train"]["duration"] == "60ep"
+    assert held["train"]["duration"] == "80ep"
     assert not text.startswith("{")
 
 
