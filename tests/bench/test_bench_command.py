@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
-from bench_samples import FakeFleet
+from bench_samples import FakeFleet, FakeWorker
 from cli_samples import Command
 from test_bench_run import steady
 
@@ -21,6 +21,7 @@ from vitscope._core.text import Text
 from vitscope.bench import run as running
 from vitscope.bench.growth import AXES, BASE, GrowthResult, SkippedPoint
 from vitscope.bench.plan import MODES, OURS, PRECISIONS, Cell, Plan
+from vitscope.bench.processes import WorkerFailed
 from vitscope.bench.result import BenchResult, Skipped
 from vitscope.bench.startup import Startup
 from vitscope.bench.words import digits
@@ -183,14 +184,43 @@ def test_the_json_is_there_after_every_block_and_says_that_it_is_not_finished(
     assert json.loads(file.read_text(encoding="utf-8"))["finished"] is True
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_second_block(
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
     vitscope: Command, faked: dict[str, Any], tmp_path: Path
 ) -> None:
-    modes: set[str] = set()
-    faked["step"] = lambda library, cell, setting: modes.add(cell["mode"]) or steady(library, cell, setting)
+    measured: list[str] = []
+    faked["step"] = lambda library, cell, setting: measured.append(library) or steady(library, cell, setting)
     (tmp_path / "file").touch()
-    assert "cannot write" in vitscope(*WORDS, "--out", "file/there").sentence
-    assert modes == {"train"}
+    sentence = vitscope(*WORDS, "--out", "file/there").sentence
+    assert sentence.startswith("cannot write to --out file/there (Not a directory); choose another folder")
+    assert not measured
+
+
+def test_a_budget_in_which_nothing_fits_is_told(vitscope: Command, faked: dict[str, Any], tmp_path: Path) -> None:
+    faked["step"] = lambda *_: 1000.0
+    ended = vitscope(*WORDS, "--minutes", "0.01")
+    assert ended.code == 2
+    assert "nothing was measured within --minutes 0.01, of which start-up" in ended.err
+    document = json.loads((tmp_path / "bench" / "bench.json").read_text(encoding="utf-8"))
+    assert (document["rows"], document["finished"]) == ([], False)
+
+
+def test_a_library_of_ones_own_that_cannot_take_part_ends_the_bench_at_once(
+    vitscope: Command, faked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = vitscope(*WORDS, "--peers", "no_such_package.models:vit")
+    assert "there is no package 'no_such_package' to import; put its folder on PYTHONPATH" in ended.sentence
+
+    def fails(self: FakeWorker, request: Any) -> dict[str, Any]:
+        if self.library == "os.path:join":
+            raise WorkerFailed("TypeError: expected str")
+        return {"version": "1.0", "threads": 2}
+
+    monkeypatch.setattr(FakeWorker, "hello", fails)
+    sentence = vitscope(*WORDS, "--peers", "os.path:join").sentence
+    assert (
+        "--peers names os.path:join, which failed with a small ViTSpec (TypeError: expected str); give a function"
+        in sentence
+    )
 
 
 def test_the_command_is_named_without_the_machines_paths(

@@ -76,8 +76,8 @@ def test_care_goes_to_what_counts_most() -> None:
 
 
 def test_words_choose() -> None:
-    plan = make_plan("timm, my.code:build", "vit-s16-224", batches="4,2,4", rounds=1)
-    assert plan.libraries == (OURS, "timm", "my.code:build")
+    plan = make_plan("timm, os.path:join", "vit-s16-224", batches="4,2,4", rounds=1)
+    assert plan.libraries == (OURS, "timm", "os.path:join")
     assert {(b.model, b.batch) for b in plan.blocks} == {("vit-s16-224", 4), ("vit-s16-224", 2)}
     assert make_plan("none").libraries == (OURS,)
 

@@ -88,7 +88,12 @@ def test_a_wrong_name_gets_the_nearest_and_the_way_on(name: str, message: str) -
         ({"position": "sincos", "dim": 6, "heads": 1}, "'sincos' needs a dim that 4 divides, not 6"),
         ({"position": "rotary", "dim": 18, "heads": 3}, "'rotary' needs a head width .* that 4 divides, not 6"),
         ({"name": 3}, "model.name is 3, expected the name of a built-in model"),
-        ({"name": "good-vit", "registers": 2}, "unknown key 'model.registers'"),
+        (
+            {"name": "good-vit", "registers": 2},
+            "model: registers is a switch of the plain ViT, and good-vit is as it was printed; choose a plain ViT",
+        ),
+        ({"name": "bad-vit", "init": "mimetic"}, r"init is a switch of the plain ViT, .* or leave init out$"),
+        ({"name": "good-vit", "dimm": 8}, r"unknown key 'model.dimm' \(did you mean 'dim'\?\)"),
         ({"image_size": "abc"}, r"model.image_size is 'abc', expected a number of pixels or \[height, width\]$"),
         ({"image_size": 32.0}, r"model.image_size is 32.0, expected a number of pixels"),
         ({"image_size": None}, r"model.image_size is null, expected a number of pixels"),
@@ -107,11 +112,15 @@ def test_a_wrong_name_gets_the_nearest_and_the_way_on(name: str, message: str) -
         ({"mlp_ratio": 0.0005}, "mlp_ratio 0.0005 of dim 768 is an MLP without width; choose a larger one, or mlp_dim"),
         (
             {"patch_embedding": "conv-tokenizer", "tokenizer_layers": 3, "patch_size": 8, "tokenizer_widths": [32]},
-            r"tokenizer_widths is of length 1, expected 2: one for each of the 3 tokenizer_layers but the last, which gives dim",
+            r"tokenizer_widths is \[32\], expected 2 numbers, one for each of the 3 tokenizer_layers but the last, .*; change one",
         ),
         (
             {"tokenizer_layers": 2},
-            "tokenizer_layers is 2, but patch_embedding 'linear' has none; set patch_embedding to",
+            "tokenizer_layers is 2, but patch_embedding 'linear' has no tokenizer; set patch_embedding to",
+        ),
+        (
+            {"tokenizer_widths": [8, 16]},
+            r"tokenizer_widths is \[8, 16\], but patch_embedding 'linear' has no tokenizer; .* or leave tokenizer_widths out$",
         ),
         *(
             (

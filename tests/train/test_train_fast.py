@@ -136,6 +136,7 @@ def hooked() -> nn.Module:
             "bf16 weights with fp32 masters, last block for the class token only, explicit attention (5 tokens on cpu)",
         ),
         (small_vit(), {}, False, "fast path: explicit attention (5 tokens on cpu)"),
+        (small_vit(patch_dropout=0.5), {}, False, "explicit attention (5 tokens on cpu, 3 in training)"),
         (small_vit(), {"precision": "bf16", "fast": False}, False, "fast path off (train.fast: false)"),
         (build(GoodViTSpec()), {"precision": "bf16"}, True, "fast path: bf16 weights with fp32 masters"),
         (nn.Linear(2, 2), {"precision": "bf16"}, False, "autocast to bf16 (Linear is not one of vitscope's models)"),
@@ -148,7 +149,7 @@ def hooked() -> nn.Module:
         (hooked(), {"precision": "bf16"}, False, "holds parts that are not vitscope's, or hooks"),
         (small_vit().double(), {"precision": "bf16"}, False, "autocast to bf16 (the weights are not fp32)"),
     ],
-    ids=["plain", "fp32", "off", "specimen", "foreign", "statistics", "hooked", "float64"],
+    ids=["plain", "fp32", "patch dropout", "off", "specimen", "foreign", "statistics", "hooked", "float64"],
 )
 def test_the_choice_is_said(model: nn.Module, settings: dict[str, Any], masters: bool, words: str) -> None:
     choice = choose_fast_path(model, spec_of(**settings), CPU)

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 from vitscope._core.errors import UsageError
@@ -226,6 +227,12 @@ def _libraries(text: str | None) -> tuple[str, ...]:
     if _words(text) == ["none"]:
         return ()
     own = [word for word in _words(text) if OF_ONES_OWN.fullmatch(word)]
+    for word in own:
+        package = word.partition(":")[0].partition(".")[0]
+        if find_spec(package) is None:
+            raise UsageError(
+                f"--peers names {word}, but there is no package '{package}' to import; put its folder on PYTHONPATH"
+            )
     others = [word for word in _words(text) if word not in own]
     named = _names("peer", ",".join(others), (*PEERS, "none")) if others or not own else ()
     if "none" in named:

@@ -82,7 +82,7 @@ class BenchResult:
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
     finished: bool = False
-    """Whether the whole plan was gone through; false in what a bench that was killed has left behind."""
+    """Whether the whole plan was gone through and anything measured; false in what a bench that was killed has left behind."""
     interrupted: bool = False
     """Whether Ctrl-C ended it."""
 

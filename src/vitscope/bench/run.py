@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from vitscope._core.errors import UsageError
 from vitscope._core.text import Text
 from vitscope.bench import memory
 from vitscope.bench.plan import MODELS, MODES, OURS, PEERS, PRECISIONS, Block, Care, Cell, Plan, Precision, care_of
@@ -64,6 +65,8 @@ class Bench:
         """Everything that the plan asks for, in its order."""
         interrupted = False
         try:
+            self.say("libraries")
+            self.open_libraries()
             if self.plan.startup:
                 self.say("start-up")
                 self.startup = measure_startup()
@@ -72,8 +75,6 @@ class Bench:
             self.predictor = Predictor(
                 products={precision: self.cubes[precision][0] for precision in PRECISIONS}, copy=self.copies[0]
             )
-            self.say("libraries")
-            self.open_libraries()
             blocks = self.plan.blocks
             if self.quickest == "fp32":  # on a machine without bf16 products those would take the whole budget
                 blocks = tuple(sorted(blocks, key=lambda block: block.precision != "fp32"))
@@ -84,7 +85,7 @@ class Bench:
             interrupted = True
         finally:
             self.processes.close()
-        return self.result(finished=not interrupted, interrupted=interrupted)
+        return self.result(finished=not interrupted and bool(self.measured), interrupted=interrupted)
 
     def result(self, *, finished: bool = False, interrupted: bool = False) -> BenchResult:
         """What there is so far; every cell of the plan is named in it."""
@@ -117,6 +118,11 @@ class Bench:
                 self.limits["threads"] = answer["threads"]
                 continue
             why = answer.why
+            if library not in (OURS, *PEERS):
+                raise UsageError(
+                    f"--peers names {library}, which failed with a small ViTSpec ({why.en}); give a function that takes a "
+                    "ViTSpec and gives a module: images B C H W in, scores B Y out"
+                )
             if library in PEERS and why.en.startswith("ModuleNotFoundError: "):
                 why = _NOT_INSTALLED.format(error=why.en.partition(": ")[2])
             if all(one.library != library for one in self.skipped):

@@ -18,6 +18,7 @@ from vitscope.bench.plan import OURS, Cell
 from vitscope.model.attention import attention_of
 from vitscope.model.create import build
 from vitscope.model.last_block import quick_copy
+from vitscope.model.pieces import in_pieces
 from vitscope.model.spec import ViTSpec
 from vitscope.train.fast import choose_fast_path
 from vitscope.train.groups import parameter_groups
@@ -90,6 +91,7 @@ def _theirs(cell: Cell, model: nn.Module, images: Tensor, labels: Tensor) -> Ste
 
 
 def _infer(cell: Cell, model: nn.Module, images: Tensor, numbers: str) -> Step:
+    is_ours = cell.library == OURS
     model.eval()
     if numbers == "weights":
         model.to(torch.bfloat16)
@@ -101,8 +103,7 @@ def _infer(cell: Cell, model: nn.Module, images: Tensor, numbers: str) -> Step:
     @torch.inference_mode()
     def step() -> Tensor:
         with context:
-            scores: Tensor = model(images)
-        return scores
+            return in_pieces(model, images) if is_ours and not cell.compiled else model(images)
 
     return step
 

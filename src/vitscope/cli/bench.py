@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,7 +54,11 @@ def bench(
     rounds: Annotated[int, typer.Option("--rounds", help="Rounds of the headline's figures; their median counts.")] = 5,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", help="Time budget: 9.5, or 60 with --full, or 4 with --growth.", show_default=False),
+        typer.Option(
+            "--minutes",
+            help="Time budget: 9.5, or 60 with --full, or 4 with --growth; start-up and the machine's limits take one of them.",
+            show_default=False,
+        ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="ViT-S/16 and more batches too, all compiled as well.")] = False,
     growth: Annotated[
@@ -71,19 +76,37 @@ def bench(
     debug: DebugOption = False,
 ) -> None:
     """See `options.command_help`."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file, expected a folder for bench.json and its pictures")
     language = chosen(lang)
+    from vitscope.bench.plan import check_numbers, make_plan
+
     if growth:
         _refuse({"--peers": peers, "--models": models, "--batches": batches, "--full": full or None})
-        _grow(4.0 if minutes is None else minutes, rounds, threads, out, language, json_)
+        minutes = 4.0 if minutes is None else minutes
+        check_numbers(rounds=rounds, minutes=minutes, threads=threads)
+        _try_out(out)
+        _grow(minutes, rounds, threads, out, language, json_)
         return
-    from vitscope.bench.plan import make_plan
-
     if minutes is None:
         minutes = 60.0 if full else 9.5
     plan = make_plan(peers, models, batches=batches, rounds=rounds, minutes=minutes, full=full, threads=threads)
+    _try_out(out)
     _compare(plan, out, language, json_)
+
+
+def _try_out(out: Path) -> None:
+    """Refuses a folder that cannot be written, before minutes are spent.
+
+    Raises:
+        UsageError: it is a file, or cannot be made or written to.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file, expected a folder for bench.json and its pictures")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write to --out {out} ({error.strerror}); choose another folder") from None
 
 
 def _refuse(given: dict[str, object]) -> None:
@@ -102,7 +125,7 @@ def _compare(plan: Plan, out: Path, lang: Lang, as_json: bool) -> None:
         result = run_bench(plan, tell=tell, keep=lambda result: write_json(path, result.to_dict()))
     show = None if as_json else lambda: show_bench(result, lang)
     draw = (lambda: draw_bench(result, lang)) if result.rows else None
-    _end(result, path, lang, show=show, draw=draw)
+    _end(result, path, lang, plan.minutes, show=show, draw=draw)
 
 
 def _grow(minutes: float, rounds: int, threads: int | None, out: Path, lang: Lang, as_json: bool) -> None:
@@ -121,13 +144,14 @@ def _grow(minutes: float, rounds: int, threads: int | None, out: Path, lang: Lan
         )
     show = None if as_json else lambda: show_growth(result, lang)
     draw = (lambda: draw_growth(result, lang)) if result.points else None
-    _end(result, path, lang, show=show, draw=draw)
+    _end(result, path, lang, minutes, show=show, draw=draw)
 
 
 def _end(
     result: BenchResult | GrowthResult,
     path: Path,
     lang: Lang,
+    minutes: float,
     *,
     show: Callable[[], None] | None,
     draw: Callable[[], Figure] | None,
@@ -149,3 +173,7 @@ def _end(
     err().print(written.format(json=path, png=png, svg=svg)[lang])
     if result.interrupted:
         raise Interrupted(f"interrupted; what was measured before is in {path}")
+    if draw is None:
+        raise UsageError(
+            f"nothing was measured within --minutes {minutes:g}, of which start-up and the machine's limits take about one; give more"
+        )

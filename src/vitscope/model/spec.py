@@ -173,11 +173,16 @@ class ViTSpec(ImageModelSpec):
             raise ValueError(
                 f"mlp_ratio {self.mlp_ratio:g} of dim {self.dim} is an MLP without width; choose a larger one, or mlp_dim"
             )
-        if self.patch_embedding != "conv-tokenizer" and self.tokenizer_layers != 1:
-            raise ValueError(
-                f"tokenizer_layers is {self.tokenizer_layers}, but patch_embedding '{self.patch_embedding}' has none; "
-                "set patch_embedding to conv-tokenizer, or leave tokenizer_layers out"
-            )
+        if self.patch_embedding != "conv-tokenizer":
+            for name, given, off in (
+                ("tokenizer_layers", self.tokenizer_layers, 1),
+                ("tokenizer_widths", self.tokenizer_widths, None),
+            ):
+                if given != off:
+                    raise ValueError(
+                        f"{name} is {_listed(given)}, but patch_embedding '{self.patch_embedding}' has no tokenizer; "
+                        f"set patch_embedding to conv-tokenizer, or leave {name} out"
+                    )
         if self.patch_embedding == "conv-tokenizer":
             side = 2**self.tokenizer_layers
             if self.patch_size != (side, side):
@@ -187,8 +192,8 @@ class ViTSpec(ImageModelSpec):
                 )
         if self.tokenizer_widths is not None and len(self.tokenizer_widths) != self.tokenizer_layers - 1:
             raise ValueError(
-                f"tokenizer_widths is of length {len(self.tokenizer_widths)}, expected {self.tokenizer_layers - 1}: one for each of "
-                f"the {self.tokenizer_layers} tokenizer_layers but the last, which gives dim"
+                f"tokenizer_widths is {_listed(self.tokenizer_widths)}, expected {self.tokenizer_layers - 1} numbers, one for each of the "
+                f"{self.tokenizer_layers} tokenizer_layers but the last, which gives dim; change one of the two"
             )
         if self.position == "sincos" and self.dim % 4:
             raise ValueError(f"position 'sincos' needs a dim that 4 divides, not {self.dim}")
@@ -229,6 +234,11 @@ class ViTSpec(ImageModelSpec):
         """Patch tokens that `patch_dropout` leaves."""
         return max(1, round(self.patches * (1 - self.patch_dropout)))
 
+    @property
+    def tokens_in_training(self) -> int:
+        """Tokens that `patch_dropout` leaves."""
+        return self.tokens - self.patches + self.patches_in_training
+
     def dropout_at(self, place: Literal["embedding", "projection", "mlp"]) -> float:
         """The dropout probability at one of its three places."""
         own: float | None = getattr(self, f"{place}_dropout")
@@ -237,6 +247,18 @@ class ViTSpec(ImageModelSpec):
 
 class SpecimenSpec(ImageModelSpec):
     """The sizes of a specimen; the defaults are those of the printed models (`spec/good_vit.txt`, `spec/bad_vit.txt`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_switches(cls, values: Any) -> Any:
+        switches = [key for key in values if key in ViTSpec.model_fields and key not in cls.model_fields]
+        if switches:
+            name = cls.model_fields["name"].default
+            raise ValueError(
+                f"{switches[0]} is a switch of the plain ViT, and {name} is as it was printed; choose a plain ViT (name: vit-ti4-32), "
+                f"or leave {switches[0]} out"
+            )
+        return values
 
     image_size: Size = (32, 32)
     patch_size: Size = (4, 4)
@@ -278,6 +300,10 @@ def printed_vit(spec: ModelSpec) -> ViTSpec:
         patch_embedding="linear" if good else "conv",
         norm_eps=1e-5,
     )
+
+
+def _listed(value: object) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def _nearest(length: int, patch: int) -> int:

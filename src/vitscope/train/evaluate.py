@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitscope._core.errors import DataError
+from vitscope.model.pieces import in_pieces
 
 Batch = tuple[Tensor, Tensor]
 Prepare = Callable[[Tensor], Tensor]
@@ -81,7 +82,7 @@ def score_batches(
         for images, labels in map(pair_of, batches):
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             with torch.no_grad(), autocast():
-                scores = model(prepare(images) if prepare is not None else images)
+                scores = in_pieces(model, prepare(images) if prepare is not None else images)
             yield scores.float(), labels
     finally:
         model.train(was_training)

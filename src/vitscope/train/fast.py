@@ -14,6 +14,7 @@ from torch import nn
 from vitscope._core.text import Text
 from vitscope.model.attention import attention_of
 from vitscope.model.last_block import one_token_is_enough
+from vitscope.model.spec import ViTSpec
 from vitscope.train.master_weights import why_not_masters
 from vitscope.train.memory import has_large_pages, is_glibc
 from vitscope.train.spec import TrainSpec
@@ -46,10 +47,12 @@ def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) ->
     attention = attention_of(model, device.type, bf16=spec.precision == "bf16")
     if attention is not None:
         path, tokens = attention
+        kept = model.spec.tokens_in_training if isinstance(model.spec, ViTSpec) else tokens
+        fewer = Text(f", {kept} in training", f"、学習中は {kept}") if kept != tokens else Text("", "")
         said.append(
             Text(
-                f"{path} attention ({tokens} tokens on {device.type})",
-                f"{path} attention（{device.type} 上、{tokens} トークン）",
+                f"{path} attention ({tokens} tokens on {device.type}{fewer.en})",
+                f"{path} attention（{device.type} 上、{tokens} トークン{fewer.ja}）",
             )
         )
     if device.type == "cpu" and is_glibc():
