@@ -64,9 +64,8 @@ def kept_on_device(batches: Iterable[Batch], machine: Machine) -> tuple[Iterable
     if needed > MOST * free:
         return batches, None
     size = f"{needed / 2**20:,.0f} MiB"
-    return batches.on_device(machine.device), Text(
-        f"training images kept on {machine.device} ({size})", f"訓練画像を{machine.device}に置く（{size}）"
-    )
+    said = Text(f"training images kept on {machine.device} ({size})", f"学習画像を{machine.device}に置く（{size}）")
+    return batches.on_device(machine.device), said
 
 
 def _set_epoch_of(batches: Iterable[Batch]) -> Callable[..., None] | None:
