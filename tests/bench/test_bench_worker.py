@@ -112,6 +112,11 @@ def test_the_first_step_after_a_build_never_counts(monkeypatch: pytest.MonkeyPat
         assert taken - before == 2
         worker.answer(request)
         assert taken - before == 3
+    worker.answer({**request, "with_memory": True})  # which gives memory back first
+    assert taken - before == 5
+    worker.answer({"do": "drop", "keys": ["another"]})
+    worker.answer(request)
+    assert taken - before == 7
 
 
 def test_a_library_that_is_not_there_answers_with_its_reason() -> None:

@@ -39,7 +39,7 @@ class Worker:
         self.library = library
         self.steps: dict[str, tuple[Step, int]] = {}
         self.warm: set[str] = set()
-        """Keys of steps that were taken before."""
+        """Keys of steps that were taken before, since memory was last given back."""
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """One request in, one answer out."""
@@ -72,10 +72,9 @@ class Worker:
     def build(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Makes the step `key` of a cell under a setting; with `warm`, takes one, which compiles it too. Seconds, and the setting."""
         cell, spec = Cell(**request["cell"]), ViTSpec.parse(request["spec"])
-        before, start = memory.resident() or 0, time.perf_counter()
+        before, start = self.give_back() or 0, time.perf_counter()
         step, setting = make_step(cell, spec, request["setting"])
         self.steps[request["key"]] = (step, before)
-        self.warm.discard(request["key"])
         if request.get("warm"):
             step()
             self.warm.add(request["key"])
@@ -85,7 +84,7 @@ class Worker:
         """A warm-up, then steps until `slice` has passed: seconds a step, and the most memory above what was held before `build`."""
         step, before = self.steps[request["key"]]
         if request.get("with_memory"):
-            memory.resident()
+            self.give_back()
         can_reset = bool(request.get("with_memory")) and memory.reset_peak()
         start = time.perf_counter()
         result = step()
@@ -108,8 +107,13 @@ class Worker:
         """Forgets the steps with these keys, or all, and gives their memory back."""
         for key in request.get("keys") or list(self.steps):
             self.steps.pop(key, None)
-        memory.resident()
+        self.give_back()
         return {}
+
+    def give_back(self) -> int | None:
+        """Gives back all memory that is free, and tells what is held: the next step of each key asks for its own anew, so none is warm."""
+        self.warm.clear()
+        return memory.resident()
 
     def limits(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """FLOP/s of the `precisions` at 2048³ and, with a `spec`, at the model's own sizes; bytes a second of a copy."""
