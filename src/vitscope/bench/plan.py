@@ -112,7 +112,7 @@ def care_of(block: Block, quickest: Precision, rounds: int) -> Care:
     """
     quick, few = block.precision == quickest, min(rounds, 2)
     if block.headline:
-        return Care(rounds, 4, 0.3, math.inf) if quick else Care(few, 2, 0.2, 1.0)
+        return Care(rounds, 12, 0.3, math.inf) if quick else Care(few, 2, 0.2, 1.0)
     if block.compiled:
         return Care(few, 3 if quick else 0, 0.3, 0.0)
     return Care(few if quick else 1, 5, 0.1, 0.05)
