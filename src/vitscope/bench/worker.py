@@ -27,6 +27,8 @@ from vitscope.bench.plan import LONG, PRECISIONS, Cell, Mode
 from vitscope.bench.tasks import Step, make_step
 from vitscope.model.spec import ViTSpec
 
+SETTLING = 8
+"""Short steps that are taken before the first that counts, until the allocator has blocks of all the sizes that a step asks for."""
 MACHINE = "machine"
 """The worker that measures the machine's own limits."""
 TINY = ViTSpec(image_size=(8, 8), patch_size=(4, 4), dim=16, depth=1, heads=2, mlp_dim=16, classes=2)
@@ -92,7 +94,10 @@ class Worker:
         if not bool(torch.isfinite(result.detach().float()).all()):
             return {"error": "a step gave numbers that are not finite"}
         del result
-        counts = first >= LONG and request["key"] in self.warm
+        is_warm = request["key"] in self.warm
+        counts = first >= LONG and is_warm
+        for _ in range(0 if is_warm or first >= LONG else SETTLING):
+            step()
         self.warm.add(request["key"])
         seconds, steps = (first, 1) if counts else repeat(step, float(request["slice"]), warm=True)
         most = memory.peak() if can_reset else None
