@@ -45,8 +45,8 @@ def keep_freed_memory(*, large_pages: bool = True) -> bool:
     """Lets glibc keep what a step frees instead of giving it back to the system page by page; whether it could.
 
     A training step frees and asks for the same hundreds of megabytes again and again, and each new page costs a fault. It holds until
-    `give_back_memory`. Where the system has large pages, they are asked for: looking up small ones costs an inference some 6 %
-    (docs/lab-notes.md, 2026-11-25).
+    `give_back_memory`. Where the system has large pages, they are asked for, which saved an inference 6 % in one
+    comparison and nothing in another (docs/lab-notes.md, 2026-11-25).
     """
     global _kept
     if not is_glibc():
