@@ -77,19 +77,15 @@ def bench(
 ) -> None:
     """See `options.command_help`."""
     language = chosen(lang)
-    from vitscope.bench.plan import check_numbers, make_plan
-
     if growth:
         _refuse({"--peers": peers, "--models": models, "--batches": batches, "--full": full or None})
-        minutes = 4.0 if minutes is None else minutes
-        check_numbers(rounds=rounds, minutes=minutes, threads=threads)
-        _try_out(out)
-        _grow(minutes, rounds, threads, out, language, json_)
+        _grow(4.0 if minutes is None else minutes, rounds, threads, out, language, json_)
         return
+    from vitscope.bench.plan import make_plan
+
     if minutes is None:
         minutes = 60.0 if full else 9.5
     plan = make_plan(peers, models, batches=batches, rounds=rounds, minutes=minutes, full=full, threads=threads)
-    _try_out(out)
     _compare(plan, out, language, json_)
 
 
@@ -120,6 +116,7 @@ def _compare(plan: Plan, out: Path, lang: Lang, as_json: bool) -> None:
     from vitscope.bench.run import run_bench
     from vitscope.cli.bench_screen import bench_progress, show_bench
 
+    _try_out(out)
     path = out / "bench.json"
     with bench_progress(lang) as tell:
         result = run_bench(plan, tell=tell, keep=lambda result: write_json(path, result.to_dict()))
@@ -131,8 +128,11 @@ def _compare(plan: Plan, out: Path, lang: Lang, as_json: bool) -> None:
 def _grow(minutes: float, rounds: int, threads: int | None, out: Path, lang: Lang, as_json: bool) -> None:
     from vitscope.bench.growth import run_growth
     from vitscope.bench.growth_picture import draw_growth
+    from vitscope.bench.plan import check_numbers
     from vitscope.cli.bench_screen import bench_progress, show_growth
 
+    check_numbers(rounds=rounds, minutes=minutes, threads=threads)
+    _try_out(out)
     path = out / "growth.json"
     with bench_progress(lang) as tell:
         result = run_growth(
