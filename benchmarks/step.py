@@ -2,7 +2,7 @@
 
 In go nothing but sizes; out comes JSON, for `benchmarks/results/`. It answers the questions that the code took a side on: from how
 many tokens does the fused attention pay (`model/attention.py`)? What do bf16 weights with fp32 masters save (`train/fast.py`), and what
-kept memory and large pages (`train/memory.py`)? What does the quick dropout save (`model/dropout.py`)? Which operations is a training
+kept memory (`train/memory.py`)? What does the quick dropout save (`model/dropout.py`)? Which operations is a training
 step made of? All forms are measured in turn within each round; a figure from a busy machine is worth little, so the load before is part
 of the result.
 
@@ -37,7 +37,9 @@ HEADS, HEAD_DIM = 3, 64
 TOKENS = (17, 65, 197, 257, 513, 1025)
 MAP_NUMBERS = 128 * HEADS * 65**2
 """Numbers in all attention maps of a batch, about: longer sequences come in smaller batches."""
-PROFILED_STEPS = 6
+SETTLING, PROFILED_STEPS = 10, 6
+"""Steps before the profile, until the allocator has blocks of all the sizes that a step asks for, and steps in it."""
+WAYS = ("fp32", "autocast", "masters", "inference")
 
 Task = Callable[[], object]
 
@@ -125,38 +127,39 @@ def inference(batch: int) -> Task:
     return forward(model, torch.randn(batch, 3, 32, 32, dtype=torch.bfloat16))
 
 
-def ways_of_a_step(batch: int, rounds: int, memory: str) -> dict[str, float]:
+def ways_of_a_step(batch: int, rounds: int, memory: str, ways: tuple[str, ...]) -> dict[str, float]:
     """Milliseconds of a step each way and of an inference, in a process whose allocator gives freed memory back or keeps it."""
     if memory != "given back":
-        keep_freed_memory(large_pages=memory == "kept in large pages")
-    tasks = {way: training_step(batch, way) for way in ("fp32", "autocast", "masters")}
-    tasks["inference"] = inference(batch)
-    return {way: medians({way: task}, rounds, repeats=3)[way] for way, task in tasks.items()}
+        keep_freed_memory()
+    tasks = {way: inference(batch) if way == "inference" else training_step(batch, way) for way in ways}
+    return {way: medians({way: task}, rounds, repeats=5)[way] for way, task in tasks.items()}
 
 
-def steps(batch: int, rounds: int) -> list[dict[str, Any]]:
-    """The ways of a step by what becomes of freed memory, three processes each, in turn: the allocator's setting cannot be taken back."""
+def steps(batch: int, rounds: int, processes: int, ways: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The ways of a step by what becomes of freed memory, so many processes each, in turn: pages lie elsewhere in each."""
     found: list[dict[str, Any]] = []
-    for _ in range(3):
-        for memory in ("given back", "kept", "kept in large pages"):
+    for _ in range(processes):
+        for memory in ("given back", "kept"):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                ms = process.submit(ways_of_a_step, batch, rounds, memory).result()
+                ms = process.submit(ways_of_a_step, batch, rounds, memory, ways).result()
             found.append({"memory": memory, "ms": ms})
     return found
 
 
-def profile(batch: int) -> list[dict[str, Any]]:
-    """Operations by their share of the time of a training step, the fast way."""
+def profile(batch: int, way: str) -> dict[str, Any]:
+    """Operations by their share of the time of a training step (the fast way) or of an inference, and the time without the profiler."""
     keep_freed_memory()
-    step = training_step(batch, "masters")
-    step()
+    step = inference(batch) if way == "inference" else training_step(batch, way)
+    for _ in range(SETTLING):
+        step()
+    plain = medians({way: step}, rounds=3, repeats=PROFILED_STEPS)[way]
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for _ in range(PROFILED_STEPS):
             step()
     events = profiler.key_averages()
     whole = sum(event.self_cpu_time_total for event in events)
     by_time = sorted(events, key=lambda event: -event.self_cpu_time_total)[:20]
-    return [
+    rows = [
         {
             "operation": event.key,
             "share": round(event.self_cpu_time_total / whole, 4),
@@ -165,11 +168,17 @@ def profile(batch: int) -> list[dict[str, Any]]:
         }
         for event in by_time
     ]
+    return {"ms": plain, "ms_profiled": round(whole / PROFILED_STEPS / 1000, 2), "operations": rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="measured rounds; one more warms up (default: 7)")
+    parser.add_argument("--processes", type=int, default=3, help="processes for each choice about memory (default: 3)")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=WAYS, help="of a step, with each choice about memory"
+    )
+    parser.add_argument("--steps-only", action="store_true", help="leave out profiles, attention and dropout")
     parser.add_argument("--batch", type=int, default=128, help="images in the training step (default: 128)")
     words = parser.parse_args()
     torch.manual_seed(0)
@@ -180,11 +189,14 @@ def main() -> None:
         "load_before": round(load, 2),
         "machine": {key: facts.get(key) for key in ("cpu", "cores", "threads", "packages", "git_commit")},
         "batch": words.batch,
-        "steps": steps(words.batch, words.rounds),
-        "profile": profile(words.batch),
-        "attention": attention(words.rounds),
-        "dropout": dropout(words.rounds),
+        "steps": steps(words.batch, words.rounds, words.processes, tuple(words.ways)),
     }
+    if not words.steps_only:
+        result |= {
+            "profile": {way: profile(words.batch, way) for way in ("masters", "inference")},
+            "attention": attention(words.rounds),
+            "dropout": dropout(words.rounds),
+        }
     print(json.dumps(result, indent=1))
 
 

@@ -16,7 +16,7 @@ from vitscope.model.attention import attention_of
 from vitscope.model.last_block import one_token_is_enough
 from vitscope.model.spec import ViTSpec
 from vitscope.train.master_weights import why_not_masters
-from vitscope.train.memory import has_large_pages, is_glibc
+from vitscope.train.memory import is_glibc
 from vitscope.train.spec import TrainSpec
 
 
@@ -56,10 +56,7 @@ def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) ->
             )
         )
     if device.type == "cpu" and is_glibc():
-        large = Text(", in large pages", "（ラージページ）") if has_large_pages() else Text("", "")
-        said.append(
-            Text(f"freed memory kept for the next step{large.en}", f"解放したメモリは次のステップで再利用{large.ja}")
-        )
+        said.append(Text("freed memory kept for the next step", "解放したメモリは次のステップで再利用"))
     if spec.compile:
         said.append(Text("torch.compile", "torch.compile"))
     if not said:
