@@ -28,9 +28,7 @@ def fused_attention(
 
 def attention_map(q: Float[Tensor, "B K Tq E"], k: Float[Tensor, "B K T E"]) -> Float[Tensor, "B K Tq T"]:
     """softmax(q kᵀ / √E): row t says how much token t takes from each token; rows sum to one."""
-    k = (
-        k.contiguous()
-    )  # or the product copies k already turned, which takes three times as long (docs/lab-notes.md, 2026-11-25)
+    k = k.contiguous()  # or the product copies it turned, at three times the cost (docs/lab-notes.md, 2026-11-25)
     return torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), dim=-1)
 
 
