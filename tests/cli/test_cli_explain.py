@@ -42,6 +42,34 @@ def test_explain_takes_a_recipe_a_spec_and_a_run(vitscope: Command, tmp_path: Pa
     assert vitscope("explain", finished, "--json").json["spec"]["dim"] == 16
 
 
+def test_a_switch_is_explained_before_anything_is_trained(vitscope: Command, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: {name: vit-ti4-32, depth: 2}\ndata: {source: digits}\n")
+    for model, depth in (("vit-ti4-32", 12), (str(file), 2)):
+        for key in ("pooling", "model.pooling"):  # its own name, and a recipe's
+            changed = vitscope("explain", model, "--set", f"{key}=mean", "--set", "mlp_ratio=2", "--json").json
+            assert (changed["spec"]["pooling"], changed["spec"]["mlp_ratio"]) == ("mean", 2)
+            assert changed["spec"]["depth"] == depth
+            assert changed["parameters"] < vitscope("explain", model, "--json").json["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "words"),
+    [
+        ("vit-ti4-32", "poolin=mean", "unknown key 'model.poolin' (did you mean 'pooling'?)"),
+        ("vit-ti4-32", "depth", "--set 'depth' is not of the form KEY=VALUE"),
+        ("good-vit", "pooling=mean", "pooling is a switch of the plain ViT"),
+        ("RUN", "depth=3", "is a run, whose model is as it was trained"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused(
+    vitscope: Command, finished: Path, model: str, change: str, words: str
+) -> None:
+    said = vitscope("explain", finished if model == "RUN" else model, "--set", change)
+    assert said.code == 2
+    assert words in said.sentence
+
+
 @pytest.mark.parametrize(
     ("fault", "number"),
     [("no-position", 5), ("scrambled-patches", 3), ("batch-mixing", 6), ("softmax-head", 8), ("cls-detached", 7)],

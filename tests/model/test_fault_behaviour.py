@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError
 from vitscope.model.presets import FAULTS
-from vitscope.model.spec import BadViTSpec, GoodViTSpec
 from vitscope.model.specimens.exhibits import EXHIBITS
 from vitscope.model.specimens.faults import FAULT_EFFECTS
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec
 
 SPEC = BadViTSpec(**SPECIMEN, fault="none")
 

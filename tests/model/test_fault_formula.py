@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitscope.model.presets import FAULTS
-from vitscope.model.spec import BadViTSpec
+from vitscope.model.specimens.spec import BadViTSpec
 
 
 def spec_of(fault: str, **sizes: Any) -> BadViTSpec:

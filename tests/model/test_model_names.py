@@ -10,8 +10,9 @@ import torch
 from vitscope._core.errors import ConfigError, ModelError
 from vitscope.model.create import build
 from vitscope.model.presets import FAULTS, known_names, parse_model, spec_by_name
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, ViTSpec, printed_vit
+from vitscope.model.spec import ViTSpec
 from vitscope.model.specimens.convert import equivalent_vit
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec, printed_vit
 
 
 @pytest.mark.parametrize(

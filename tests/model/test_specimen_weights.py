@@ -11,8 +11,8 @@ from tiny_vits import SPECIMEN, awake, images_for
 from vitscope._core.errors import ModelError
 from vitscope.model.create import build
 from vitscope.model.presets import FAULTS
-from vitscope.model.spec import BadViTSpec, GoodViTSpec
 from vitscope.model.specimens.convert import equivalent_vit, specimen_to_vit, vit_to_specimen
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec
 
 SPECS = [
     GoodViTSpec(),

@@ -16,7 +16,8 @@ from vitscope.model.attention import attend, attention_map, explicit_attention, 
 from vitscope.model.create import build
 from vitscope.model.dropout import Dropout
 from vitscope.model.position import Rotary, resize_table, sincos_2d
-from vitscope.model.spec import GoodViTSpec, ViTSpec
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import GoodViTSpec
 
 
 def qkv(dtype: torch.dtype, tokens: int = 9) -> list[Tensor]:

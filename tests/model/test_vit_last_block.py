@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitscope.model.create import build
 from vitscope.model.last_block import LastBlock, one_token_is_enough, quick_copy, read_class_token_only
-from vitscope.model.spec import GoodViTSpec
+from vitscope.model.specimens.spec import GoodViTSpec
 from vitscope.model.vit import ViT
 
 SWITCHES: list[dict[str, Any]] = [

@@ -13,7 +13,7 @@ from vitscope.model import pieces
 from vitscope.model.create import build
 from vitscope.model.last_block import quick_copy
 from vitscope.model.pieces import in_pieces
-from vitscope.model.spec import BadViTSpec
+from vitscope.model.specimens.spec import BadViTSpec
 
 
 def sizes_of(model: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, list[int]]:

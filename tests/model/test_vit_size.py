@@ -15,7 +15,8 @@ from vitscope.model.attention import set_attention_path
 from vitscope.model.create import build
 from vitscope.model.presets import FAULTS, LISTED, spec_by_name
 from vitscope.model.size import STAGES, activation_bytes, path_taken, size_of
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec, ModelSpec
 
 SWITCHES: list[dict[str, Any]] = [
     {},

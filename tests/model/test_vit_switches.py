@@ -14,7 +14,8 @@ from vitscope._core.errors import ConfigError, ModelError
 from vitscope.model.attention import set_attention_path
 from vitscope.model.create import build, create_model, resized
 from vitscope.model.parts import StochasticDepth
-from vitscope.model.spec import GoodViTSpec, ViTSpec
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import GoodViTSpec
 from vitscope.model.vit import ViT, check_images
 
 

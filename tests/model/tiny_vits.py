@@ -9,7 +9,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vitscope.model.create import build
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec, ModelSpec
 from vitscope.model.vit import ViT
 
 TINY: dict[str, Any] = {"image_size": (8, 12), "patch_size": (2, 4), "dim": 16, "depth": 2, "heads": 2, "classes": 5}

@@ -13,7 +13,7 @@ from train_samples import numbers, small_vit, spec_of, table, train
 
 from vitscope.model.attention import set_attention_path
 from vitscope.model.create import build
-from vitscope.model.spec import GoodViTSpec
+from vitscope.model.specimens.spec import GoodViTSpec
 from vitscope.train import memory
 from vitscope.train.events import Event, Started
 from vitscope.train.fast import choose_fast_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from train_samples import small_vit
 
 from vitscope._core.errors import ConfigError
 from vitscope.model.create import build
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, ViTSpec
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec
 from vitscope.train.duration import Duration
 from vitscope.train.groups import ParameterGroup, parameter_groups
 from vitscope.train.muon import Muon, MuonWithAdamW
@@ -314,6 +316,24 @@ def test_a_schedule_still_reaches_both_optimizers_after_a_state_was_loaded() -> 
     optimizer.step()
     assert isinstance(optimizer, MuonWithAdamW)
     assert {group["lr"] for o in (optimizer.muon, optimizer.adamw) for group in o.param_groups} == {0.125}
+
+
+def test_a_copy_of_muon_with_adamw_moves_its_own_parameters_from_where_it_stands() -> None:
+    parameters = [nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.randn(4))]
+    muon = Muon([{"params": parameters[:1], "weight_decay": 0.1}], lr=0.1, momentum=0.9)
+    optimizer = MuonWithAdamW(muon, torch.optim.AdamW(parameters[1:]))
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    twin, copied = copy.deepcopy((optimizer, parameters))
+    for own, theirs in zip(parameters, copied, strict=True):
+        own.grad, theirs.grad = torch.full_like(own, 2), torch.full_like(own, 2)
+    before = [p.detach().clone() for p in parameters]
+    twin.step()
+    assert all(torch.equal(p, was) for p, was in zip(parameters, before, strict=True))
+    optimizer.step()
+    assert all(torch.equal(own, theirs) for own, theirs in zip(parameters, copied, strict=True))
+    assert not any(torch.equal(p, was) for p, was in zip(parameters, before, strict=True))
 
 
 @pytest.mark.parametrize(

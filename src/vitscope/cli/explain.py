@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +17,7 @@ from vitscope.cli.screen import PlainTable, big, out, print_json, table
 
 if TYPE_CHECKING:
     from vitscope.model.pipeline import Pipeline
-    from vitscope.model.spec import ModelSpec
+    from vitscope.model.specimens.spec import ModelSpec
 
 _CODE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
 """`package.module:callable`."""
@@ -31,6 +32,15 @@ def explain(
             show_default=False,
         ),
     ],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one setting of the model, e.g. --set pooling=mean; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     json_: JsonOption = False,
     lang: LangOption = None,
     debug: DebugOption = False,
@@ -40,7 +50,7 @@ def explain(
     from vitscope.model.size import activation_bytes, size_of
 
     language = chosen(lang)
-    spec, follow_data = spec_of(model)
+    spec, follow_data = spec_of(model, set_ or ())
     pipeline = pipeline_of(spec, follow_data=follow_data)
     if json_:
         print_json({"model": model, "spec": spec.to_dict(), **pipeline.to_dict(), "size": size_of(spec).to_dict()})
@@ -78,23 +88,28 @@ def _table_of(pipeline: Pipeline, title: str, lang: Lang) -> PlainTable:
     return shown
 
 
-def spec_of(model: str) -> tuple[ModelSpec, tuple[str, ...]]:
+def spec_of(model: str, changes: Sequence[str] = ()) -> tuple[ModelSpec, tuple[str, ...]]:
     """The spec behind a name, a recipe or spec in YAML, or a run folder; and which of its settings data will decide.
 
     Raises:
-        UsageError: `package.module:callable`, which has no spec.
+        UsageError: `package.module:callable`, which has no spec, or changes to a run, which is as it was trained.
+        ConfigError: a change that does not exist or does not fit.
     """
     from vitscope.model.presets import spec_by_name
     from vitscope.recipes.load import spec_of_file
 
-    path = Path(model)
+    path, changed = Path(model), _changed(changes)
     if path.suffix in (".yaml", ".yml"):
-        spec = spec_of_file(path)
+        spec = spec_of_file(path, changed)
         return spec, tuple(key for key in ("channels", "classes") if key not in spec.model_fields_set)
     if path.is_dir() and not is_name(model):
         from vitscope.recipes.trained import spec_of_config
         from vitscope.runs import RunFolder
 
+        if changed:
+            raise UsageError(
+                f"{model} is a run, whose model is as it was trained; use --set on a built-in name or a YAML file"
+            )
         folder = RunFolder.open(path)
         return spec_of_config(folder, folder.read_config()), ()
     if _CODE.fullmatch(model):
@@ -104,7 +119,17 @@ def spec_of(model: str) -> tuple[ModelSpec, tuple[str, ...]]:
     if "/" in model or "\\" in model or path.is_file():
         what = "is a file that is no YAML" if path.is_file() else "does not exist"
         raise UsageError(f"{model} {what}; give a built-in name, a YAML file or a run folder")
-    return spec_by_name(model), ()
+    return spec_by_name(model, changed), ()
+
+
+def _changed(changes: Sequence[str]) -> dict[str, Any]:
+    """The settings that `--set` asks for, written as the model's own (`depth=6`) or as a recipe's (`model.depth=6`)."""
+    from vitscope.recipes.load import apply_change
+
+    values: dict[str, Any] = {}
+    for change in changes:
+        apply_change(values, change.strip().removeprefix("model."))
+    return values
 
 
 def is_name(model: str) -> bool:

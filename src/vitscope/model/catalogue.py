@@ -9,8 +9,8 @@ from typing import Any
 from vitscope._core.text import Text
 from vitscope.model.presets import FAULTS, LISTED, SHORT, WIDTHS, spec_by_name
 from vitscope.model.size import size_of
-from vitscope.model.spec import BadViTSpec, ModelSpec
 from vitscope.model.specimens.faults import FAULT_EFFECTS, HYPOTHESIS
+from vitscope.model.specimens.spec import BadViTSpec, ModelSpec
 
 PATTERN = Text(
     "Any vit-{ti,s,b,l,h}PATCH-SIZE works, with patch 4, 8, 14, 16 or 32 and a size from 32 to 384 that the patch divides.",

@@ -12,7 +12,8 @@ from vitscope._core.errors import ModelError
 from vitscope.model.parts import PatchDropout
 from vitscope.model.position import LearnedPosition, Rotary, SinCosPosition, resize_table
 from vitscope.model.presets import parse_model, spec_by_name
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec, ModelSpec
 from vitscope.model.vit import ViT
 
 

@@ -17,9 +17,9 @@ def in_pieces(model: nn.Module, images: Tensor) -> Tensor:
 
     Only a plain ViT, as it was built, on a CPU is known to treat each image by itself; others get the whole batch.
     """
-    if images.device.type != "cpu" or not isinstance(model, ViT) or model.training or not is_as_built(model):
-        scores: Tensor = model(images)
-        return scores
-    at_once = max(1, NUMBERS_AT_ONCE // (model.spec.tokens * model.spec.dim))
-    parts = images.chunk(-(-len(images) // at_once)) if len(images) > at_once else (images,)
-    return torch.cat([model(part) for part in parts])
+    if images.device.type == "cpu" and isinstance(model, ViT) and not model.training:
+        at_once = max(1, NUMBERS_AT_ONCE // (model.spec.tokens * model.spec.dim))
+        if len(images) > at_once and is_as_built(model):
+            return torch.cat([model(part) for part in images.chunk(-(-len(images) // at_once))])
+    scores: Tensor = model(images)
+    return scores

@@ -30,8 +30,9 @@ from vitscope.model.pipeline_texts import (
     Words,
 )
 from vitscope.model.size import STAGES, size_of
-from vitscope.model.spec import BadViTSpec, ModelSpec, ViTSpec, printed_vit
+from vitscope.model.spec import ViTSpec
 from vitscope.model.specimens.faults import FAULT_EFFECTS, FAULT_STAGES, HYPOTHESIS, PRINTS_AS
+from vitscope.model.specimens.spec import BadViTSpec, ModelSpec, printed_vit
 
 
 @dataclass(frozen=True)

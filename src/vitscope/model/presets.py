@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from vitscope._core.errors import ConfigError, ModelError
 from vitscope._core.suggest import did_you_mean
-from vitscope.model.spec import BadViTFault, BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import BadViTFault, BadViTSpec, GoodViTSpec, ModelSpec
 
 FAULTS: tuple[str, ...] = get_args(BadViTFault)
 PATCHES = (4, 8, 14, 16, 32)

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vitscope.model.paths import TakenPath, quicker_path
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec, printed_vit
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec, ModelSpec, printed_vit
 
 BYTES = 4  # of an fp32 number
 STAGES = ("image", "patches", "patch_embedding", "with_class", "with_position", "encoder", "pooled", "logits")

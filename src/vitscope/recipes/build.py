@@ -16,7 +16,7 @@ from vitscope.augment import Augmentation
 from vitscope.data import BatchLoader, DataSplits, mean_std, open_data, peek
 from vitscope.model.create import build
 from vitscope.model.size import BYTES, size_of
-from vitscope.model.spec import ModelSpec
+from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.load import model_spec, resolve, with_normalisation
 from vitscope.recipes.schema import Recipe
 from vitscope.runs.provenance import memory_bytes

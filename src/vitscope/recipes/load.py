@@ -17,7 +17,7 @@ from vitscope._core.suggest import did_you_mean
 from vitscope.data.sources import SOURCE_NAMES
 from vitscope.data.sources.base import SourceFacts
 from vitscope.model.presets import parse_model
-from vitscope.model.spec import ModelSpec
+from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.schema import MODEL_EXPECTED, Normalise, Recipe
 from vitscope.recipes.yaml_text import read_mapping, read_yaml, what_is_wrong
 
@@ -182,8 +182,8 @@ def identity(recipe: Recipe, content_key: str) -> dict[str, str]:
     return {"recipe": digest, "set of images": content_key}
 
 
-def spec_of_file(path: Path) -> ModelSpec:
-    """The model of a YAML file: a recipe's `model:` part, or a file that holds nothing but model settings.
+def spec_of_file(path: Path, changed: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The model of a YAML file: a recipe's `model:` part, or a file that holds nothing but model settings; with some of them changed.
 
     Of `classes` and `channels`, those that neither the file nor its data tell are not in the spec's `model_fields_set`.
 
@@ -197,11 +197,11 @@ def spec_of_file(path: Path) -> ModelSpec:
         if "model" not in values:
             if values.keys() & (Recipe.model_fields.keys() - {"name"}):
                 Recipe.parse(values)  # a recipe, which says what became of its model
-            return parse_model(values, "")
+            return parse_model({**values, **(changed or {})}, "")
         inner = values["model"]
         if not isinstance(inner, Mapping):
             raise ConfigError(f"model is {inner!r}, {MODEL_EXPECTED}")
-        return parse_model({**_taken_over(values.get("data")), **inner})
+        return parse_model({**_taken_over(values.get("data")), **inner, **(changed or {})})
 
 
 def _taken_over(data: Any) -> dict[str, int]:

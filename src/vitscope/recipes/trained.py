@@ -18,7 +18,7 @@ from vitscope._core.files import write_json
 from vitscope._core.preprocessing import Preprocessing, decode_image
 from vitscope.model.create import build
 from vitscope.model.presets import parse_model
-from vitscope.model.spec import ModelSpec
+from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.build import preprocessing_of
 from vitscope.recipes.schema import Recipe
 from vitscope.runs import RunFolder

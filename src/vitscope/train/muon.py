@@ -97,5 +97,12 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self.adamw.load_state_dict(state_dict["adamw"])
         self._share()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"muon": self.muon, "adamw": self.adamw, **super().__getstate__()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._share()
+
     def _share(self) -> None:
         self.param_groups = [*self.muon.param_groups, *self.adamw.param_groups]

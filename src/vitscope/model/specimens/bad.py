@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitscope.model.dropout import Dropout
-from vitscope.model.spec import BadViTSpec
+from vitscope.model.specimens.spec import BadViTSpec
 from vitscope.model.vit import check_images
 
 

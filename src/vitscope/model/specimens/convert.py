@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from vitscope._core.errors import ModelError
-from vitscope.model.spec import BadViTSpec, GoodViTSpec, ModelSpec, ViTSpec, printed_vit
+from vitscope.model.spec import ViTSpec
+from vitscope.model.specimens.spec import BadViTSpec, GoodViTSpec, ModelSpec, printed_vit
 
 # Specimen's name, plain ViT's name; # stands for the number of the block, and `weight` and `bias` follow where both exist.
 _GOOD = (

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitscope.model.spec import BadViTFault, BadViTSpec
 from vitscope.model.specimens import bad
 from vitscope.model.specimens.bad import Parts
+from vitscope.model.specimens.spec import BadViTFault, BadViTSpec
 
 
 class BatchMixingMean:

@@ -6,7 +6,7 @@ The code of each is in `exhibits.py`, under the same name.
 from __future__ import annotations
 
 from vitscope._core.text import Text
-from vitscope.model.spec import BadViTFault
+from vitscope.model.specimens.spec import BadViTFault
 
 HYPOTHESIS = Text(
     "That the printed model was built this way is a hypothesis: every fault prints the same, so the print cannot decide it.",

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitscope.model.dropout import Dropout
-from vitscope.model.spec import GoodViTSpec
+from vitscope.model.specimens.spec import GoodViTSpec
 from vitscope.model.vit import check_images
 
 
