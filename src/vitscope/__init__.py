@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vitscope._core.errors import VitscopeError as VitscopeError
+    from vitscope.lens.trace import Trace as Trace
+    from vitscope.lens.trace import trace as trace
     from vitscope.model.create import create_model as create_model
     from vitscope.model.create import resized as resized
     from vitscope.model.spec import ViTSpec as ViTSpec
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from vitscope.train.spec import TrainSpec as TrainSpec
 
 _HOME = {
+    "Trace": "vitscope.lens.trace",
     "TrainSpec": "vitscope.train.spec",
     "ViTSpec": "vitscope.model.spec",
     "VitscopeError": "vitscope._core.errors",
@@ -27,8 +30,20 @@ _HOME = {
     "fit": "vitscope.train.fit",
     "load": "vitscope.recipes.trained",
     "resized": "vitscope.model.create",
+    "trace": "vitscope.lens.trace",
 }
-__all__ = ["TrainSpec", "ViTSpec", "VitscopeError", "__version__", "create_model", "fit", "load", "resized"]
+__all__ = [
+    "Trace",
+    "TrainSpec",
+    "ViTSpec",
+    "VitscopeError",
+    "__version__",
+    "create_model",
+    "fit",
+    "load",
+    "resized",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> Any:

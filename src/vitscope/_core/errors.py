@@ -6,6 +6,7 @@
     ├── DataError                 images or labels cannot be used
     │   └── CorruptImageError     files that are not the images they claim to be
     ├── ModelError                a model name, a checkpoint's shape, an input's shape
+    ├── LensError                 a model's inside cannot be shown, or a picture of it cannot be proved
     ├── RunError                  a run folder is missing, finished, locked, unwritable
     │   └── CheckpointError       a checkpoint is truncated or belongs to something else
     ├── TrainingError             training cannot go on
@@ -42,6 +43,10 @@ class CorruptImageError(DataError):
 
 class ModelError(VitscopeError):
     """An unknown model, weights that do not fit, or an input of another shape."""
+
+
+class LensError(VitscopeError):
+    """A model's inside cannot be shown, or what would be shown of it cannot be proved."""
 
 
 class RunError(VitscopeError):

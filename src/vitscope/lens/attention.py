@@ -1,0 +1,190 @@
+"""The attentions of one forward: queries, keys, values and map of each, found on the tape and proved.
+
+An attention is a softmax whose argument comes from a product of two tensors that were computed, and whose result is multiplied with a
+third; or torch's fused operation, which is given all three. The map is made again from the module's own queries and keys, along the
+module's own way (its scaling, its mask), and stands only if map · v gives what the module went on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from vitscope._core.errors import LensError
+from vitscope.lens.operations import DROPOUTS, PRODUCTS, SCALES, SOFTMAX, SUMS, VIEWS, factors
+from vitscope.lens.tape import Call, Source, Tape
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+"""Largest error of map · v beside the largest number of the module's own result, by its dtype: some ten times its rounding."""
+FUSED = "_scaled_dot_product"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Attention:
+    """One attention of one forward of one image, with its proof.
+
+    `map[k, t, u]` is how much of token u's values token t takes in head k. Queries and keys are those that the product is of: turned by a
+    rotary position, normalised and scaled where the module does that before.
+    """
+
+    path: str
+    """The module that ran it."""
+    q: Float[Tensor, "K Tq E"]
+    k: Float[Tensor, "K T E"]
+    v: Float[Tensor, "K T Ev"]
+    map: Float[Tensor, "K Tq T"]
+    output: Float[Tensor, "K Tq Ev"]
+    """What the module itself went on with: map · v."""
+    error: float
+    """Largest difference between our map · v and `output`, beside the largest number of `output`."""
+    tolerance: float
+    is_fused: bool
+    """Whether torch's fused operation ran, which has no map of its own."""
+    over_keys: bool
+    """Whether the softmax runs along the keys, as it should, so that each token's row sums to one."""
+    begins: Call
+    """The product of queries and keys, or the fused operation."""
+    ends: Call
+    """The product with the values, or the fused operation."""
+
+
+def find_attentions(tape: Tape) -> tuple[Attention, ...]:
+    """All attentions on a tape, in order, each proved.
+
+    Raises:
+        LensError: one whose map does not reproduce what the module went on with, or whose numbers were overwritten.
+    """
+    found = sorted([*_fused(tape), *_explicit(tape)], key=lambda attention: attention.begins.number)
+    for attention in found:
+        if not attention.error <= attention.tolerance:
+            raise LensError(
+                f"the attention map of {attention.path or 'the model'} does not give what the module went on with: map · v is off by "
+                f"{attention.error:.1e} of its largest number, allowed are {attention.tolerance:.0e}; no picture is drawn of it"
+            )
+    return tuple(found)
+
+
+def _fused(tape: Tape) -> Iterator[Attention]:
+    for call in tape.calls:
+        if call.name.startswith(FUSED):
+            names = (argument.name for argument in call.op._schema.arguments)
+            given = dict(zip(names, call.args, strict=False)) | call.kwargs
+            q, k, v = (tape.value(source) for source in call.sources[:3])
+            yield _proved(call, call, q, k, v, _map_of_fused(q, k, given), tape.value(call), is_fused=True)
+
+
+def _map_of_fused(q: Tensor, k: Tensor, given: dict[str, Any]) -> Tensor:
+    """softmax(q kᵀ · scale + mask), as torch documents `scaled_dot_product_attention`, in float64."""
+    scale, mask = given.get("scale"), given.get("attn_mask", given.get("attn_bias"))
+    scores = q.double() @ k.double().mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if given.get("is_causal"):
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    return torch.softmax(scores, dim=-1)
+
+
+def _explicit(tape: Tape) -> Iterator[Attention]:
+    for softmax in tape.calls:
+        if softmax.name not in SOFTMAX:
+            continue
+        way, use = _way_from_product(softmax.sources[0]), _product_with_values(tape, softmax)
+        if way is None or use is None:
+            continue
+        product, (ends, is_turned) = way[0], use
+        first, second = (tape.value(source) for source in factors(product))
+        map_, output = _made_again(tape, [*way, softmax]), tape.value(ends)
+        v = tape.value(factors(ends)[0 if is_turned else 1])
+        over_last = int(softmax.args[1]) % map_.ndim == map_.ndim - 1
+        if is_turned:  # valuesᵀ · mapᵀ: keys stand in front of the first product, too
+            q, k, v, map_, output = second.mT, first, v.mT, map_.mT, output.mT
+        else:
+            q, k = first, second.mT
+        yield _proved(product, ends, q, k, v, map_, output, is_fused=False, over_keys=over_last is not is_turned)
+
+
+def _way_from_product(source: Source) -> list[Call] | None:
+    """The calls from a product of two computed tensors to this source, product first; None where it comes from none."""
+    call = source.call
+    if call is None:
+        return None
+    if call.name in PRODUCTS:
+        return [call] if all(_is_computed(factor) for factor in factors(call)) else None
+    if call.name in VIEWS | SCALES:
+        for before in call.sources:
+            way = _way_from_product(before)
+            if way is not None:
+                return [*way, call]
+    return None
+
+
+def _is_computed(source: Source) -> bool:
+    """Whether a factor is more than a parameter that was turned."""
+    while source.call is not None and source.call.name in VIEWS and source.call.sources:
+        source = source.call.sources[0]
+    return source.call is not None
+
+
+def _product_with_values(tape: Tape, softmax: Call) -> tuple[Call, bool] | None:
+    """The product that a softmax's result goes into, and whether it stands second there."""
+    waiting, seen = [softmax], {softmax.number}
+    while waiting:
+        call = waiting.pop(0)
+        for user in tape.users(call):
+            if user.number in seen:
+                continue
+            seen.add(user.number)
+            if user.name in PRODUCTS:
+                first, second = factors(user)
+                if call in (first.call, second.call):
+                    return user, first.call is not call
+            elif user.name in VIEWS | SCALES - SUMS | DROPOUTS:  # behind a sum it is no map any more
+                waiting.append(user)
+    return None
+
+
+def _made_again(tape: Tape, way: list[Call]) -> Tensor:
+    """What the last of these calls gives, made from the factors of the first, each from the one before it, in float64."""
+    made, before = torch.empty(0), None
+    for call in way:
+        values = iter(
+            [made if source.call is before and before else _exact(tape.value(source)) for source in call.sources]
+        )
+        args = tree_map(lambda x, values=values: next(values) if isinstance(x, Tensor) else x, call.args)
+        kwargs = tree_map(
+            lambda x, values=values: next(values) if isinstance(x, Tensor) else x,
+            {key: value for key, value in call.kwargs.items() if key != "dtype"},
+        )
+        made, before = call.op(*args, **kwargs), call
+    return made
+
+
+def _exact(x: Tensor) -> Tensor:
+    return x.double() if x.is_floating_point() else x
+
+
+def _proved(
+    begins: Call,
+    ends: Call,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    map_: Tensor,
+    output: Tensor,
+    *,
+    is_fused: bool,
+    over_keys: bool = True,
+) -> Attention:
+    """An attention as heads × tokens × width, and how far our map · v is from the module's own."""
+    q, k, v, map_, output = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v, map_, output))
+    largest = float(output.double().abs().max())
+    error = float((map_.double() @ v.double() - output.double()).abs().max()) / (largest or 1.0)
+    tolerance = TOLERANCE.get(output.dtype, TOLERANCE[torch.bfloat16])
+    return Attention(begins.path, q, k, v, map_.float(), output, error, tolerance, is_fused, over_keys, begins, ends)

@@ -1,0 +1,164 @@
+"""Which pixels go into which patch and which token: found by sending numbers of places, instead of pixels, the way that the image went.
+
+In go a tape and what stands where on it; out comes a `Layout`. Only what moves numbers about is played again (views, transposes, joins);
+what changes them one by one (a norm, a sum) leaves them where they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from vitscope._core.errors import LensError
+from vitscope._core.text import Text
+from vitscope.lens.anatomy import Anatomy, Flow
+from vitscope.lens.operations import CONVOLUTIONS, POOLINGS, VIEWS, factors
+from vitscope.lens.tape import Call, Source, Tape
+
+EXTRA, MIXED = -1, -2
+"""In place of a patch's number: a token that no patch goes into, and one that several go into."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Layout:
+    """Where pixels and tokens are. Patches are numbered from the top left, row by row; tokens as the first block takes them."""
+
+    grid: tuple[int, int]
+    """Patches down and across."""
+    pixels: Int[Tensor, "N P"] | None
+    """For each patch the pixels in it, as places in the flattened image (C H W); None where patches overlap, as in a tokenizer."""
+    patch_of_token: tuple[int, ...]
+    """For each token its patch, or `EXTRA` or `MIXED`."""
+    notes: tuple[Text, ...]
+
+    @property
+    def token_of_patch(self) -> dict[int, int]:
+        """The other way round."""
+        return {patch: token for token, patch in enumerate(self.patch_of_token) if patch >= 0}
+
+    @property
+    def extra(self) -> tuple[int, ...]:
+        """The tokens that are not patches."""
+        return tuple(token for token, patch in enumerate(self.patch_of_token) if patch == EXTRA)
+
+
+def find_layout(tape: Tape, anatomy: Anatomy) -> Layout:
+    """Follows places through cutting, embedding and joining.
+
+    Raises:
+        LensError: tokens do not come from patches by moving numbers alone.
+    """
+    flow = Flow(tape)
+    grid, pixels = _cut(flow, anatomy.patch_embedding)
+    embedded = anatomy.patch_embedding.outputs[0]
+    if anatomy.patch_embedding.name in CONVOLUTIONS | POOLINGS:
+        places = torch.arange(embedded.shape[-2] * embedded.shape[-1], dtype=torch.float64)
+        places = places.view(1, 1, *embedded.shape[-2:]).repeat(*embedded.shape[:2], 1, 1)
+    else:
+        places = torch.arange(embedded.numel() // embedded.shape[-1], dtype=torch.float64)
+        places = places.view(*embedded.shape[:-1], 1).repeat(*[1] * (embedded.ndim - 1), embedded.shape[-1])
+    places = _moved(flow, _tokens_of(anatomy), 0, anatomy.patch_embedding, places)
+    tokens = places.reshape(-1, places.shape[-1])
+    first = tokens[:, 0]
+    patch_of_token = torch.where((tokens == first[:, None]).all(dim=1), first, MIXED).long().tolist()
+    notes: list[Text] = []
+    if MIXED in patch_of_token:
+        notes.append(
+            Text(
+                "numbers of several patches are mixed into one token: the embedding is reshaped where it should be transposed",
+                "複数のパッチの値が1つのトークンに混ざっています（転置すべきところで形状だけを変えています）",
+            )
+        )
+    if pixels is not None and not _are_rectangles(pixels, grid, (tape.image.shape[-2], tape.image.shape[-1])):
+        notes.append(
+            Text(
+                "the patches are not squares of neighbouring pixels",
+                "パッチが隣り合う画素の正方形になっていません",
+            )
+        )
+    return Layout(grid, pixels, tuple(patch_of_token), tuple(notes))
+
+
+def _tokens_of(anatomy: Anatomy) -> Call:
+    """What gives the tokens that the first block takes."""
+    first = anatomy.blocks[0].enters or anatomy.with_position or anatomy.with_class
+    return first or anatomy.patch_embedding
+
+
+def _cut(flow: Flow, embedding: Call) -> tuple[tuple[int, int], Tensor | None]:
+    """The grid of patches, and which pixels each holds."""
+    image = flow.tape.image
+    places = torch.arange(image.numel(), dtype=torch.float64).view(image.shape)
+    if embedding.name in POOLINGS:
+        return (embedding.outputs[0].shape[-2], embedding.outputs[0].shape[-1]), None
+    if embedding.name in CONVOLUTIONS:
+        weight, stride, padding, dilation = embedding.args[1], embedding.args[3], embedding.args[4], embedding.args[5]
+        grid = (embedding.outputs[0].shape[-2], embedding.outputs[0].shape[-1])
+        kernel = tuple(weight.shape[-2:])
+        is_cut = list(stride) == list(kernel) and not any(padding) and all(d == 1 for d in dilation)
+        is_first = not any(call.name in CONVOLUTIONS for call in flow.way_from_image(embedding)[:-1])
+        if not (is_first and is_cut):
+            return grid, None
+        cut = torch.nn.functional.unfold(places, kernel, stride=kernel)  # 1 (C Ph Pw) N
+        return grid, cut[0].T.long()
+    source = factors(embedding)[0]
+    if source.call is not None:
+        places = _moved(flow, source.call, source.index, None, places)
+    pixels = places.reshape(-1, places.shape[-1]).long()
+    if len(pixels) * pixels.shape[1] != image.numel():
+        return _square(len(pixels)), None
+    height, width = image.shape[-2:]
+    tops, lefts = pixels // width % height, pixels % width
+    rows, columns = set(tops.min(dim=1).values.tolist()), set(lefts.min(dim=1).values.tolist())
+    grid = (len(rows), len(columns)) if len(rows) * len(columns) == len(pixels) else _square(len(pixels))
+    return grid, pixels
+
+
+def _square(count: int) -> tuple[int, int]:
+    side = round(count**0.5)
+    return (side, side) if side * side == count else (1, count)
+
+
+def _moved(flow: Flow, call: Call, index: int, start: Call | None, places: Tensor) -> Tensor:
+    """Where numbers that stood at `places` when `start` gave them (None: the image) stand in a later call's result.
+
+    Views move them, joins put `EXTRA` beside them for what does not come from the image; what else keeps their number leaves them in place.
+    """
+    if call is start:
+        return places
+
+    def before(source: Source) -> Tensor:
+        if not flow.is_of_image(source):
+            return torch.full(source.tensor.shape, float(EXTRA), dtype=torch.float64)
+        return places if source.call is None else _moved(flow, source.call, source.index, start, places)
+
+    if call.name == "cat":
+        return torch.cat(
+            [before(source) for source in call.sources], dim=int(call.args[1]) if len(call.args) > 1 else 0
+        )
+    first = next(source for source in call.sources if flow.is_of_image(source))
+    moved = before(first)
+    if call.name in VIEWS and call.name != "_to_copy":
+        values = iter([moved, *(source.tensor for source in call.sources[1:])])
+        args = tree_map(lambda x: next(values) if isinstance(x, Tensor) else x, call.args)
+        result = call.op(*args, **call.kwargs)
+        return result if isinstance(result, Tensor) else tuple(result)[index]
+    if call.outputs[0].shape != moved.shape:
+        raise LensError(
+            f"between the image and the first block, {call.path or 'the model'} does {call.name}, which does not only move numbers; "
+            "which token stands for which patch cannot be told"
+        )
+    return moved
+
+
+def _are_rectangles(pixels: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether each patch holds a rectangle of the grid's patch size, with all of its pixels."""
+    height, width = size
+    rows, columns = pixels // width % height, pixels % width
+    down = rows.max(dim=1).values - rows.min(dim=1).values + 1
+    across = columns.max(dim=1).values - columns.min(dim=1).values + 1
+    return bool((down == height // grid[0]).all() and (across == width // grid[1]).all())

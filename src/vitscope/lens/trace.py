@@ -1,0 +1,202 @@
+"""One image through a model, every intermediate by name: in go an `nn.Module`, whoever wrote it, and an image, out comes a `Trace`.
+
+trace = vitscope.trace(model, image)
+trace["block03/attention"]  # K T T: how much each token took of each other
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vitscope._core.errors import LensError
+from vitscope._core.text import Text
+from vitscope.lens.anatomy import Anatomy, as_tokens, find_anatomy
+from vitscope.lens.attention import Attention, find_attentions
+from vitscope.lens.layout import Layout, find_layout
+from vitscope.lens.operations import CONVOLUTIONS, POOLINGS
+from vitscope.lens.tape import Tape, record
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace(Mapping[str, Tensor]):
+    """All that one image became on its way to the scores. Names are those of the field: `patch_embedding`, `block00/q`, `logits`, …
+
+    Shapes are those of one image: tokens T D, heads K T E, maps K T T.
+    """
+
+    values_: Mapping[str, Tensor]
+    attentions: tuple[Attention, ...]
+    anatomy: Anatomy
+    layout: Layout
+    reads: tuple[int, ...]
+    """The tokens, as the last block leaves them, that the scores depend on."""
+    tape: Tape
+    notes: tuple[Text, ...]
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self.values_[name]
+        except KeyError:
+            known = ", ".join(self.values_)
+            raise KeyError(f"the trace has no '{name}'; it has {known}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values_)
+
+    def __len__(self) -> int:
+        return len(self.values_)
+
+    def __repr__(self) -> str:
+        height, width = self.layout.grid
+        return (
+            f"<Trace of {len(self.anatomy.blocks)} blocks, {len(self.layout.patch_of_token)} tokens ({height}×{width} patches), "
+            f"{len(self)} intermediates; largest error of map · v: {self.worst_error:.1e}>"
+        )
+
+    @property
+    def worst_error(self) -> float:
+        """The largest error of any attention map: how far map · v is from what the module went on with, beside its largest number."""
+        return max(attention.error for attention in self.attentions)
+
+    @property
+    def class_token(self) -> int | None:
+        """The token that is no patch and that the scores are read from."""
+        return next((token for token in self.layout.extra if token in self.reads), None)
+
+
+def trace(model: nn.Module, image: Tensor) -> Trace:
+    """Runs a model once, in evaluation mode, on one image, and keeps every intermediate.
+
+    Args:
+        model: any ViT; its mode, hooks, gradients and random state are left as they are.
+        image: C H W or 1 C H W, as the model takes it (normalised, on its device).
+
+    Raises:
+        LensError: the model is no ViT, or what it does cannot be followed or proved; the message says what.
+    """
+    image = image.detach().clone()
+    image = image[None] if image.ndim == 3 else image
+    if image.ndim != 4 or len(image) != 1:
+        raise LensError(f"trace takes one image (C H W, or 1 C H W), got {tuple(image.shape)}")
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.random.fork_rng(), record(model, image) as tape:
+            scores = scores_of(model(image))
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    attentions = find_attentions(tape)
+    anatomy = find_anatomy(tape, scores, attentions)
+    layout = find_layout(tape, anatomy)
+    notes = (*anatomy.notes, *layout.notes, *_spans(attentions, len(layout.patch_of_token)))
+    named = dict(_named(tape, anatomy, layout, attentions))
+    return Trace(named, attentions, anatomy, layout, _read(tape, anatomy), tape, notes)
+
+
+def scores_of(answer: object) -> Tensor:
+    """The class scores (1 Y) in what a model gave back: a tensor, something with `logits`, or the first of a tuple or mapping that fits.
+
+    Raises:
+        LensError: there is none.
+    """
+    if isinstance(answer, Tensor):
+        if answer.ndim != 2:
+            raise LensError(
+                f"the model gives back a tensor of shape {tuple(answer.shape)}, expected scores of shape (1, classes)"
+            )
+        return answer
+    found = getattr(answer, "logits", None)
+    if found is None and isinstance(answer, Mapping):
+        found = answer.get("logits", next((x for x in answer.values() if isinstance(x, Tensor) and x.ndim == 2), None))
+    if found is None and isinstance(answer, tuple | list):
+        found = next((x for x in answer if isinstance(x, Tensor) and x.ndim == 2), None)
+    if not isinstance(found, Tensor):
+        raise LensError(
+            f"the model gives back a {type(answer).__name__} without scores (a tensor of shape (1, classes))"
+        )
+    return found
+
+
+def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:
+    """Says where tokens meet only themselves.
+
+    Raises:
+        LensError: an attention in windows.
+    """
+    for number, attention in enumerate(attentions):
+        asked, answering = attention.map.shape[-2:]
+        if asked == answering == 1 and tokens > 1:
+            yield Text(
+                f"block {number}: no token meets another; the attention runs along an axis that one image has only once (the batch)",
+                f"ブロック{number}: トークンどうしが参照し合っていません。attentionが、画像1枚では長さ1の軸（バッチ）に沿って計算されています",
+            )
+        elif (asked, answering) != (tokens, tokens):
+            raise LensError(
+                f"the attention of {attention.path or 'the model'} spans {answering} of {tokens} tokens (windows, or fewer queries than tokens); "
+                "the lens is for ViTs in which every token may look at every other"
+            )
+
+
+def _named(
+    tape: Tape, anatomy: Anatomy, layout: Layout, attentions: tuple[Attention, ...]
+) -> Iterator[tuple[str, Tensor]]:
+    yield "image", tape.image[0]
+    if layout.pixels is not None:
+        yield "patches", tape.image.flatten()[layout.pixels]
+    embedded = tape.value(anatomy.patch_embedding)
+    yield (
+        "patch_embedding",
+        embedded[0].flatten(1).T if anatomy.patch_embedding.name in CONVOLUTIONS | POOLINGS else as_tokens(embedded),
+    )
+    for name, call in (("with_class", anatomy.with_class), ("with_position", anatomy.with_position)):
+        if call is not None:
+            yield name, as_tokens(tape.value(call))
+    for number, block in enumerate(anatomy.blocks):
+        here = f"block{number:02}/"
+        attention = block.attention
+        yield from ((here + name, getattr(attention, name)) for name in ("q", "k", "v"))
+        yield (
+            here + "attention",
+            attention.map if len(layout.patch_of_token) == attention.map.shape[-1] else _alone(attention, layout),
+        )
+        for name, call in (("after_attention", block.after_attention), ("after_mlp", block.after_mlp)):
+            if call is not None:
+                yield here + name, as_tokens(tape.value(call))
+    if anatomy.final_norm is not None:
+        yield "final_norm", as_tokens(tape.value(anatomy.final_norm))
+    if len(anatomy.head) == 1:
+        yield "pooled", as_tokens(tape.value(anatomy.head[0].sources[-2]))[0]
+    logits = tape.value(anatomy.logits)[0]
+    yield "logits", logits
+    yield "probabilities", logits.float().softmax(dim=-1)
+
+
+def _alone(attention: Attention, layout: Layout) -> Tensor:
+    """The map, K T T, of an attention in which each token meets nothing but itself."""
+    tokens = len(layout.patch_of_token)
+    return torch.diag_embed(attention.map.reshape(tokens, -1).T)
+
+
+def _read(tape: Tape, anatomy: Anatomy) -> tuple[int, ...]:
+    """The tokens whose numbers, as the last block leaves them, reach what the head takes: each is changed by itself."""
+    last = anatomy.blocks[-1].leaves
+    taken = [head.sources[-2].call for head in anatomy.head] or [
+        anatomy.logits
+    ]  # a head of zeros would hide all behind it
+    read = [call for call in taken if call is not None]
+    if last is None:
+        return ()
+    was, tokens = [tape.value(call) for call in read], tape.value(last)
+    found: list[int] = []
+    for token in range(tokens.numel() // tokens.shape[-1]):
+        changed = as_tokens(tokens).clone()
+        changed[token] = changed[token].flip(0) + 1
+        now = [tape.play({last: changed.view_as(tokens)}, call) for call in read]
+        if any(not torch.equal(a, b) for a, b in zip(was, now, strict=True)):
+            found.append(token)
+    return tuple(found)
