@@ -105,14 +105,10 @@ class Flow:
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self.of_image: set[int] = set()
-        for call in tape.calls:
-            if any(self.is_of_image(source) for source in call.sources):
-                self.of_image.add(call.number)
 
     def is_of_image(self, source: Source) -> bool:
         """Whether the image reaches a source."""
-        return source.tensor is self.tape.image if source.call is None else source.call.number in self.of_image
+        return self.tape.is_of_image(source)
 
     def has_constant(self, call: Call) -> bool:
         """Whether one of its sources comes from outside of the image: a parameter, a table."""

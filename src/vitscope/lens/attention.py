@@ -48,10 +48,17 @@ class Attention:
     """Whether torch's fused operation ran, which has no map of its own."""
     over_keys: bool
     """Whether the softmax runs along the keys, as it should, so that each token's row sums to one."""
+    is_turned: bool
+    """Whether the module made all of it on its side: keys down, queries across."""
     begins: Call
     """The product of queries and keys, or the fused operation."""
     ends: Call
     """The product with the values, or the fused operation."""
+
+    def as_made(self, output: Float[Tensor, "K Tq Ev"]) -> Tensor:
+        """Numbers like `output`, in the shape in which the module has them."""
+        made = self.ends.outputs[0]
+        return (output.mT if self.is_turned else output).reshape(made.shape)
 
 
 def find_attentions(tape: Tape) -> tuple[Attention, ...]:
@@ -107,7 +114,7 @@ def _explicit(tape: Tape) -> Iterator[Attention]:
             q, k, v, map_, output = second.mT, first, v.mT, map_.mT, output.mT
         else:
             q, k = first, second.mT
-        yield _proved(product, ends, q, k, v, map_, output, is_fused=False, over_keys=over_last is not is_turned)
+        yield _proved(product, ends, q, k, v, map_, output, is_turned=is_turned, over_keys=over_last is not is_turned)
 
 
 def _way_from_product(source: Source) -> list[Call] | None:
@@ -179,7 +186,8 @@ def _proved(
     map_: Tensor,
     output: Tensor,
     *,
-    is_fused: bool,
+    is_fused: bool = False,
+    is_turned: bool = False,
     over_keys: bool = True,
 ) -> Attention:
     """An attention as heads × tokens × width, and how far our map · v is from the module's own."""
@@ -187,4 +195,6 @@ def _proved(
     largest = float(output.double().abs().max())
     error = float((map_.double() @ v.double() - output.double()).abs().max()) / (largest or 1.0)
     tolerance = TOLERANCE.get(output.dtype, TOLERANCE[torch.bfloat16])
-    return Attention(begins.path, q, k, v, map_.float(), output, error, tolerance, is_fused, over_keys, begins, ends)
+    return Attention(
+        begins.path, q, k, v, map_.float(), output, error, tolerance, is_fused, over_keys, is_turned, begins, ends
+    )

@@ -64,6 +64,11 @@ class Call:
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """All calls of one forward of `image` (1 C H W), and which of them used what which other made."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch would load its compiler, two seconds of it, to keep it away from a mode; a model that is compiled is not recorded anyway."""
+        return False
+
     def __init__(self, image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.image = image
@@ -79,6 +84,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: dict[int, Tensor] = {}  # first results that were written over later, as they were
         self._into_views: set[int] = set()
         self._writes: defaultdict[int, int] = defaultdict(int)  # by the place of a tensor's memory
+        self._of_image: set[int] = set()
         self.modules: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -100,6 +106,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.modules[-1] if self.modules else "",
         )
         self.calls.append(call)
+        if any(self.is_of_image(source) for source in sources):
+            self._of_image.add(call.number)
         for source in sources:
             if source.call is not None:
                 self._users[source.call.number].append(call)
@@ -133,6 +141,10 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._made[id(whole)] = call, 0
             self._into_views.add(call.number)
             whole = self._view_of.get(id(whole))
+
+    def is_of_image(self, source: Source) -> bool:
+        """Whether the image reaches a source."""
+        return source.tensor is self.image if source.call is None else source.call.number in self._of_image
 
     def maker(self, tensor: Tensor) -> Call | None:
         """The call that a tensor came from; None for one from outside."""
