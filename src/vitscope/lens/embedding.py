@@ -85,7 +85,7 @@ def patch_filters(trace: Trace, *, count: int = 28) -> Filters:
         raise LensError(
             "the patch embedding of this model is not one linear map of each patch, so it has no filters to show"
         )
-    weight = weights[0].double()
+    weight = weights[0].detach().double()
     if call.name in PRODUCTS:  # P D, in the module's own order of a patch's pixels
         assert trace.layout.pixels is not None
         weight = weight.T[:, trace.layout.pixels[0].argsort()]
@@ -126,7 +126,7 @@ def positions(trace: Trace) -> Positions:
             "no position embedding is added to the tokens of this model (it may turn queries and keys, or have none)"
         )
     table = next(source for source in call.sources if not trace.tape.is_of_image(source))
-    rows = trace.tape.value(table).double().reshape(-1, call.outputs[0].shape[-1])
+    rows = trace.tape.value(table).detach().double().reshape(-1, call.outputs[0].shape[-1])
     down, across = trace.layout.grid
     N = down * across
     if len(rows) not in (N, len(trace.layout.patch_of_token)):
