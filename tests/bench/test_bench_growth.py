@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from bench_samples import FakeFleet
 
+from vitscope._core.pictures import save
 from vitscope.bench.growth import AXES, BASE, GrowthResult, Survey, map_share, run_growth, spec_at
 from vitscope.bench.growth_picture import draw_growth
-from vitscope.curves import save
 from vitscope.model.size import size_of
 
 

@@ -9,8 +9,8 @@ import pytest
 from bench_samples import FakeFleet
 from test_bench_run import bench_of, plan_of, steady
 
+from vitscope._core import pictures
 from vitscope.bench.picture import draw_bench
-from vitscope.curves import plot
 
 
 def labels(batches: str) -> list[Any]:
@@ -28,7 +28,7 @@ def test_numbers_lie_where_there_is_room_and_stand_where_there_is_not() -> None:
 
 
 def test_titles_ask_no_japanese_font_for_a_bold_face(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plot, "japanese_font", lambda: "DejaVu Serif")  # takes the place of one
+    monkeypatch.setattr(pictures, "japanese_font", lambda: "DejaVu Serif")  # takes the place of one
     result = bench_of(FakeFleet(steady), replace(plan_of("timm"), rounds=1)).run()
     titles = {lang: draw_bench(result, lang).axes[0].title for lang in ("en", "ja")}
     left = {lang: draw_bench(result, lang).axes[0].get_title(loc="left") for lang in ("en", "ja")}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_samples import Command
 
-from vitscope import curves
+from vitscope._core import pictures
 from vitscope.curves import load_reference, references
 from vitscope.recipes.load import dump_recipe, load_recipe
 from vitscope.runs import EpochMetrics, write_metrics
@@ -46,7 +46,7 @@ def test_curve_draws_and_ends_with_1_below(
 
 
 def test_curve_says_why_its_picture_is_english(vitscope: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curves.plot, "JAPANESE_FONTS", ())
+    monkeypatch.setattr(pictures, "JAPANESE_FONTS", ())
     assert "図の文字は英語です" in vitscope("curve", run, "--lang", "ja").err
     assert "fonts-noto-cjk" not in vitscope("curve", run).err
 

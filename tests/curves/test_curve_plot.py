@@ -18,8 +18,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text as Words
 
+from vitscope._core import pictures
 from vitscope._core.errors import RunError
-from vitscope.curves import NamedRun, draw, judge, load_reference, panels, plot, save
+from vitscope._core.pictures import save
+from vitscope.curves import NamedRun, draw, judge, load_reference, panels
 from vitscope.curves.layout import epoch_ticks, loss_ceiling, short_names, shorten, spread
 from vitscope.runs import EpochMetrics
 
@@ -217,11 +219,11 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # DejaVu Serif has no Japanese letters
 def test_japanese_words_need_a_japanese_font(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plot, "japanese_font", lambda: None)
+    monkeypatch.setattr(pictures, "japanese_font", lambda: None)
     figure = draw([run("猫の実験")], PUBLISHED, "ja")
     assert "Validation accuracy, %" in words(figure)
     assert "run 1" in words(figure)
-    monkeypatch.setattr(plot, "japanese_font", lambda: "DejaVu Serif")  # takes the place of one
+    monkeypatch.setattr(pictures, "japanese_font", lambda: "DejaVu Serif")  # takes the place of one
     japanese = words(draw([run("good-vit", lift=4)], PUBLISHED, "ja"))
     assert {"検証画像の正解率（%）", "エポック", "基準", "65.3 %、エポック 1 から帯の上"} <= set(japanese)
 
@@ -231,8 +233,10 @@ def test_drawing_logs_no_warning(tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-from vitscope.curves import draw, load_reference, plot, save
-plot.japanese_font = lambda: "DejaVu Sans Display"  # comes with matplotlib in one weight
+from vitscope._core import pictures
+from vitscope._core.pictures import save
+from vitscope.curves import draw, load_reference
+pictures.japanese_font = lambda: "DejaVu Sans Display"  # comes with matplotlib in one weight
 for lang in ("en", "ja"):
     save(draw([], load_reference("{PUBLISHED.name}"), lang), Path(sys.argv[1]) / "a.png", Path(sys.argv[1]) / "a.svg")
 """
@@ -248,18 +252,19 @@ def test_a_font_installed_after_matplotlib_made_its_list_is_found(monkeypatch: p
     new = font_manager.findfont("DejaVu Serif")  # takes the place of a Japanese one
     listed = [font for font in font_manager.fontManager.ttflist if font.name != "DejaVu Serif"]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", listed)
-    monkeypatch.setattr(plot, "JAPANESE_FONTS", ("DejaVu Serif",))
+    monkeypatch.setattr(pictures, "JAPANESE_FONTS", ("DejaVu Serif",))
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [__file__, new])
-    assert plot.japanese_font() == "DejaVu Serif"
-    monkeypatch.setattr(plot, "JAPANESE_FONTS", ("No Such Font",))
-    assert plot.japanese_font() is None
+    assert pictures.japanese_font() == "DejaVu Serif"
+    monkeypatch.setattr(pictures, "JAPANESE_FONTS", ("No Such Font",))
+    assert pictures.japanese_font() is None
 
 
 def test_no_setting_of_matplotlib_is_left_behind_or_obeyed(tmp_path: Path) -> None:
     program = f"""
 import sys
 from pathlib import Path
-from vitscope.curves import draw, load_reference, save
+from vitscope._core.pictures import save
+from vitscope.curves import draw, load_reference
 assert "matplotlib" not in sys.modules
 import matplotlib
 matplotlib.rcParams.update({{"text.usetex": True, "figure.facecolor": "black", "svg.fonttype": "path"}})

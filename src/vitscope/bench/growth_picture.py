@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vitscope._core.pictures import GREY, LATIN, picture_style, set_title
 from vitscope._core.text import Lang, Text
 from vitscope.bench.growth import Axis, GrowthResult, spec_at
 from vitscope.bench.picture import COLOURS
 from vitscope.bench.plan import MODES, Mode
 from vitscope.bench.words import MODE
-from vitscope.curves import picture_style
-from vitscope.curves.panels import GREY, LATIN, set_title
 from vitscope.model.size import size_of
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vitscope._core.pictures import GREY, INK, LATIN, picture_style, set_title
 from vitscope._core.text import Lang, Text
 from vitscope.bench.limits import step_flops
 from vitscope.bench.plan import MODELS, OURS, PRECISIONS, Mode
 from vitscope.bench.result import BenchResult, Row
 from vitscope.bench.words import MODE, digits
-from vitscope.curves import picture_style
-from vitscope.curves.panels import GREY, INK, LATIN, set_title
 from vitscope.model.size import size_of
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ _CAPTION = Text(
 
 
 def draw_bench(result: BenchResult, lang: Lang = "en") -> Figure:
-    """The figure; `vitscope.curves.save` writes it. Without a Japanese font the words are English."""
+    """The figure; `pictures.save` writes it. Without a Japanese font the words are English."""
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys((row.model, row.mode) for row in result.rows))

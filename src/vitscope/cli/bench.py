@@ -157,7 +157,7 @@ def _end(
     draw: Callable[[], Figure] | None,
 ) -> None:
     """The screen first (JSON where nothing shows it otherwise), so that a full disk takes no result away; then the files."""
-    from vitscope.curves import save
+    from vitscope._core.pictures import save
 
     if show is not None:
         show()

@@ -46,7 +46,8 @@ def curve(
     debug: DebugOption = False,
 ) -> None:
     """See `options.command_help`."""
-    from vitscope.curves import draw, judge, save
+    from vitscope._core.pictures import save
+    from vitscope.curves import draw, judge
 
     language = chosen(lang)
     png = _where(picture, run)

@@ -95,7 +95,7 @@ def image_progress(lang: Lang, doing: Text = READING) -> Iterator[Any]:
 
 def tell_of_english_pictures(lang: Lang) -> None:
     """Says in Japanese why the words in a picture are not, where no font on the machine has the letters."""
-    from vitscope.curves import japanese_font
+    from vitscope._core.pictures import japanese_font
 
     if lang == "ja" and japanese_font() is None:
         err().print(

@@ -2,7 +2,7 @@
 
 from vitscope.curves.layout import distinct_names
 from vitscope.curves.overfitting import Overfitting
-from vitscope.curves.plot import NamedRun, draw, japanese_font, picture_style, save
+from vitscope.curves.plot import NamedRun, draw
 from vitscope.curves.reference import Band, ReferenceCurve, load_reference, references
 from vitscope.curves.verdict import Excursion, Finding, Place, Verdict, judge, place
 
@@ -17,11 +17,8 @@ __all__ = [
     "Verdict",
     "distinct_names",
     "draw",
-    "japanese_font",
     "judge",
     "load_reference",
-    "picture_style",
     "place",
     "references",
-    "save",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vitscope._core.pictures import COLOURS, GREY, INK, LATIN, set_title
 from vitscope._core.text import Lang, Text
 from vitscope.curves.layout import end_of, epoch_ticks, limits, loss_ceiling, spread
 from vitscope.curves.reference import ReferenceCurve
@@ -20,12 +21,8 @@ from vitscope.runs import EpochMetrics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B5A800")
-"""Okabe and Ito's palette; its yellow is darkened to be seen on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-GREY, BAND, INK, FAINT = "#767676", "#D9D9D9", "#222222", "#B5B5B5"
-LATIN = "DejaVu Sans"
-"""Comes with matplotlib."""
+BAND, FAINT = "#D9D9D9", "#B5B5B5"
 _ACCURACY = Text("Validation accuracy, %", "検証画像の正解率（%）")
 _LOSS = Text("Loss (solid: validation, dashed: training)", "損失（実線：検証、破線：学習）")
 _EPOCH = Text("epoch", "エポック")
@@ -216,13 +213,6 @@ def _finish(
     for label, wish, place in zip(labels, wishes, spread(wishes, _LABEL_GAP, 0.03, 0.95), strict=True):
         start = (label.epoch - 1 + margin) / (span - 1 + 2 * margin)
         _write_label(axes, label, start, wish, place)
-
-
-def set_title(axes: Axes, words: str, lang: Lang, *, size: int = 10) -> None:
-    """The title of a panel, to the left, bold where the fonts can be."""
-    # few Japanese fonts have a bold face, and matplotlib asks each family that it is given for one
-    face: dict[str, Any] = {} if lang == "ja" else {"fontfamily": LATIN, "fontweight": "bold"}
-    axes.set_title(words, loc="left", fontsize=size, **face)
 
 
 def _write_label(axes: Axes, label: _Label, start: float, wish: float, place: float) -> None:

@@ -1,21 +1,19 @@
 """The picture of learning curves: in go runs and a reference, out comes a figure with loss and accuracy side by side.
 
 Runs are told apart by colour (Okabe and Ito's, safe for the colour-blind) and by marker, and named where their lines end.
-Matplotlib is imported when a picture is drawn, never its global state: no backend is chosen and no settings are left behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from vitscope._core.files import written_whole
+from vitscope._core import pictures
+from vitscope._core.pictures import GREY
 from vitscope._core.text import Lang, Text
 from vitscope.curves.layout import short_names
-from vitscope.curves.panels import GREY, INK, LATIN, REFERENCE, Line, accuracy_panel, loss_panel
+from vitscope.curves.panels import REFERENCE, Line, accuracy_panel, loss_panel
 from vitscope.curves.reference import ReferenceCurve
 from vitscope.curves.verdict import Verdict, judge
 from vitscope.runs import EpochMetrics
@@ -23,22 +21,6 @@ from vitscope.runs import EpochMetrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-JAPANESE_FONTS = (
-    "Noto Sans CJK JP",
-    "Noto Sans JP",
-    "Source Han Sans JP",
-    "IPAexGothic",
-    "IPAGothic",
-    "BIZ UDGothic",
-    "Hiragino Sans",
-    "Hiragino Maru Gothic Pro",
-    "Yu Gothic",
-    "Meiryo",
-    "MS Gothic",
-    "TakaoGothic",
-    "VL Gothic",
-    "Droid Sans Fallback",
-)
 _CAPTION = Text("Grey: {name} ± {width:g} points{seeds}", "灰色：{name} ± {width:g} ポイント{seeds}")
 _SEEDS = Text(" ({} seed{})", "（シード {} 個）")
 _RING = Text(
@@ -77,8 +59,8 @@ def draw(
     """
     from matplotlib.figure import Figure
 
-    font = japanese_font()
-    with picture_style(lang) as lang:
+    font = pictures.japanese_font()
+    with pictures.picture_style(lang) as lang:
         figure = Figure(figsize=(10, 4.6), dpi=200)
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.045, right=0.812, top=0.9, bottom=0.165, wspace=0.86)
@@ -94,79 +76,6 @@ def draw(
         figure.text(0.045, 0.03, caption, fontsize=7.5, color=GREY, parse_math=False)
         _fit_labels(figure)
     return figure
-
-
-def save(figure: Figure, path_png: Path | None = None, path_svg: Path | None = None) -> None:
-    """Writes the figure as PNG (2,000 × 920 pixels), as SVG with text as text, or both; each whole or not at all.
-
-    The same figure gives the same bytes: neither file holds a date, a version or a random name.
-
-    Raises:
-        RunError: a file cannot be written.
-    """
-    with picture_style():
-        if path_png is not None:
-            with written_whole(path_png) as temporary:
-                figure.savefig(temporary, format="png", metadata={"Software": None})
-        if path_svg is not None:
-            with written_whole(path_svg) as temporary:
-                figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": "vitscope"})
-
-
-def japanese_font() -> str | None:
-    """The first font on this machine that holds Japanese, or None.
-
-    matplotlib keeps its list of fonts in a file; fonts installed since it was written are looked up here.
-    """
-    from matplotlib.font_manager import findSystemFonts, fontManager
-
-    def known() -> str | None:
-        present = {font.name for font in fontManager.ttflist}
-        return next((name for name in JAPANESE_FONTS if name in present), None)
-
-    if known() is None:
-        for file in set(findSystemFonts()) - {font.fname for font in fontManager.ttflist}:
-            with suppress(Exception):  # a file that is no font after all
-                fontManager.addfont(file)
-    return known()
-
-
-def _families(font: str | None, lang: Lang) -> list[str]:
-    """Fonts in the order in which they are asked for a letter; English looks the same with and without a Japanese font."""
-    japanese = [font] if font else []
-    return [*japanese, LATIN] if lang == "ja" else [LATIN, *japanese]
-
-
-@contextmanager
-def picture_style(lang: Lang = "en", *, grid: Literal["both", "y"] = "both") -> Iterator[Lang]:
-    """Matplotlib's own defaults and ours, whatever the user's configuration says, until the block ends.
-
-    Gives the language that the fonts of this machine allow: without a Japanese one it is English.
-    """
-    from matplotlib import style
-
-    font = japanese_font()
-    shown: Lang = lang if font is not None else "en"
-    ours: dict[str, Any] = {
-        "font.family": [*_families(font, shown), "sans-serif"],
-        "font.size": 9,
-        "text.color": INK,
-        "axes.edgecolor": "#999999",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.grid.axis": grid,
-        "axes.axisbelow": True,
-        "axes.unicode_minus": False,
-        "grid.color": "#EEEEEE",
-        "xtick.color": "#555555",
-        "ytick.color": "#555555",
-        "hatch.linewidth": 0.6,
-        "svg.fonttype": "none",
-        "svg.hashsalt": "vitscope",
-    }
-    with style.context(["default", ours]):
-        yield shown
 
 
 def _fit_labels(figure: Figure) -> None:
@@ -188,7 +97,7 @@ def _drawable(name: str, instead: str, font: str | None) -> str:
     """The name, or another where no font at hand has its letters: never a row of empty boxes."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    faces = [get_font(findfont(FontProperties(family=[family]))) for family in _families(font, "en")]
+    faces = [get_font(findfont(FontProperties(family=[family]))) for family in pictures.families(font, "en")]
     shown = "".join(name.split())
     return name if all(any(face.get_char_index(ord(c)) for face in faces) for c in shown) else instead
 

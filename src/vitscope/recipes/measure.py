@@ -13,8 +13,9 @@ from jaxtyping import Float
 
 from vitscope._core.errors import DataError
 from vitscope._core.files import write_json, written_whole
+from vitscope._core.pictures import save
 from vitscope._core.text import Lang
-from vitscope.curves import NamedRun, draw, save
+from vitscope.curves import NamedRun, draw
 from vitscope.curves.reference import ReferenceCurve
 from vitscope.data import BatchLoader, DataSpec, DataSplits, ImageTable, open_data, open_split, peek
 from vitscope.recipes.load import settled
