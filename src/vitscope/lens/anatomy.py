@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 
 from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.lens.attention import Attention
+from vitscope.lens.attention import FUSED, Attention
 from vitscope.lens.operations import CONVOLUTIONS, NORMS, POOLINGS, PRODUCTS, SUMS
 from vitscope.lens.tape import Call, Source, Tape
 
@@ -71,9 +72,11 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
         )
     flow = Flow(tape)
     blocks = tuple(_blocks(flow, attentions))
-    inside = attentions[0].path
+    _refuse_side_by_side(flow, blocks)
     way = flow.way_from_image(blocks[0].enters or attentions[0].begins)
-    way = [call for call in way if not inside or call.path != inside]
+    if blocks[0].enters is None:  # what makes queries and keys is no embedding
+        projected = _closed(flow, _projections(flow, attentions[0])) | {attentions[0].begins.number}
+        way = [call for call in way if call.number not in projected]
     embeddings = [call for call in way if call.name in PRODUCTS | CONVOLUTIONS | POOLINGS]
     if not embeddings:
         raise LensError(
@@ -83,8 +86,9 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
     behind = way[way.index(embedding) + 1 :]
     after = flow.way_back(logits, until=blocks[-1].leaves)
     heads = _heads(flow, logits, blocks[-1].leaves)
-    norms = [call for call in after if call.name in NORMS]
-    joins = [call for call in behind if call.name == "cat"]
+    products = [number for number, call in enumerate(after) if call.name in PRODUCTS]
+    norms = [call for call in after[: products[0] if products else len(after)] if call.name in NORMS]
+    joins = [call for call in behind if call.name == "cat" and flow.has_constant(call) and _adds_tokens(call)]
     sums = [call for call in behind if call.name in SUMS and flow.has_constant(call)]
     sums = [call for call in sums if call.sources[0].tensor.ndim > 1 and not _is_bias(call)]
     notes = tuple(_notes(blocks, joins, sums, norms, heads))
@@ -93,7 +97,7 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
         joins[-1] if joins else None,
         sums[-1] if sums else None,
         blocks,
-        norms[0] if norms else None,
+        norms[-1] if norms else None,
         heads,
         logits,
         notes,
@@ -147,12 +151,11 @@ class Flow:
 
 
 def _blocks(flow: Flow, attentions: tuple[Attention, ...]) -> Iterator[Block]:
-    """The sums behind each attention: first the one that brings its branch back to the tokens, then the MLP's."""
+    """The sums behind each attention: the one that brings its branch back to the tokens, and the last of those that add an MLP's."""
     calls = flow.tape.calls
-    ends = [attention.ends.number for attention in attentions[1:]] + [len(calls)]
-    for attention, end in zip(attentions, ends, strict=True):
-        branch = flow.descendants(attention.ends)
-        origin = flow.ancestors(attention.begins)
+    for attention, following in zip_longest(attentions, attentions[1:]):
+        end = len(calls) if following is None else following.ends.number
+        branch, origin = flow.descendants(attention.ends), _origin(flow, attention)
         enters, after = None, None
         for call in calls[attention.ends.number + 1 : end]:
             tokens = [s.call for s in call.sources if s.call is not None and s.call.number in origin]
@@ -161,29 +164,83 @@ def _blocks(flow: Flow, attentions: tuple[Attention, ...]) -> Iterator[Block]:
                 break
         mlp, inside = None, set[int]()
         if after is not None:
-            rest, plain = flow.descendants(after), _without_products(flow, after)
-            following = (
-                flow.descendants(attentions[attentions.index(attention) + 1].ends) if end < len(calls) else set[int]()
-            )
-            for call in calls[after.number + 1 : end]:
-                makers = [s.call.number for s in call.sources if s.call is not None and flow.is_of_image(s)]
+            next_branch = set[int]() if following is None else flow.descendants(following.ends)
+            found = _sum_with_products(flow, after, end, next_branch)
+            while found is not None:
+                mlp, plain = found
+                inside |= {n for n in flow.ancestors(mlp) if n > after.number and n not in plain}
+                found = _sum_with_products(flow, mlp, end, next_branch)
                 if (
-                    call.name in SUMS
-                    and call.number in rest - following
-                    and len(makers) == 2
-                    and sum(number in plain for number in makers) == 1
-                ):
-                    mlp = call
-                    inside = {n for n in flow.ancestors(call) if n > after.number and n not in plain}
-                    break
+                    found is not None and found[0].path != mlp.path
+                ):  # what another module adds is the next block's, or stands between
+                    found = None
         yield Block(_path_of(calls, attention, inside), attention, enters, after, mlp)
+
+
+def _sum_with_products(flow: Flow, start: Call, end: int, not_in: set[int]) -> tuple[Call, set[int]] | None:
+    """The first sum of a call's own numbers with what products made of them, and all that is its own without a product."""
+    plain, rest = _without_products(flow, start), flow.descendants(start)
+    for call in flow.tape.calls[start.number + 1 : end]:
+        makers = [s.call.number for s in call.sources if s.call is not None and flow.is_of_image(s)]
+        fits = len(makers) == 2 and sum(number in plain for number in makers) == 1
+        if (
+            call.name in SUMS
+            and call.number in rest - not_in
+            and fits
+            and call.outputs[0].shape == start.outputs[0].shape
+        ):
+            return call, plain
+    return None
+
+
+def _origin(flow: Flow, attention: Attention) -> set[int]:
+    """The calls whose numbers are the tokens that an attention starts from: what leads to it and what becomes of that without a product
+    (scaled, cast, turned), but not its own queries, keys and values."""
+    before = flow.ancestors(attention.begins) - {attention.begins.number}
+    return _closed(flow, before) - _closed(flow, _projections(flow, attention))
+
+
+def _projections(flow: Flow, attention: Attention) -> set[int]:
+    """The products nearest before an attention, which make its queries and keys."""
+    nearest, seen, waiting = set[int](), set[int](), [attention.begins]
+    while waiting:
+        for source in waiting.pop().sources:
+            call = source.call
+            if call is not None and call.number not in seen and flow.is_of_image(source):
+                seen.add(call.number)
+                if call.name in PRODUCTS | CONVOLUTIONS:
+                    nearest.add(call.number)
+                else:
+                    waiting.append(call)
+    return nearest
+
+
+def _closed(flow: Flow, numbers: set[int]) -> set[int]:
+    """These calls, and all that are made of nothing but them without a product."""
+    found = set(numbers)
+    for call in flow.tape.calls:
+        if call.name not in PRODUCTS | CONVOLUTIONS and not call.name.startswith(FUSED):
+            makers = [s.call for s in call.sources if flow.is_of_image(s)]
+            if makers and all(maker is not None and maker.number in found for maker in makers):
+                found.add(call.number)
+    return found
+
+
+def _refuse_side_by_side(flow: Flow, blocks: tuple[Block, ...]) -> None:
+    """Blocks must stand one behind the other: what an ensemble or a second pass computes is no further layer."""
+    for block, following in pairwise(blocks):
+        if block.leaves is not None and block.leaves.number not in flow.ancestors(following.attention.begins):
+            raise LensError(
+                f"the attention of {following.attention.path or 'the model'} does not work on what {block.path or 'the one before it'} gives: "
+                "there are several models or passes in one here; look at each by itself"
+            )
 
 
 def _without_products(flow: Flow, call: Call) -> set[int]:
     """What a call reaches without a product in between: views, norms and the like of its own numbers."""
     found = {call.number}
     for later in flow.tape.calls[call.number + 1 :]:
-        if later.name not in PRODUCTS and any(s.call is not None and s.call.number in found for s in later.sources):
+        if not _mixes_channels(later) and any(s.call is not None and s.call.number in found for s in later.sources):
             others = [
                 s for s in later.sources if s.call is not None and s.call.number not in found and flow.is_of_image(s)
             ]
@@ -192,10 +249,15 @@ def _without_products(flow: Flow, call: Call) -> set[int]:
     return found
 
 
+def _mixes_channels(call: Call) -> bool:
+    """A product, or a convolution that is one: of one pixel."""
+    return call.name in PRODUCTS or (call.name in CONVOLUTIONS and set(call.args[1].shape[2:]) == {1})
+
+
 def _path_of(calls: list[Call], attention: Attention, mlp: set[int]) -> str:
     """The module that holds both branches: what their paths begin with alike."""
     parts = attention.path.split(".")
-    paths = {calls[number].path for number in mlp if calls[number].name in PRODUCTS}
+    paths = {calls[number].path for number in mlp if _mixes_channels(calls[number])}
     for path in paths:
         shared = 0
         for one, other in zip(parts, path.split("."), strict=False):
@@ -217,6 +279,13 @@ def _heads(flow: Flow, logits: Call, last: Call | None) -> tuple[Call, ...]:
         elif call is not last:
             waiting += [s.call for s in call.sources if s.call is not None and flow.is_of_image(s)]
     return tuple(sorted(set(found), key=lambda call: call.number))
+
+
+def _adds_tokens(call: Call) -> bool:
+    """Whether a join makes more tokens of the same width, not wider ones."""
+    widths = {source.tensor.shape[-1] for source in call.sources if source.tensor.ndim == call.outputs[0].ndim}
+    joined = [source for source in call.sources if source.tensor.numel()]
+    return widths == {call.outputs[0].shape[-1]} and len(joined) > 1
 
 
 def _is_bias(call: Call) -> bool:

@@ -67,14 +67,42 @@ def find_attentions(tape: Tape) -> tuple[Attention, ...]:
     Raises:
         LensError: one whose map does not reproduce what the module went on with, or whose numbers were overwritten.
     """
-    found = sorted([*_fused(tape), *_explicit(tape)], key=lambda attention: attention.begins.number)
+    try:
+        found = sorted([*_fused(tape), *_explicit(tape)], key=lambda attention: attention.begins.number)
+    except (
+        RuntimeError
+    ) as fault:  # shapes that do not fit: something stands between map and values that is not known here
+        raise LensError(
+            f"an attention of this model is made in a way that the lens cannot make again ({str(fault).splitlines()[0]})"
+        ) from None
     for attention in found:
         if not attention.error <= attention.tolerance:
             raise LensError(
                 f"the attention map of {attention.path or 'the model'} does not give what the module went on with: map · v is off by "
                 f"{attention.error:.1e} of its largest number, allowed are {attention.tolerance:.0e}; no picture is drawn of it"
             )
+    _refuse_what_is_left(tape, found)
     return tuple(found)
+
+
+def _refuse_what_is_left(tape: Tape, found: list[Attention]) -> None:
+    """Refuses products of two tensors that the image reaches and that are no attention's: without them, blocks would go missing and the
+    rest be numbered wrongly. Behind the last attention a product may pool the tokens to fewer."""
+    known = {call.number for attention in found for call in (attention.begins, attention.ends)}
+    last = max((attention.ends.number for attention in found), default=len(tape.calls))
+    tokens = found[0].map.shape[-2] if found else 0
+    for call in tape.calls:
+        pools = call.number > last and call.outputs[0].shape[-2:-1] != (tokens,)
+        if (
+            call.name in PRODUCTS
+            and call.number not in known
+            and not pools
+            and all(tape.is_of_image(x) for x in factors(call))
+        ):
+            raise LensError(
+                f"{call.path or 'the model'} multiplies two computed tensors in a way that is no attention the lens knows "
+                "(a softmax by hand, linear or talking-heads attention); it would be left out, so nothing is shown"
+            )
 
 
 def _fused(tape: Tape) -> Iterator[Attention]:
@@ -83,6 +111,8 @@ def _fused(tape: Tape) -> Iterator[Attention]:
             names = (argument.name for argument in call.op._schema.arguments)
             given = dict(zip(names, call.args, strict=False)) | call.kwargs
             q, k, v = (tape.value(source) for source in call.sources[:3])
+            if q.ndim > 2 and k.shape[-3] != q.shape[-3]:  # grouped queries: several heads share keys and values
+                k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], dim=-3) for x in (k, v))
             yield _proved(call, call, q, k, v, _map_of_fused(q, k, given), tape.value(call), is_fused=True)
 
 
@@ -102,7 +132,7 @@ def _explicit(tape: Tape) -> Iterator[Attention]:
     for softmax in tape.calls:
         if softmax.name not in SOFTMAX:
             continue
-        way, use = _way_from_product(softmax.sources[0]), _product_with_values(tape, softmax)
+        way, use = _way_from_product(tape, softmax.sources[0]), _product_with_values(tape, softmax)
         if way is None or use is None:
             continue
         product, (ends, is_turned) = way[0], use
@@ -117,26 +147,19 @@ def _explicit(tape: Tape) -> Iterator[Attention]:
         yield _proved(product, ends, q, k, v, map_, output, is_turned=is_turned, over_keys=over_last is not is_turned)
 
 
-def _way_from_product(source: Source) -> list[Call] | None:
+def _way_from_product(tape: Tape, source: Source) -> list[Call] | None:
     """The calls from a product of two computed tensors to this source, product first; None where it comes from none."""
     call = source.call
     if call is None:
         return None
     if call.name in PRODUCTS:
-        return [call] if all(_is_computed(factor) for factor in factors(call)) else None
+        return [call] if all(tape.is_of_image(factor) for factor in factors(call)) else None
     if call.name in VIEWS | SCALES:
         for before in call.sources:
-            way = _way_from_product(before)
+            way = _way_from_product(tape, before)
             if way is not None:
                 return [*way, call]
     return None
-
-
-def _is_computed(source: Source) -> bool:
-    """Whether a factor is more than a parameter that was turned."""
-    while source.call is not None and source.call.name in VIEWS and source.call.sources:
-        source = source.call.sources[0]
-    return source.call is not None
 
 
 def _product_with_values(tape: Tape, softmax: Call) -> tuple[Call, bool] | None:
@@ -150,7 +173,7 @@ def _product_with_values(tape: Tape, softmax: Call) -> tuple[Call, bool] | None:
             seen.add(user.number)
             if user.name in PRODUCTS:
                 first, second = factors(user)
-                if call in (first.call, second.call):
+                if call in (first.call, second.call) and tape.is_of_image(first) and tape.is_of_image(second):
                     return user, first.call is not call
             elif user.name in VIEWS | SCALES - SUMS | DROPOUTS:  # behind a sum it is no map any more
                 waiting.append(user)

@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_map
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.lens.anatomy import Anatomy, Flow
-from vitscope.lens.operations import CONVOLUTIONS, POOLINGS, VIEWS, factors
+from vitscope.lens.anatomy import Anatomy, Flow, as_tokens
+from vitscope.lens.operations import CONVOLUTIONS, MOVES, POOLINGS, VIEWS, factors
 from vitscope.lens.tape import Call, Source, Tape
 
 EXTRA, MIXED = -1, -2
@@ -53,13 +53,13 @@ def find_layout(tape: Tape, anatomy: Anatomy) -> Layout:
         LensError: tokens do not come from patches by moving numbers alone.
     """
     flow = Flow(tape)
-    grid, pixels = _cut(flow, anatomy.patch_embedding)
+    grid, pixels, order = _cut(flow, anatomy.patch_embedding)
     embedded = anatomy.patch_embedding.outputs[0]
     if anatomy.patch_embedding.name in CONVOLUTIONS | POOLINGS:
-        places = torch.arange(embedded.shape[-2] * embedded.shape[-1], dtype=torch.float64)
+        places = torch.arange(embedded.shape[-2] * embedded.shape[-1], dtype=torch.float64) if order is None else order
         places = places.view(1, 1, *embedded.shape[-2:]).repeat(*embedded.shape[:2], 1, 1)
     else:
-        places = torch.arange(embedded.numel() // embedded.shape[-1], dtype=torch.float64)
+        places = torch.arange(embedded.numel() // embedded.shape[-1], dtype=torch.float64) if order is None else order
         places = places.view(*embedded.shape[:-1], 1).repeat(*[1] * (embedded.ndim - 1), embedded.shape[-1])
     places = _moved(flow, _tokens_of(anatomy), 0, anatomy.patch_embedding, places)
     tokens = places.reshape(-1, places.shape[-1])
@@ -80,7 +80,42 @@ def find_layout(tape: Tape, anatomy: Anatomy) -> Layout:
                 "パッチが隣り合う画素の正方形になっていません",
             )
         )
+    if pixels is not None and _follow_neighbours(tape, anatomy, pixels, torch.tensor(patch_of_token)):
+        pixels = None
+        notes.append(
+            Text(
+                "each token follows pixels of other patches as well (a convolution over tokens, or patches that overlap)",
+                "各トークンは、ほかのパッチの画素にも依存しています（トークン上の畳み込みや、パッチの重なり）",
+            )
+        )
     return Layout(grid, pixels, tuple(patch_of_token), tuple(notes))
+
+
+def _follow_neighbours(tape: Tape, anatomy: Anatomy, pixels: Tensor, tokens: Tensor) -> bool:
+    """Changes the pixels of some patches at a time, each patch with a pattern of its own, and looks which tokens change: whether any changes
+    beside that of a changed patch.
+
+    Raises:
+        LensError: a token does not change with its patch.
+    """
+    entering, patches = _tokens_of(anatomy), torch.arange(len(pixels))
+    was, random = as_tokens(tape.value(entering)), torch.Generator().manual_seed(0)
+    followed, expected = list[Tensor](), list[Tensor]()
+    for bit in range(max(1, (len(patches) - 1).bit_length())):
+        for changed in ((patches >> bit & 1).bool(), ~(patches >> bit & 1).bool()):
+            image, places = tape.image.flatten().clone(), pixels[changed].flatten()
+            image[places] += torch.randn(len(places), generator=random).to(image)
+            now = as_tokens(tape.play({None: image.view_as(tape.image)}, entering))
+            followed.append((now != was).any(dim=1))
+            expected.append(changed[tokens.clamp(min=0)] & (tokens >= 0))
+    seen, due = torch.stack(followed), torch.stack(expected)
+    alive = seen.any(dim=0)  # a token that nothing moves may be one of a dead unit
+    if bool((due & ~seen & alive).any()):
+        raise LensError(
+            "tokens of this model do not follow the pixels of the patch that they seem to be made of (moved or sorted on the way), "
+            "so which token stands for which patch cannot be told"
+        )
+    return bool((seen & ~due)[:, tokens != MIXED].any())
 
 
 def _tokens_of(anatomy: Anatomy) -> Call:
@@ -89,12 +124,20 @@ def _tokens_of(anatomy: Anatomy) -> Call:
     return first or anatomy.patch_embedding
 
 
-def _cut(flow: Flow, embedding: Call) -> tuple[tuple[int, int], Tensor | None]:
-    """The grid of patches, and which pixels each holds."""
+def _cut(flow: Flow, embedding: Call) -> tuple[tuple[int, int], Tensor | None, Tensor | None]:
+    """The grid of patches, which pixels each holds, and for each patch as the embedding gives it its number; None where there are none."""
     image = flow.tape.image
     places = torch.arange(image.numel(), dtype=torch.float64).view(image.shape)
+    source = embedding.sources[0] if embedding.name in CONVOLUTIONS | POOLINGS else factors(embedding)[0]
+    try:
+        if source.call is not None and embedding.name not in POOLINGS:
+            places = _moved(flow, source.call, source.index, None, places)
+    except LensError:  # resized, padded or mixed before it is cut: there are no patches of the image's own pixels
+        shape = embedding.outputs[0].shape
+        is_map = embedding.name in CONVOLUTIONS and len(shape) == 4
+        return ((shape[-2], shape[-1]) if is_map else _square(shape.numel() // shape[-1])), None, None
     if embedding.name in POOLINGS:
-        return (embedding.outputs[0].shape[-2], embedding.outputs[0].shape[-1]), None
+        return (embedding.outputs[0].shape[-2], embedding.outputs[0].shape[-1]), None, None
     if embedding.name in CONVOLUTIONS:
         weight, stride, padding, dilation = embedding.args[1], embedding.args[3], embedding.args[4], embedding.args[5]
         grid = (embedding.outputs[0].shape[-2], embedding.outputs[0].shape[-1])
@@ -102,20 +145,24 @@ def _cut(flow: Flow, embedding: Call) -> tuple[tuple[int, int], Tensor | None]:
         is_cut = list(stride) == list(kernel) and not any(padding) and all(d == 1 for d in dilation)
         is_first = not any(call.name in CONVOLUTIONS for call in flow.way_from_image(embedding)[:-1])
         if not (is_first and is_cut):
-            return grid, None
+            return grid, None, None
         cut = torch.nn.functional.unfold(places, kernel, stride=kernel)  # 1 (C Ph Pw) N
-        return grid, cut[0].T.long()
-    source = factors(embedding)[0]
-    if source.call is not None:
-        places = _moved(flow, source.call, source.index, None, places)
+        return grid, *_in_reading_order(cut[0].T.long(), image.shape[-2], image.shape[-1])
     pixels = places.reshape(-1, places.shape[-1]).long()
     if len(pixels) * pixels.shape[1] != image.numel():
-        return _square(len(pixels)), None
+        return _square(len(pixels)), None, None
     height, width = image.shape[-2:]
     tops, lefts = pixels // width % height, pixels % width
     rows, columns = set(tops.min(dim=1).values.tolist()), set(lefts.min(dim=1).values.tolist())
     grid = (len(rows), len(columns)) if len(rows) * len(columns) == len(pixels) else _square(len(pixels))
-    return grid, pixels
+    return grid, *_in_reading_order(pixels, height, width)
+
+
+def _in_reading_order(pixels: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The patches from the top left, row by row, by where in the image their pixels are; and for each as it came its number there."""
+    corners = (pixels // width % height).min(dim=1).values * width + (pixels % width).min(dim=1).values
+    order = corners.argsort(stable=True).argsort()
+    return pixels[order.argsort()], order.double()
 
 
 def _square(count: int) -> tuple[int, int]:
@@ -142,7 +189,7 @@ def _moved(flow: Flow, call: Call, index: int, start: Call | None, places: Tenso
         )
     first = next(source for source in call.sources if flow.is_of_image(source))
     moved = before(first)
-    if call.name in VIEWS and call.name != "_to_copy":
+    if call.name in VIEWS | MOVES and call.name != "_to_copy":
         values = iter([moved, *(source.tensor for source in call.sources[1:])])
         args = tree_map(lambda x: next(values) if isinstance(x, Tensor) else x, call.args)
         result = call.op(*args, **call.kwargs)

@@ -17,9 +17,11 @@ VIEWS = frozenset(
     | {"lift_fresh", "as_strided", "unfold", "im2col"}
 )
 """The numbers stay what they are, if they stay."""
+MOVES = frozenset({"flip", "roll", "index", "index_select", "gather", "pixel_shuffle", "pixel_unshuffle"})
+"""The numbers stay what they are, in another order."""
 SCALES = frozenset(
     {"mul", "mul_", "div", "div_", "add", "add_", "sub", "sub_", "masked_fill", "masked_fill_", "where", "clamp", "neg"}
-    | {"nan_to_num"}
+    | {"nan_to_num", "tanh", "sigmoid"}
 )
 """Number by number, as scaling and masking do."""
 

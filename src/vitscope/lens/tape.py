@@ -89,6 +89,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and func._can_decompose():
+            with self:  # torch leaves whole functions in one piece there
+                return func.decompose(*args, **kwargs)
         sources = tuple(self._source(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
         if func._schema.is_mutable:
             self._keep(sources[0].tensor)
@@ -106,7 +109,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.modules[-1] if self.modules else "",
         )
         self.calls.append(call)
-        if any(self.is_of_image(source) for source in sources):
+        if not _takes_shape_only(call) and any(self.is_of_image(source) for source in sources):
             self._of_image.add(call.number)
         for source in sources:
             if source.call is not None:
@@ -186,7 +189,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         new = {(-1 if call is None else call.number, 0): value.clone() for call, value in replaced.items()}
         for call in self.calls[max(0, min(number for number, _ in new)) : wanted.number + 1]:
-            if call in replaced or not any(self._key(source) in new for source in call.sources):
+            if call in replaced or _takes_shape_only(call) or not any(self._key(s) in new for s in call.sources):
                 continue
             if call.number in self._into_views and self._key(call.sources[0]) not in new:
                 raise LensError(
@@ -198,7 +201,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             args, kwargs = tree_map(
                 lambda x, given=given: next(given) if isinstance(x, Tensor) else x, (call.args, call.kwargs)
             )
-            result = call.op(*args, **kwargs)
+            result = _without_drawing(call, args) if call.name == "native_dropout" else call.op(*args, **kwargs)
             for index, out in enumerate(t for t in tree_leaves(result) if isinstance(t, Tensor)):
                 new[call.number, index] = out
         found = new.get((wanted.number, 0))
@@ -218,6 +221,17 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if found is not None:
             return found
         return self.value(source).clone() if is_written else self.value(source)
+
+
+def _takes_shape_only(call: Call) -> bool:
+    """Whether a call only asks how large its input is: what it gives, and draws into that, does not hang on the numbers."""
+    return call.name.endswith("_like") or call.name.startswith("new_")
+
+
+def _without_drawing(call: Call, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    """A dropout with the mask that it drew when it was recorded."""
+    mask, p = call.outputs[1], float(args[1])
+    return (args[0] * mask / (1 - p) if args[2] is not False and p < 1 else args[0]), mask
 
 
 def _place(x: Tensor) -> int:

@@ -78,23 +78,32 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
     Raises:
         LensError: the model is no ViT, or what it does cannot be followed or proved; the message says what.
     """
+    _refuse_what_cannot_run(model, image)
     image = image.detach().clone()
     image = image[None] if image.ndim == 3 else image
     if image.ndim != 4 or len(image) != 1:
         raise LensError(f"trace takes one image (C H W, or 1 C H W), got {tuple(image.shape)}")
+    shown = image.clone()  # a model may write into what it is given
     modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
+        for module in modes:  # not model.eval(), which may be the user's own and merge or freeze weights
+            module.training = False
         with torch.random.fork_rng(), record(model, image) as tape:
             scores = scores_of(model(image))
     finally:
         for module, training in modes.items():
             module.training = training
+    if any(call.name == "flex_attention" for call in tape.calls):
+        raise LensError(
+            "the model uses flex_attention, whose scores are a program of their own; choose another attention to look at it"
+        )
     attentions = find_attentions(tape)
     anatomy = find_anatomy(tape, scores, attentions)
     layout = find_layout(tape, anatomy)
     notes = (*anatomy.notes, *layout.notes, *_spans(attentions, len(layout.patch_of_token)))
-    named = dict(_named(tape, anatomy, layout, attentions))
+    named = dict(_named(tape, anatomy, layout, attentions)) | {"image": shown[0]}
+    if layout.pixels is not None:
+        named["patches"] = shown.flatten()[layout.pixels]
     return Trace(named, attentions, anatomy, layout, _read(tape, anatomy), tape, notes)
 
 
@@ -104,22 +113,37 @@ def scores_of(answer: object) -> Tensor:
     Raises:
         LensError: there is none.
     """
-    if isinstance(answer, Tensor):
-        if answer.ndim != 2:
-            raise LensError(
-                f"the model gives back a tensor of shape {tuple(answer.shape)}, expected scores of shape (1, classes)"
-            )
-        return answer
-    found = getattr(answer, "logits", None)
-    if found is None and isinstance(answer, Mapping):
-        found = answer.get("logits", next((x for x in answer.values() if isinstance(x, Tensor) and x.ndim == 2), None))
-    if found is None and isinstance(answer, tuple | list):
-        found = next((x for x in answer if isinstance(x, Tensor) and x.ndim == 2), None)
-    if not isinstance(found, Tensor):
-        raise LensError(
-            f"the model gives back a {type(answer).__name__} without scores (a tensor of shape (1, classes))"
+    candidates = [answer, getattr(answer, "logits", None)]
+    if isinstance(answer, Mapping):
+        candidates.append(answer.get("logits"))
+    if isinstance(answer, tuple | list):
+        candidates += list(answer)
+    scores = next((x for x in candidates if isinstance(x, Tensor) and x.ndim == 2), None)
+    if scores is None:
+        what = (
+            f"tensor of shape {tuple(answer.shape)}"
+            if isinstance(answer, Tensor)
+            else f"{type(answer).__name__} without scores"
         )
-    return found
+        raise LensError(
+            f"the model gives back a {what}, expected scores of shape (1, classes), by themselves or as logits"
+        )
+    return scores
+
+
+def _refuse_what_cannot_run(model: object, image: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise LensError(f"trace takes an nn.Module, got a {type(model).__name__}")
+    if not isinstance(image, Tensor):
+        raise LensError(
+            f"trace takes an image as a tensor (C H W), got a {type(image).__name__}; make it one with the model's own preprocessing"
+        )
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise LensError(
+            "the model, or a part of it, is TorchScript, whose operations cannot be recorded; give the module that it was made of"
+        )
+    if image.is_meta or any(parameter.is_meta for parameter in model.parameters()):
+        raise LensError("the model or the image is on the meta device and holds no numbers; load it on a real one")
 
 
 def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:

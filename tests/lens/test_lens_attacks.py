@@ -1,0 +1,274 @@
+"""ViTs that users write and that a lens gets wrong in silence: each is shown rightly, or refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lens_samples import tiny_image
+from torch import Tensor, nn
+
+from vitscope._core.errors import LensError
+from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.layout import _tokens_of
+from vitscope.lens.trace import Trace, _refuse_what_cannot_run, trace
+
+Core = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def plain_core(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
+
+
+class Block(nn.Module):
+    def __init__(self, core: Core, add: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.core, self.add = core, add
+        self.n1, self.n2 = nn.LayerNorm(48), nn.LayerNorm(48)
+        self.qkv, self.out = nn.Linear(48, 144), nn.Linear(48, 48)
+        self.mlp = nn.Sequential(nn.Linear(48, 96), nn.GELU(), nn.Linear(96, 48))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.n1(x)).view(len(x), -1, 3, 4, 12).permute(2, 0, 3, 1, 4)
+        x = self.add(x, self.out(self.core(q, k, v).transpose(1, 2).flatten(2)))
+        return self.add(x, self.mlp(self.n2(x)))
+
+
+class Written(nn.Module):
+    """A ViT whose way of cutting, core of attention, sum or reading is handed in."""
+
+    def __init__(
+        self,
+        *,
+        cut: Callable[[Any, Tensor], Tensor] | None = None,
+        core: Core = plain_core,
+        cores: tuple[Core, ...] = (),
+        add: Callable[[Tensor, Tensor], Tensor] = torch.add,
+        read: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.linear = nn.Conv2d(3, 48, 8, 8), nn.Linear(192, 48)
+        self.first, self.place = nn.Parameter(torch.randn(1, 1, 48)), nn.Parameter(torch.randn(1, 17, 48))
+        self.blocks = nn.ModuleList(Block(each, add) for each in (cores or (core, core)))
+        self.norm, self.head = nn.LayerNorm(48), nn.Linear(48, 10)
+        self.cut, self.read = cut or (lambda s, x: by_conv(s, x)), read or (lambda x: x[:, 0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.first, self.cut(self, x)], dim=1) + self.place
+        for block in self.blocks:
+            x = block(x)
+        scores: Tensor = self.head(self.read(self.norm(x)))
+        return scores
+
+
+def by_conv(model: Any, x: Tensor) -> Tensor:
+    return model.conv(x).flatten(2).mT
+
+
+def in_rows(x: Tensor, order: tuple[int, ...]) -> Tensor:
+    return x.reshape(1, 3, 4, 8, 4, 8).permute(*order).reshape(1, 16, 192)
+
+
+BACKWARDS = torch.arange(15, -1, -1)
+CUTS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "plain": by_conv,
+    "tokens flipped": lambda s, x: by_conv(s, x).flip(1),
+    "tokens rolled": lambda s, x: by_conv(s, x).roll(1, 1),
+    "tokens by index": lambda s, x: by_conv(s, x)[:, BACKWARDS],
+    "tokens gathered": lambda s, x: torch.gather(by_conv(s, x), 1, BACKWARDS[None, :, None].expand(1, -1, 48)),
+    "image flipped": lambda s, x: by_conv(s, x.flip(-1)),
+    "image turned": lambda s, x: by_conv(s, x.mT),
+    "channels swapped": lambda s, x: by_conv(s, x[:, [2, 1, 0]]),
+    "conv, column by column": lambda s, x: s.conv(x).transpose(2, 3).flatten(2).mT,
+    "linear": lambda s, x: s.linear(in_rows(x, (0, 2, 4, 3, 5, 1))),
+    "linear, column by column": lambda s, x: s.linear(in_rows(x, (0, 4, 2, 3, 5, 1))),
+    "linear, backwards": lambda s, x: s.linear(in_rows(x, (0, 2, 4, 1, 3, 5))[:, BACKWARDS]),
+    "normalised inside": lambda s, x: by_conv(s, (x - 0.4) / 0.2),
+}
+
+
+def follows(found: Trace) -> dict[int, int]:
+    """For each patch, by changing its pixels, the one token that changes."""
+    entering = _tokens_of(found.anatomy)
+    was, truth = as_tokens(found.tape.value(entering)), {}
+    for patch in range(16):
+        row, column = divmod(patch, 4)
+        image = found.tape.image.clone()
+        image[..., 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += torch.randn(3, 8, 8)
+        now = as_tokens(found.tape.play({None: image}, entering))
+        (truth[patch],) = (now != was).any(dim=1).nonzero().flatten().tolist()
+    return truth
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_each_token_is_that_of_the_patch_whose_pixels_move_it(name: str) -> None:
+    found = trace(Written(cut=CUTS[name]), tiny_image())
+    assert found.layout.token_of_patch == follows(found)
+    image = tiny_image()[0]
+    for patch in range(16):
+        row, column = divmod(patch, 4)
+        square = image[:, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        assert torch.equal(found["patches"][patch].sort().values, square.flatten().sort().values)
+
+
+def test_tokens_that_are_sorted_by_what_they_hold_stand_where_this_image_puts_them() -> None:
+    def sorted_tokens(model: Any, x: Tensor) -> Tensor:
+        tokens = by_conv(model, x)
+        return torch.take_along_dim(tokens, tokens.norm(dim=-1).argsort(1)[..., None], 1)
+
+    model = Written(cut=sorted_tokens)
+    found = trace(model, tiny_image())
+    order = by_conv(model, tiny_image())[0].norm(dim=-1).argsort().tolist()
+    assert found.layout.patch_of_token == (-1, *order)
+    assert ["follows pixels of other patches as well" in note.en for note in found.notes] == [True]
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda s, x: by_conv(s, F.interpolate(x, (32, 32))),
+        lambda s, x: by_conv(s, x.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)),
+        lambda s, x: (lambda y: y + y.roll(1, 1))(by_conv(s, x)),
+    ],
+    ids=["resized", "greyed", "neighbours"],
+)
+def test_patches_that_are_not_the_images_own_pixels_are_not_shown(cut: Callable[[Any, Tensor], Tensor]) -> None:
+    found = trace(
+        Written(cut=cut), torch.randn(1, 3, 64, 64) if "interpolate" in cut.__code__.co_names else tiny_image()
+    )
+    assert found.layout.grid == (4, 4)
+    assert "patches" not in found
+
+
+def hand_made(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    a = (q @ k.mT * 12**-0.5).exp()
+    return (a / a.sum(dim=-1, keepdim=True)) @ v
+
+
+def linear_core(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return q.softmax(dim=-1) @ (k.softmax(dim=-2).mT @ v)
+
+
+def gated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (torch.softmax(q @ k.mT, dim=-1) * 0.5) @ v
+
+
+def across_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    mixed = torch.softmax(q @ k.mT * 12**-0.5, dim=-1).permute(0, 2, 3, 1) @ torch.ones(4, 4)
+    return mixed.permute(0, 3, 1, 2) @ v
+
+
+@pytest.mark.parametrize("core", [hand_made, linear_core, gated, across_heads])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_attention_that_is_not_known_is_never_left_out_in_silence(core: Core, place: int) -> None:
+    cores = [plain_core] * 3
+    cores[place] = core
+    with pytest.raises(LensError) as refusal:
+        trace(Written(cores=tuple(cores)), tiny_image())
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda x, branch: 0.9 * x + branch,
+        lambda x, branch: branch + x.clone(),
+        lambda x, branch: (x.double() + branch.double()).to(x.dtype),
+        lambda x, branch: x.view(1, -1, 48) + branch,
+    ],
+    ids=["scaled", "cloned", "cast", "viewed"],
+)
+def test_a_skip_connection_may_be_scaled_cast_or_viewed(add: Callable[[Tensor, Tensor], Tensor]) -> None:
+    found = trace(Written(add=add), tiny_image())
+    assert (len(found.anatomy.blocks), found.reads, found.class_token) == (2, (0,), 0)
+    assert not found.notes
+    assert [block.path for block in found.anatomy.blocks] == ["blocks.0", "blocks.1"]
+
+
+def test_grouped_queries_are_proved() -> None:
+    def grouped(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k[:, :2], v[:, :2], enable_gqa=True)
+
+    found = trace(Written(core=grouped), tiny_image())
+    assert found["block00/attention"].shape == (4, 17, 17)
+    assert found.worst_error < 1e-5
+
+
+def test_inference_mode_hides_nothing() -> None:
+    model = Written()
+    with torch.inference_mode():
+        found = trace(model, tiny_image())
+    assert torch.allclose(found["block01/attention"], trace(model, tiny_image())["block01/attention"], atol=1e-6)
+
+
+def test_dropout_that_is_never_off_does_not_make_every_token_read() -> None:
+    model, state = Written(read=lambda x: F.dropout(x[:, 0], 0.1)), torch.get_rng_state()
+    assert trace(model, tiny_image()).reads == (0,)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_two_models_in_one_are_no_deeper_one() -> None:
+    class Ensemble(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = Written(), Written()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(x) + self.b(x)
+
+    with pytest.raises(LensError, match="several models or passes in one"):
+        trace(Ensemble(), tiny_image())
+
+
+def test_a_users_own_train_method_is_not_called() -> None:
+    """LoRA layers merge their weights there."""
+
+    class Merging(Written):
+        def train(self, mode: bool = True) -> Any:
+            raise AssertionError("merged")
+
+    model = Merging()
+    model.training = True
+    trace(model, tiny_image())
+    assert model.training
+
+
+def test_a_model_that_writes_into_its_image_leaves_it_as_it_was_shown() -> None:
+    found = trace(Written(cut=lambda s, x: by_conv(s, x.sub_(0.5).div_(0.5))), tiny_image())
+    assert torch.equal(found["image"], tiny_image()[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "image", "words"),
+    [
+        (lambda x: x, tiny_image(), "trace takes an nn.Module, got a function"),
+        (Written(), [[1.0]], "trace takes an image as a tensor"),
+        (torch.jit.trace(Written().eval(), tiny_image()), tiny_image(), "TorchScript"),
+        (Written().to("meta"), tiny_image(), "meta device"),
+    ],
+    ids=["function", "list", "scripted", "meta"],
+)
+def test_what_cannot_run_is_refused(model: Any, image: Any, words: str) -> None:
+    with pytest.raises(LensError, match=words):
+        _refuse_what_cannot_run(model, image)  # by itself: while tests run, types are checked before it
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda y: {"last_hidden_state": y[:, None], "pooler_output": y},
+        lambda y: type("Answer", (), {"logits": y[:, None]})(),
+    ],
+    ids=["no logits", "logits of tokens"],
+)
+def test_what_is_no_score_is_not_taken_for_one(answer: Callable[[Tensor], Any]) -> None:
+    class Other(Written):
+        def forward(self, x: Tensor) -> Any:
+            return answer(super().forward(x))
+
+    with pytest.raises(LensError, match="expected scores of shape"):
+        trace(Other(), tiny_image())
