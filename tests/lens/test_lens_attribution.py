@@ -11,8 +11,8 @@ from lens_samples import FAMILIES, OURS, tiny_image
 from torch import nn
 
 from vitscope._core.errors import LensError
-from vitscope.lens.attribution import attribution
 from vitscope.lens.trace import trace
+from vitscope.lens.views.attribution import attribution
 from vitscope.model.create import create_model
 
 

@@ -9,8 +9,8 @@ import torch
 from lens_samples import FAMILIES, OURS, tiny_image
 
 from vitscope._core.errors import LensError
-from vitscope.lens.embedding import patch_filters, patches, positions
 from vitscope.lens.trace import trace
+from vitscope.lens.views.embedding import patch_filters, patches, positions
 from vitscope.model.create import create_model
 
 

@@ -12,12 +12,12 @@ from lens_samples import OURS, tiny_image
 from torch import nn
 
 from vitscope._core import pictures
-from vitscope.lens import figures
-from vitscope.lens.attending import attention_distance, attention_entropy
-from vitscope.lens.embedding import patch_filters, positions
-from vitscope.lens.experiments import logit_lens, removal
-from vitscope.lens.tokens import token_likeness, token_norms
 from vitscope.lens.trace import Trace, trace
+from vitscope.lens.views import figures
+from vitscope.lens.views.attending import attention_distance, attention_entropy
+from vitscope.lens.views.embedding import patch_filters, positions
+from vitscope.lens.views.experiments import logit_lens, removal
+from vitscope.lens.views.tokens import token_likeness, token_norms
 from vitscope.model.create import create_model
 
 LABELS = [f"class {number}" for number in range(10)]

@@ -12,10 +12,17 @@ from torch import nn
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.lens.attending import Distance, Entropy, Rollout, attention_distance, attention_entropy, attention_rollout
-from vitscope.lens.experiments import LogitLens, Removal, Shuffling, logit_lens, removal, shuffling
-from vitscope.lens.tokens import FAR, Likeness, Norms, token_likeness, token_norms
 from vitscope.lens.trace import Trace, trace
+from vitscope.lens.views.attending import (
+    Distance,
+    Entropy,
+    Rollout,
+    attention_distance,
+    attention_entropy,
+    attention_rollout,
+)
+from vitscope.lens.views.experiments import LogitLens, Removal, Shuffling, logit_lens, removal, shuffling
+from vitscope.lens.views.tokens import FAR, Likeness, Norms, token_likeness, token_norms
 from vitscope.model.create import create_model
 
 

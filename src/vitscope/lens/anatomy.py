@@ -14,9 +14,10 @@ from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.lens.attention import FUSED, Attention
+from vitscope.lens.attention import Attention
+from vitscope.lens.flow import Flow, closed, mixes_channels, without_products
 from vitscope.lens.operations import CONVOLUTIONS, NORMS, POOLINGS, PRODUCTS, SUMS
-from vitscope.lens.tape import Call, Source, Tape
+from vitscope.lens.tape import Call, Tape
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,7 +76,7 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
     _refuse_side_by_side(flow, blocks)
     way = flow.way_from_image(blocks[0].enters or attentions[0].begins)
     if blocks[0].enters is None:  # what makes queries and keys is no embedding
-        projected = _closed(flow, _projections(flow, attentions[0])) | {attentions[0].begins.number}
+        projected = closed(flow, _projections(flow, attentions[0])) | {attentions[0].begins.number}
         way = [call for call in way if call.number not in projected]
     embeddings = [call for call in way if call.name in PRODUCTS | CONVOLUTIONS | POOLINGS]
     if not embeddings:
@@ -102,52 +103,6 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
         logits,
         notes,
     )
-
-
-class Flow:
-    """What descends from what on a tape."""
-
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-
-    def is_of_image(self, source: Source) -> bool:
-        """Whether the image reaches a source."""
-        return self.tape.is_of_image(source)
-
-    def has_constant(self, call: Call) -> bool:
-        """Whether one of its sources comes from outside of the image: a parameter, a table."""
-        return any(not self.is_of_image(source) for source in call.sources)
-
-    def descendants(self, call: Call) -> set[int]:
-        """The numbers of all calls that a call reaches, its own among them."""
-        found = {call.number}
-        for later in self.tape.calls[call.number + 1 :]:
-            if any(source.call is not None and source.call.number in found for source in later.sources):
-                found.add(later.number)
-        return found
-
-    def ancestors(self, call: Call) -> set[int]:
-        """The numbers of all calls that reach a call, its own among them."""
-        found, waiting = {call.number}, [call]
-        while waiting:
-            for source in waiting.pop().sources:
-                if source.call is not None and source.call.number not in found:
-                    found.add(source.call.number)
-                    waiting.append(source.call)
-        return found
-
-    def way_back(self, call: Call, until: Call | None) -> list[Call]:
-        """From `until` (without it) to a call, along the sources that the image reaches, the first such at each."""
-        way: list[Call] = []
-        here: Call | None = call
-        while here is not None and here is not until:
-            way.append(here)
-            here = next((source.call for source in here.sources if source.call and self.is_of_image(source)), None)
-        return way[::-1]
-
-    def way_from_image(self, call: Call) -> list[Call]:
-        """From the image to a call."""
-        return self.way_back(call, None)
 
 
 def _blocks(flow: Flow, attentions: tuple[Attention, ...]) -> Iterator[Block]:
@@ -179,7 +134,7 @@ def _blocks(flow: Flow, attentions: tuple[Attention, ...]) -> Iterator[Block]:
 
 def _sum_with_products(flow: Flow, start: Call, end: int, not_in: set[int]) -> tuple[Call, set[int]] | None:
     """The first sum of a call's own numbers with what products made of them, and all that is its own without a product."""
-    plain, rest = _without_products(flow, start), flow.descendants(start)
+    plain, rest = without_products(flow, start), flow.descendants(start)
     for call in flow.tape.calls[start.number + 1 : end]:
         makers = [s.call.number for s in call.sources if s.call is not None and flow.is_of_image(s)]
         fits = len(makers) == 2 and sum(number in plain for number in makers) == 1
@@ -197,7 +152,7 @@ def _origin(flow: Flow, attention: Attention) -> set[int]:
     """The calls whose numbers are the tokens that an attention starts from: what leads to it and what becomes of that without a product
     (scaled, cast, turned), but not its own queries, keys and values."""
     before = flow.ancestors(attention.begins) - {attention.begins.number}
-    return _closed(flow, before) - _closed(flow, _projections(flow, attention))
+    return closed(flow, before) - closed(flow, _projections(flow, attention))
 
 
 def _projections(flow: Flow, attention: Attention) -> set[int]:
@@ -215,17 +170,6 @@ def _projections(flow: Flow, attention: Attention) -> set[int]:
     return nearest
 
 
-def _closed(flow: Flow, numbers: set[int]) -> set[int]:
-    """These calls, and all that are made of nothing but them without a product."""
-    found = set(numbers)
-    for call in flow.tape.calls:
-        if call.name not in PRODUCTS | CONVOLUTIONS and not call.name.startswith(FUSED):
-            makers = [s.call for s in call.sources if flow.is_of_image(s)]
-            if makers and all(maker is not None and maker.number in found for maker in makers):
-                found.add(call.number)
-    return found
-
-
 def _refuse_side_by_side(flow: Flow, blocks: tuple[Block, ...]) -> None:
     """Blocks must stand one behind the other: what an ensemble or a second pass computes is no further layer."""
     for block, following in pairwise(blocks):
@@ -236,28 +180,10 @@ def _refuse_side_by_side(flow: Flow, blocks: tuple[Block, ...]) -> None:
             )
 
 
-def _without_products(flow: Flow, call: Call) -> set[int]:
-    """What a call reaches without a product in between: views, norms and the like of its own numbers."""
-    found = {call.number}
-    for later in flow.tape.calls[call.number + 1 :]:
-        if not _mixes_channels(later) and any(s.call is not None and s.call.number in found for s in later.sources):
-            others = [
-                s for s in later.sources if s.call is not None and s.call.number not in found and flow.is_of_image(s)
-            ]
-            if not others:
-                found.add(later.number)
-    return found
-
-
-def _mixes_channels(call: Call) -> bool:
-    """A product, or a convolution that is one: of one pixel."""
-    return call.name in PRODUCTS or (call.name in CONVOLUTIONS and set(call.args[1].shape[2:]) == {1})
-
-
 def _path_of(calls: list[Call], attention: Attention, mlp: set[int]) -> str:
     """The module that holds both branches: what their paths begin with alike."""
     parts = attention.path.split(".")
-    paths = {calls[number].path for number in mlp if _mixes_channels(calls[number])}
+    paths = {calls[number].path for number in mlp if mixes_channels(calls[number])}
     for path in paths:
         shared = 0
         for one, other in zip(parts, path.split("."), strict=False):

@@ -17,12 +17,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from vitscope._core.errors import LensError
-from vitscope.lens.operations import DROPOUTS, PRODUCTS, SCALES, SOFTMAX, SUMS, VIEWS, factors
+from vitscope.lens.operations import DROPOUTS, FUSED, PRODUCTS, SCALES, SOFTMAX, SUMS, VIEWS, factors
 from vitscope.lens.tape import Call, Source, Tape
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Largest error of map · v beside the largest number of the module's own result, by its dtype: some ten times its rounding."""
-FUSED = "_scaled_dot_product"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

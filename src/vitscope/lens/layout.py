@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_map
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.lens.anatomy import Anatomy, Flow, as_tokens
+from vitscope.lens.anatomy import Anatomy, as_tokens
+from vitscope.lens.flow import Flow
 from vitscope.lens.operations import CONVOLUTIONS, MOVES, POOLINGS, VIEWS, factors
 from vitscope.lens.tape import Call, Source, Tape
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vitscope.lens.tape import Call, Source
 
+FUSED = "_scaled_dot_product"
+"""What the names of all of torch's fused attentions begin with."""
 PRODUCTS = frozenset({"mm", "bmm", "baddbmm", "addmm"})
 CONVOLUTIONS = frozenset({"convolution", "mkldnn_convolution", "_convolution", "convolution_overrideable"})
 POOLINGS = frozenset({"max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d"})

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from vitscope._core.pictures import COLOURS, GREY, LATIN, picture_style, set_title
 from vitscope._core.text import Lang, Text
-from vitscope.lens.attending import Distance, Entropy
-from vitscope.lens.embedding import Filters, Positions
-from vitscope.lens.experiments import LogitLens, Removal
-from vitscope.lens.tokens import Likeness, Norms
 from vitscope.lens.trace import Trace
+from vitscope.lens.views.attending import Distance, Entropy
+from vitscope.lens.views.embedding import Filters, Positions
+from vitscope.lens.views.experiments import LogitLens, Removal
+from vitscope.lens.views.tokens import Likeness, Norms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
