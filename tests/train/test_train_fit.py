@@ -478,18 +478,32 @@ def test_a_module_is_handed_back_whole_also_when_nothing_was_trained(tmp_path: P
     assert set(vars(other)) == before
 
 
-def test_a_compiled_module_is_handed_back_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[Any] = []
+@pytest.mark.parametrize(("asked", "mode"), [(True, None), ("reduce-overhead", "reduce-overhead")])
+def test_a_module_is_compiled_as_asked_and_handed_back_uncompiled(
+    monkeypatch: pytest.MonkeyPatch, asked: bool | str, mode: str | None
+) -> None:
+    modes: list[str | None] = []
 
     def instead(function: Any, **settings: Any) -> Any:  # the real one takes minutes
-        compiled.append(function)
+        modes.append(settings["mode"])
         return function
 
     monkeypatch.setattr(torch, "compile", instead)
     model = small_vit()
-    fit(model, batches(), spec_of(duration="1st", compile=True))
-    assert compiled
+    heard: list[Any] = []
+    fit(model, batches(), spec_of(duration="1st", compile=asked), listeners=[heard.append])
+    assert modes == [mode]
     assert model._compiled_call_impl is None
+    said = next(event for event in heard if isinstance(event, Started)).fast.en
+    assert said.endswith("torch.compile" if mode is None else "torch.compile (reduce-overhead)")
+
+
+def test_a_mode_that_torch_does_not_have_is_refused() -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"compile is 'fastest', expected true, false or a mode of torch.compile: reduce-overhead, max-autotune",
+    ):
+        spec_of(compile="fastest")
 
 
 @pytest.mark.parametrize(("drop_last", "steps"), [(True, 6), (False, 7)])

@@ -58,7 +58,8 @@ def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) ->
     if device.type == "cpu" and is_glibc():
         said.append(Text("freed memory kept for the next step", "解放したメモリは次のステップで再利用"))
     if spec.compile:
-        said.append(Text("torch.compile", "torch.compile"))
+        mode = f" ({spec.compile})" if isinstance(spec.compile, str) else ""
+        said.append(Text(f"torch.compile{mode}", f"torch.compile{mode}"))
     if not said:
         return FastPath(masters, Text("fast path: nothing to choose here", "高速化: ここで選ぶものはありません"))
     return FastPath(

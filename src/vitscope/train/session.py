@@ -72,7 +72,7 @@ class Session:
         self.mean = RunningMean(model, spec.ema) if spec.ema is not None else None
         self.weights = MasterWeights(model) if machine.fast.masters else OwnWeights(model)
         if spec.compile:
-            self.weights.worker.compile()
+            self.weights.worker.compile(mode=spec.compile if isinstance(spec.compile, str) else None)
         self.model, self.optimizer = machine.accelerator.prepare(
             self.weights.worker, build_optimizer(self.groups, spec)
         )

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from vitscope._core.spec import Spec
 from vitscope.train.duration import AnyDuration, Duration, TrainingDuration
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Tracker = Literal["tensorboard", "wandb"]
+COMPILE_MODES = ("reduce-overhead", "max-autotune")
+
+
+def _compiled(value: object) -> object:
+    if isinstance(value, bool) or value in COMPILE_MODES:
+        return value
+    raise PydanticCustomError("compile", "expected true, false or a mode of torch.compile: " + ", ".join(COMPILE_MODES))
+
+
+Compiled = Annotated[bool | str, BeforeValidator(_compiled)]
 
 
 class TrainSpec(Spec):
@@ -67,8 +78,8 @@ class TrainSpec(Spec):
     fast: bool = True
     """Whether what is quickest on this machine is chosen: bf16 weights with fp32 masters instead of autocast, and memory kept between
     steps. The same training but for rounding and what dropout draws; a line at the start says what was chosen."""
-    compile: bool = False
-    """torch.compile the model."""
+    compile: Compiled = False
+    """torch.compile the model, if asked for in one of torch's modes: `reduce-overhead` runs a GPU's steps as CUDA graphs."""
     checkpoint_every: AnyDuration = Duration(1.0, "ep")
     """How often all that a resume needs is saved; an epoch's end always is."""
     trackers: tuple[Tracker, ...] = ()
