@@ -153,16 +153,12 @@ def linear_core(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return q.softmax(dim=-1) @ (k.softmax(dim=-2).mT @ v)
 
 
-def gated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return (torch.softmax(q @ k.mT, dim=-1) * 0.5) @ v
-
-
 def across_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     mixed = torch.softmax(q @ k.mT * 12**-0.5, dim=-1).permute(0, 2, 3, 1) @ torch.ones(4, 4)
     return mixed.permute(0, 3, 1, 2) @ v
 
 
-@pytest.mark.parametrize("core", [hand_made, linear_core, gated, across_heads])
+@pytest.mark.parametrize("core", [hand_made, linear_core, across_heads])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_attention_that_is_not_known_is_never_left_out_in_silence(core: Core, place: int) -> None:
     cores = [plain_core] * 3
@@ -198,6 +194,54 @@ def test_grouped_queries_are_proved() -> None:
     assert found.worst_error < 1e-5
 
 
+def test_queries_and_keys_have_their_names_however_the_map_is_made() -> None:
+    cores: dict[str, Core] = {
+        "keys first, turned": lambda q, k, v: (k @ q.mT * 12**-0.5).mT.softmax(dim=-1) @ v,
+        "keys first, softmax down": lambda q, k, v: (k @ q.mT * 12**-0.5).softmax(dim=-2).mT @ v,
+        "values from the left": lambda q, k, v: (v.mT @ torch.softmax(q @ k.mT * 12**-0.5, dim=-1).mT).mT,
+    }
+    usual = trace(Written(), tiny_image())
+    for name, core in cores.items():
+        found = trace(Written(core=core), tiny_image())
+        assert torch.allclose(found["block00/attention"], usual["block00/attention"], atol=1e-6), name
+        for part in ("q", "k", "v"):
+            ratio = found[f"block00/{part}"] / usual[f"block00/{part}"]
+            assert torch.allclose(ratio, ratio.mean().expand_as(ratio), rtol=1e-3), (
+                name,
+                part,
+            )  # scaled before or behind the product
+
+
+def test_a_map_that_is_scaled_behind_the_softmax_is_shown_as_it_is_used() -> None:
+    found = trace(Written(core=lambda q, k, v: (torch.softmax(q @ k.mT, dim=-1) * 0.5) @ v), tiny_image())
+    assert torch.allclose(found["block00/attention"].sum(dim=-1), torch.tensor(0.5))
+    assert sum("do not sum to one" in note.en for note in found.notes) == 2
+
+
+def test_a_softmax_along_the_queries_is_said() -> None:
+    found = trace(Written(core=lambda q, k, v: torch.softmax(q @ k.mT, dim=-2) @ v), tiny_image())
+    assert torch.allclose(found["block00/attention"].sum(dim=-2), torch.ones(()))
+    assert not found.attentions[0].over_keys
+    assert sum("softmax runs along the queries" in note.en for note in found.notes) == 2
+
+
+def test_a_block_whose_branches_come_back_together_is_said_to_be_one() -> None:
+    class Parallel(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(self.n1(x)).view(len(x), -1, 3, 4, 12).permute(2, 0, 3, 1, 4)
+            return x + (self.out(self.core(q, k, v).transpose(1, 2).flatten(2)) + self.mlp(self.n2(x)))
+
+    model = Written()
+    model.blocks = nn.ModuleList(Parallel(plain_core, torch.add) for _ in range(2))
+    found = trace(model, tiny_image())
+    assert "block00/after_attention" not in found
+    with torch.no_grad():
+        first = found["with_position"][None]
+        assert torch.allclose(found["block00/after_mlp"], model.blocks[0](first)[0], atol=1e-6)
+    assert [block.path for block in found.anatomy.blocks] == ["blocks.0", "blocks.1"]
+    assert [("a parallel block" in note.en) for note in found.notes] == [True, True]
+
+
 def test_inference_mode_hides_nothing() -> None:
     model = Written()
     with torch.inference_mode():
@@ -209,6 +253,13 @@ def test_dropout_that_is_never_off_does_not_make_every_token_read() -> None:
     model, state = Written(read=lambda x: F.dropout(x[:, 0], 0.1)), torch.get_rng_state()
     assert trace(model, tiny_image()).reads == (0,)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_wrapper_changes_nothing() -> None:
+    assert torch.equal(
+        trace(nn.DataParallel(Written()), tiny_image())["block01/attention"],
+        trace(Written(), tiny_image())["block01/attention"],
+    )
 
 
 def test_two_models_in_one_are_no_deeper_one() -> None:

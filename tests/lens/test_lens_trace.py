@@ -248,7 +248,9 @@ def test_a_map_that_is_not_the_modules_own_is_never_shown(monkeypatch: pytest.Mo
     from vitscope.lens import attention
 
     right = attention._made_again
-    monkeypatch.setattr(attention, "_made_again", lambda tape, way: right(tape, way).roll(1, dims=-1))
+    monkeypatch.setattr(
+        attention, "_made_again", lambda tape, way, start=None: right(tape, way, start).roll(1, dims=-1)
+    )
     with pytest.raises(LensError, match=r"map · v is off by .*; no picture is drawn of it"):
         trace(our_vit(), tiny_image())
 

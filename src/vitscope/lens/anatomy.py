@@ -129,7 +129,16 @@ def _blocks(flow: Flow, attentions: tuple[Attention, ...]) -> Iterator[Block]:
                     found is not None and found[0].path != mlp.path
                 ):  # what another module adds is the next block's, or stands between
                     found = None
+            if mlp is None and enters is not None:
+                inside = _beside(flow, attention, enters, after)
+                after, mlp = (None, after) if inside else (after, None)
         yield Block(_path_of(calls, attention, inside), attention, enters, after, mlp)
+
+
+def _beside(flow: Flow, attention: Attention, enters: Call, after: Call) -> set[int]:
+    """The products that go into a sum beside an attention: those of an MLP, where a block's two branches come back together."""
+    around = flow.ancestors(attention.ends) | flow.descendants(attention.ends) | flow.ancestors(enters)
+    return {n for n in flow.ancestors(after) - around if mixes_channels(flow.tape.calls[n])}
 
 
 def _sum_with_products(flow: Flow, start: Call, end: int, not_in: set[int]) -> tuple[Call, set[int]] | None:
@@ -222,7 +231,12 @@ def _notes(
     blocks: tuple[Block, ...], joins: list[Call], sums: list[Call], norms: list[Call], heads: tuple[Call, ...]
 ) -> Iterator[Text]:
     for number, block in enumerate(blocks):
-        if block.after_attention is None:
+        if block.after_attention is None and block.after_mlp is not None:
+            yield Text(
+                f"block {number}: attention and MLP come back to the tokens in one sum (a parallel block)",
+                f"ブロック{number}: attentionとMLPの出力が1つの加算でトークンに足されています（並列ブロック）",
+            )
+        elif block.after_attention is None:
             yield Text(
                 f"block {number}: no sum brings the attention back to the tokens (no residual connection)",
                 f"ブロック{number}: attentionの出力をトークンに足し戻す加算（残差接続）が見つかりません",

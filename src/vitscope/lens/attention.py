@@ -46,7 +46,7 @@ class Attention:
     is_fused: bool
     """Whether torch's fused operation ran, which has no map of its own."""
     over_keys: bool
-    """Whether the softmax runs along the keys, as it should, so that each token's row sums to one."""
+    """Whether the softmax runs along the keys, as it should, and nothing scales the map behind it: each token's row sums to one."""
     is_turned: bool
     """Whether the module made all of it on its side: keys down, queries across."""
     begins: Call
@@ -91,13 +91,9 @@ def _refuse_what_is_left(tape: Tape, found: list[Attention]) -> None:
     last = max((attention.ends.number for attention in found), default=len(tape.calls))
     tokens = found[0].map.shape[-2] if found else 0
     for call in tape.calls:
-        pools = call.number > last and call.outputs[0].shape[-2:-1] != (tokens,)
-        if (
-            call.name in PRODUCTS
-            and call.number not in known
-            and not pools
-            and all(tape.is_of_image(x) for x in factors(call))
-        ):
+        if call.name not in PRODUCTS or call.number in known or not all(tape.is_of_image(x) for x in factors(call)):
+            continue
+        if call.number < last or call.outputs[0].shape[-2] == tokens:
             raise LensError(
                 f"{call.path or 'the model'} multiplies two computed tensors in a way that is no attention the lens knows "
                 "(a softmax by hand, linear or talking-heads attention); it would be left out, so nothing is shown"
@@ -131,19 +127,31 @@ def _explicit(tape: Tape) -> Iterator[Attention]:
     for softmax in tape.calls:
         if softmax.name not in SOFTMAX:
             continue
-        way, use = _way_from_product(tape, softmax.sources[0]), _product_with_values(tape, softmax)
+        way, use = _way_from_product(tape, softmax.sources[0]), _way_to_values(tape, softmax)
         if way is None or use is None:
             continue
-        product, (ends, is_turned) = way[0], use
-        first, second = (tape.value(source) for source in factors(product))
-        map_, output = _made_again(tape, [*way, softmax]), tape.value(ends)
+        between, ends = use
+        whole = [*way, softmax, *between]
+        first, second = (tape.value(source) for source in factors(way[0]))
+        is_turned = factors(ends)[1].call is whole[-1] and factors(ends)[0].call is not whole[-1]  # valuesᵀ · mapᵀ
+        map_, output = _made_again(tape, whole), tape.value(ends)
         v = tape.value(factors(ends)[0 if is_turned else 1])
-        over_last = int(softmax.args[1]) % map_.ndim == map_.ndim - 1
-        if is_turned:  # valuesᵀ · mapᵀ: keys stand in front of the first product, too
-            q, k, v, map_, output = second.mT, first, v.mT, map_.mT, output.mT
-        else:
-            q, k = first, second.mT
-        yield _proved(product, ends, q, k, v, map_, output, is_turned=is_turned, over_keys=over_last is not is_turned)
+        if is_turned:
+            v, map_, output = v.mT, map_.mT, output.mT
+        q, k = first, second.mT
+        if not _asks(tape, whole, map_, is_turned=is_turned):
+            q, k = k, q
+        yield _proved(way[0], ends, q, k, v, map_, output, is_turned=is_turned)
+
+
+def _asks(tape: Tape, whole: list[Call], map_: Tensor, *, is_turned: bool) -> bool:
+    """Whether the first factor's rows are those that ask: changing the product's first row changes one row of the map. Else it changes a
+    column, and with it, by the softmax, all rows."""
+    product = _made_again(tape, whole[:1])
+    product[..., 0, :] += torch.linspace(0, 1, product.shape[-1], dtype=product.dtype)
+    changed = _made_again(tape, whole, product)
+    rows = ((changed.mT if is_turned else changed) != map_).any(dim=-1).reshape(-1, map_.shape[-2]).any(dim=0)
+    return int(rows.sum()) <= 1 or map_.shape[-1] == 1
 
 
 def _way_from_product(tape: Tape, source: Source) -> list[Call] | None:
@@ -161,28 +169,29 @@ def _way_from_product(tape: Tape, source: Source) -> list[Call] | None:
     return None
 
 
-def _product_with_values(tape: Tape, softmax: Call) -> tuple[Call, bool] | None:
-    """The product that a softmax's result goes into, and whether it stands second there."""
-    waiting, seen = [softmax], {softmax.number}
+def _way_to_values(tape: Tape, softmax: Call) -> tuple[list[Call], Call] | None:
+    """The calls from a softmax's result to the product with the values, and that product."""
+    waiting, seen = [[softmax]], {softmax.number}
     while waiting:
-        call = waiting.pop(0)
-        for user in tape.users(call):
+        way = waiting.pop(0)
+        for user in tape.users(way[-1]):
             if user.number in seen:
                 continue
             seen.add(user.number)
             if user.name in PRODUCTS:
                 first, second = factors(user)
-                if call in (first.call, second.call) and tape.is_of_image(first) and tape.is_of_image(second):
-                    return user, first.call is not call
+                if way[-1] in (first.call, second.call) and tape.is_of_image(first) and tape.is_of_image(second):
+                    return way[1:], user
             elif user.name in VIEWS | SCALES - SUMS | DROPOUTS:  # behind a sum it is no map any more
-                waiting.append(user)
+                waiting.append([*way, user])
     return None
 
 
-def _made_again(tape: Tape, way: list[Call]) -> Tensor:
-    """What the last of these calls gives, made from the factors of the first, each from the one before it, in float64."""
-    made, before = torch.empty(0), None
-    for call in way:
+def _made_again(tape: Tape, way: list[Call], start: Tensor | None = None) -> Tensor:
+    """What the last of these calls gives, each made from the one before it, in float64: from the factors of the first, or from `start` in
+    the place of what the first gave."""
+    made, before = (torch.empty(0), None) if start is None else (start, way[0])
+    for call in way if start is None else way[1:]:
         values = iter(
             [made if source.call is before and before else _exact(tape.value(source)) for source in call.sources]
         )
@@ -191,7 +200,8 @@ def _made_again(tape: Tape, way: list[Call]) -> Tensor:
             lambda x, values=values: next(values) if isinstance(x, Tensor) else x,
             {key: value for key, value in call.kwargs.items() if key != "dtype"},
         )
-        made, before = call.op(*args, **kwargs), call
+        result = call.op(*args, **kwargs)
+        made, before = result if isinstance(result, Tensor) else result[0], call
     return made
 
 
@@ -210,12 +220,12 @@ def _proved(
     *,
     is_fused: bool = False,
     is_turned: bool = False,
-    over_keys: bool = True,
 ) -> Attention:
     """An attention as heads × tokens × width, and how far our map · v is from the module's own."""
     q, k, v, map_, output = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v, map_, output))
     largest = float(output.double().abs().max())
     error = float((map_.double() @ v.double() - output.double()).abs().max()) / (largest or 1.0)
+    over_keys = torch.allclose(map_.double().sum(dim=-1), torch.ones((), dtype=torch.float64), atol=1e-3)
     tolerance = TOLERANCE.get(output.dtype, TOLERANCE[torch.bfloat16])
     return Attention(
         begins.path, q, k, v, map_.float(), output, error, tolerance, is_fused, over_keys, is_turned, begins, ends

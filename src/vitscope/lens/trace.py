@@ -153,6 +153,11 @@ def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:
         LensError: an attention in windows.
     """
     for number, attention in enumerate(attentions):
+        if not attention.over_keys:
+            yield Text(
+                f"block {number}: the rows of its attention do not sum to one (the softmax runs along the queries, or the map is scaled)",
+                f"ブロック{number}: attentionの各行の和が1になっていません（softmaxがクエリ方向にかかっているか、後から定数倍されています）",
+            )
         asked, answering = attention.map.shape[-2:]
         if asked == answering == 1 and tokens > 1:
             yield Text(
