@@ -255,6 +255,35 @@ def test_dropout_that_is_never_off_does_not_make_every_token_read() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_tokens_that_are_joined_with_themselves_are_followed_once() -> None:
+    def shuffled(model: Any, x: Tensor) -> Tensor:
+        tokens = by_conv(model, x)
+        for _ in range(40):  # twice the work each time would never end
+            tokens = torch.cat([tokens[..., 24:], tokens[..., :24]], dim=-1)
+        return tokens
+
+    assert trace(Written(cut=shuffled), tiny_image()).layout.patch_of_token == (-1, *range(16))
+
+
+def test_a_part_that_fails_and_is_caught_does_not_move_the_names() -> None:
+    class Failing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ValueError
+
+    class Careful(Written):
+        def __init__(self) -> None:
+            super().__init__()
+            self.failing = Failing()
+
+        def forward(self, x: Tensor) -> Tensor:
+            try:
+                return self.failing(x)
+            except ValueError:
+                return super().forward(x)
+
+    assert [block.path for block in trace(Careful(), tiny_image()).anatomy.blocks] == ["blocks.0", "blocks.1"]
+
+
 def test_a_wrapper_changes_nothing() -> None:
     assert torch.equal(
         trace(nn.DataParallel(Written()), tiny_image())["block01/attention"],

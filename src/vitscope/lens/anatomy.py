@@ -125,10 +125,8 @@ def _blocks(flow: Flow, attentions: tuple[Attention, ...]) -> Iterator[Block]:
                 mlp, plain = found
                 inside |= {n for n in flow.ancestors(mlp) if n > after.number and n not in plain}
                 found = _sum_with_products(flow, mlp, end, next_branch)
-                if (
-                    found is not None and found[0].path != mlp.path
-                ):  # what another module adds is the next block's, or stands between
-                    found = None
+                if found is not None and found[0].path != mlp.path:
+                    found = None  # what another module adds is the next block's, or stands between
             if mlp is None and enters is not None:
                 inside = _beside(flow, attention, enters, after)
                 after, mlp = (None, after) if inside else (after, None)

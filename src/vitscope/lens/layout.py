@@ -171,18 +171,33 @@ def _square(count: int) -> tuple[int, int]:
     return (side, side) if side * side == count else (1, count)
 
 
-def _moved(flow: Flow, call: Call, index: int, start: Call | None, places: Tensor) -> Tensor:
+def _moved(
+    flow: Flow,
+    call: Call,
+    index: int,
+    start: Call | None,
+    places: Tensor,
+    known: dict[tuple[int, int], Tensor] | None = None,
+) -> Tensor:
     """Where numbers that stood at `places` when `start` gave them (None: the image) stand in a later call's result.
 
     Views move them, joins put `EXTRA` beside them for what does not come from the image; what else keeps their number leaves them in place.
     """
+    known = {} if known is None else known  # a tensor that is joined with itself again and again is followed once
     if call is start:
         return places
+    if (call.number, index) not in known:
+        known[call.number, index] = _moved_by(flow, call, index, start, places, known)
+    return known[call.number, index]
 
+
+def _moved_by(
+    flow: Flow, call: Call, index: int, start: Call | None, places: Tensor, known: dict[tuple[int, int], Tensor]
+) -> Tensor:
     def before(source: Source) -> Tensor:
         if not flow.is_of_image(source):
             return torch.full(source.tensor.shape, float(EXTRA), dtype=torch.float64)
-        return places if source.call is None else _moved(flow, source.call, source.index, start, places)
+        return places if source.call is None else _moved(flow, source.call, source.index, start, places, known)
 
     if call.name == "cat":
         return torch.cat(

@@ -73,12 +73,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.image = image
         self.calls: list[Call] = []
-        self._made: dict[
-            int, tuple[Call, int]
-        ] = {}  # by a tensor's id: the tape holds all of them, so no two share one
-        self._born: dict[
-            int, tuple[int, int]
-        ] = {}  # where a tensor first came from, whatever was written into it since
+        # by a tensor's id, which no two share as long as the tape holds all of them: what it came from last, and first
+        self._made: dict[int, tuple[Call, int]] = {}
+        self._born: dict[int, tuple[int, int]] = {}
         self._users: defaultdict[int, list[Call]] = defaultdict(list)
         self._view_of: dict[int, Tensor] = {}
         self._kept: dict[int, Tensor] = {}  # first results that were written over later, as they were
@@ -264,7 +261,7 @@ def record(model: nn.Module, image: Tensor) -> Iterator[Tape]:
         for path, module in model.named_modules():
             enter = partial(_enter, tape.modules, path)
             stack.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
-            stack.callback(module.register_forward_hook(leave).remove)
+            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
         stack.enter_context(torch.no_grad())
         stack.enter_context(tape)
         yield tape

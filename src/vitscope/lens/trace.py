@@ -28,7 +28,7 @@ class Trace(Mapping[str, Tensor]):
     Shapes are those of one image: tokens T D, heads K T E, maps K T T.
     """
 
-    values_: Mapping[str, Tensor]
+    named: Mapping[str, Tensor]
     attentions: tuple[Attention, ...]
     anatomy: Anatomy
     layout: Layout
@@ -39,16 +39,16 @@ class Trace(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         try:
-            return self.values_[name]
+            return self.named[name]
         except KeyError:
-            known = ", ".join(self.values_)
+            known = ", ".join(self.named)
             raise KeyError(f"the trace has no '{name}'; it has {known}") from None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values_)
+        return iter(self.named)
 
     def __len__(self) -> int:
-        return len(self.values_)
+        return len(self.named)
 
     def __repr__(self) -> str:
         height, width = self.layout.grid
@@ -214,9 +214,8 @@ def _alone(attention: Attention, layout: Layout) -> Tensor:
 def _read(tape: Tape, anatomy: Anatomy) -> tuple[int, ...]:
     """The tokens whose numbers, as the last block leaves them, reach what the head takes: each is changed by itself."""
     last = anatomy.blocks[-1].leaves
-    taken = [head.sources[-2].call for head in anatomy.head] or [
-        anatomy.logits
-    ]  # a head of zeros would hide all behind it
+    # not the scores: a head of zeros would hide all that goes into it
+    taken = [head.sources[-2].call for head in anatomy.head] or [anatomy.logits]
     read = [call for call in taken if call is not None]
     if last is None:
         return ()
