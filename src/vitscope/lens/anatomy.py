@@ -15,7 +15,7 @@ from torch import Tensor
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.lens.attention import Attention
-from vitscope.lens.flow import Flow, closed, mixes_channels, without_products
+from vitscope.lens.flow import ancestors, closed, descendants, has_constant, mixes_channels, way_to, without_products
 from vitscope.lens.operations import CONVOLUTIONS, NORMS, POOLINGS, PRODUCTS, SUMS
 from vitscope.lens.tape import Call, Tape
 
@@ -71,12 +71,11 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
         raise LensError(
             "there is no attention in this model: no softmax between two products, and no fused attention; the lens is for ViTs"
         )
-    flow = Flow(tape)
-    blocks = tuple(_blocks(flow, attentions))
-    _refuse_side_by_side(flow, blocks)
-    way = flow.way_from_image(blocks[0].enters or attentions[0].begins)
+    blocks = tuple(_blocks(tape, attentions))
+    _refuse_side_by_side(tape, blocks)
+    way = way_to(tape, blocks[0].enters or attentions[0].begins, start=None)
     if blocks[0].enters is None:  # what makes queries and keys is no embedding
-        projected = closed(flow, _projections(flow, attentions[0])) | {attentions[0].begins.number}
+        projected = closed(tape, _projections(tape, attentions[0])) | {attentions[0].begins.number}
         way = [call for call in way if call.number not in projected]
     embeddings = [call for call in way if call.name in PRODUCTS | CONVOLUTIONS | POOLINGS]
     if not embeddings:
@@ -85,12 +84,12 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
         )
     embedding = embeddings[-1]
     behind = way[way.index(embedding) + 1 :]
-    after = flow.way_back(logits, until=blocks[-1].leaves)
-    heads = _heads(flow, logits, blocks[-1].leaves)
+    after = way_to(tape, logits, start=blocks[-1].leaves)
+    heads = _heads(tape, logits, blocks[-1].leaves)
     products = [number for number, call in enumerate(after) if call.name in PRODUCTS]
     norms = [call for call in after[: products[0] if products else len(after)] if call.name in NORMS]
-    joins = [call for call in behind if call.name == "cat" and flow.has_constant(call) and _adds_tokens(call)]
-    sums = [call for call in behind if call.name in SUMS and flow.has_constant(call)]
+    joins = [call for call in behind if call.name == "cat" and has_constant(tape, call) and _adds_tokens(call)]
+    sums = [call for call in behind if call.name in SUMS and has_constant(tape, call)]
     sums = [call for call in sums if call.sources[0].tensor.ndim > 1 and not _is_bias(call)]
     notes = tuple(_notes(blocks, joins, sums, norms, heads))
     return Anatomy(
@@ -105,12 +104,12 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
     )
 
 
-def _blocks(flow: Flow, attentions: tuple[Attention, ...]) -> Iterator[Block]:
+def _blocks(tape: Tape, attentions: tuple[Attention, ...]) -> Iterator[Block]:
     """The sums behind each attention: the one that brings its branch back to the tokens, and the last of those that add an MLP's."""
-    calls = flow.tape.calls
+    calls = tape.calls
     for attention, following in zip_longest(attentions, attentions[1:]):
         end = len(calls) if following is None else following.ends.number
-        branch, origin = flow.descendants(attention.ends), _origin(flow, attention)
+        branch, origin = descendants(tape, attention.ends), _origin(tape, attention)
         enters, after = None, None
         for call in calls[attention.ends.number + 1 : end]:
             tokens = [s.call for s in call.sources if s.call is not None and s.call.number in origin]
@@ -119,31 +118,31 @@ def _blocks(flow: Flow, attentions: tuple[Attention, ...]) -> Iterator[Block]:
                 break
         mlp, inside = None, set[int]()
         if after is not None:
-            next_branch = set[int]() if following is None else flow.descendants(following.ends)
-            found = _sum_with_products(flow, after, end, next_branch)
+            next_branch = set[int]() if following is None else descendants(tape, following.ends)
+            found = _sum_with_products(tape, after, end, next_branch)
             while found is not None:
                 mlp, plain = found
-                inside |= {n for n in flow.ancestors(mlp) if n > after.number and n not in plain}
-                found = _sum_with_products(flow, mlp, end, next_branch)
+                inside |= {n for n in ancestors(mlp) if n > after.number and n not in plain}
+                found = _sum_with_products(tape, mlp, end, next_branch)
                 if found is not None and found[0].path != mlp.path:
                     found = None  # what another module adds is the next block's, or stands between
             if mlp is None and enters is not None:
-                inside = _beside(flow, attention, enters, after)
+                inside = _beside(tape, attention, enters, after)
                 after, mlp = (None, after) if inside else (after, None)
         yield Block(_path_of(calls, attention, inside), attention, enters, after, mlp)
 
 
-def _beside(flow: Flow, attention: Attention, enters: Call, after: Call) -> set[int]:
+def _beside(tape: Tape, attention: Attention, enters: Call, after: Call) -> set[int]:
     """The products that go into a sum beside an attention: those of an MLP, where a block's two branches come back together."""
-    around = flow.ancestors(attention.ends) | flow.descendants(attention.ends) | flow.ancestors(enters)
-    return {n for n in flow.ancestors(after) - around if mixes_channels(flow.tape.calls[n])}
+    around = ancestors(attention.ends) | descendants(tape, attention.ends) | ancestors(enters)
+    return {n for n in ancestors(after) - around if mixes_channels(tape.calls[n])}
 
 
-def _sum_with_products(flow: Flow, start: Call, end: int, not_in: set[int]) -> tuple[Call, set[int]] | None:
+def _sum_with_products(tape: Tape, start: Call, end: int, not_in: set[int]) -> tuple[Call, set[int]] | None:
     """The first sum of a call's own numbers with what products made of them, and all that is its own without a product."""
-    plain, rest = without_products(flow, start), flow.descendants(start)
-    for call in flow.tape.calls[start.number + 1 : end]:
-        makers = [s.call.number for s in call.sources if s.call is not None and flow.is_of_image(s)]
+    plain, rest = without_products(tape, start), descendants(tape, start)
+    for call in tape.calls[start.number + 1 : end]:
+        makers = [s.call.number for s in call.sources if s.call is not None and tape.is_of_image(s)]
         fits = len(makers) == 2 and sum(number in plain for number in makers) == 1
         if (
             call.name in SUMS
@@ -155,20 +154,20 @@ def _sum_with_products(flow: Flow, start: Call, end: int, not_in: set[int]) -> t
     return None
 
 
-def _origin(flow: Flow, attention: Attention) -> set[int]:
+def _origin(tape: Tape, attention: Attention) -> set[int]:
     """The calls whose numbers are the tokens that an attention starts from: what leads to it and what becomes of that without a product
     (scaled, cast, turned), but not its own queries, keys and values."""
-    before = flow.ancestors(attention.begins) - {attention.begins.number}
-    return closed(flow, before) - closed(flow, _projections(flow, attention))
+    before = ancestors(attention.begins) - {attention.begins.number}
+    return closed(tape, before) - closed(tape, _projections(tape, attention))
 
 
-def _projections(flow: Flow, attention: Attention) -> set[int]:
+def _projections(tape: Tape, attention: Attention) -> set[int]:
     """The products nearest before an attention, which make its queries and keys."""
     nearest, seen, waiting = set[int](), set[int](), [attention.begins]
     while waiting:
         for source in waiting.pop().sources:
             call = source.call
-            if call is not None and call.number not in seen and flow.is_of_image(source):
+            if call is not None and call.number not in seen and tape.is_of_image(source):
                 seen.add(call.number)
                 if call.name in PRODUCTS | CONVOLUTIONS:
                     nearest.add(call.number)
@@ -177,10 +176,10 @@ def _projections(flow: Flow, attention: Attention) -> set[int]:
     return nearest
 
 
-def _refuse_side_by_side(flow: Flow, blocks: tuple[Block, ...]) -> None:
+def _refuse_side_by_side(tape: Tape, blocks: tuple[Block, ...]) -> None:
     """Blocks must stand one behind the other: what an ensemble or a second pass computes is no further layer."""
     for block, following in pairwise(blocks):
-        if block.leaves is not None and block.leaves.number not in flow.ancestors(following.attention.begins):
+        if block.leaves is not None and block.leaves.number not in ancestors(following.attention.begins):
             raise LensError(
                 f"the attention of {following.attention.path or 'the model'} does not work on what {block.path or 'the one before it'} gives: "
                 "there are several models or passes in one here; look at each by itself"
@@ -201,7 +200,7 @@ def _path_of(calls: list[Call], attention: Attention, mlp: set[int]) -> str:
     return ".".join(parts) if paths else attention.path
 
 
-def _heads(flow: Flow, logits: Call, last: Call | None) -> tuple[Call, ...]:
+def _heads(tape: Tape, logits: Call, last: Call | None) -> tuple[Call, ...]:
     """The products closest to the scores: one, or several that are added."""
     found: list[Call] = []
     waiting = [logits]
@@ -210,7 +209,7 @@ def _heads(flow: Flow, logits: Call, last: Call | None) -> tuple[Call, ...]:
         if call.name in PRODUCTS:
             found.append(call)
         elif call is not last:
-            waiting += [s.call for s in call.sources if s.call is not None and flow.is_of_image(s)]
+            waiting += [s.call for s in call.sources if s.call is not None and tape.is_of_image(s)]
     return tuple(sorted(set(found), key=lambda call: call.number))
 
 

@@ -3,73 +3,62 @@
 from __future__ import annotations
 
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS
-from vitscope.lens.tape import Call, Source, Tape
+from vitscope.lens.tape import Call, Tape
 
 
-class Flow:
-    """What descends from what on a tape."""
-
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-
-    def is_of_image(self, source: Source) -> bool:
-        """Whether the image reaches a source."""
-        return self.tape.is_of_image(source)
-
-    def has_constant(self, call: Call) -> bool:
-        """Whether one of its sources comes from outside of the image: a parameter, a table."""
-        return any(not self.is_of_image(source) for source in call.sources)
-
-    def descendants(self, call: Call) -> set[int]:
-        """The numbers of all calls that a call reaches, its own among them."""
-        found = {call.number}
-        for later in self.tape.calls[call.number + 1 :]:
-            if any(source.call is not None and source.call.number in found for source in later.sources):
-                found.add(later.number)
-        return found
-
-    def ancestors(self, call: Call) -> set[int]:
-        """The numbers of all calls that reach a call, its own among them."""
-        found, waiting = {call.number}, [call]
-        while waiting:
-            for source in waiting.pop().sources:
-                if source.call is not None and source.call.number not in found:
-                    found.add(source.call.number)
-                    waiting.append(source.call)
-        return found
-
-    def way_back(self, call: Call, until: Call | None) -> list[Call]:
-        """From `until` (without it) to a call, along the sources that the image reaches, the first such at each."""
-        way: list[Call] = []
-        here: Call | None = call
-        while here is not None and here is not until:
-            way.append(here)
-            here = next((source.call for source in here.sources if source.call and self.is_of_image(source)), None)
-        return way[::-1]
-
-    def way_from_image(self, call: Call) -> list[Call]:
-        """From the image to a call."""
-        return self.way_back(call, None)
+def has_constant(tape: Tape, call: Call) -> bool:
+    """Whether one of a call's sources comes from outside of the image: a parameter, a table."""
+    return any(not tape.is_of_image(source) for source in call.sources)
 
 
-def closed(flow: Flow, numbers: set[int]) -> set[int]:
+def descendants(tape: Tape, call: Call) -> set[int]:
+    """The numbers of all calls that a call reaches, its own among them."""
+    found = {call.number}
+    for later in tape.calls[call.number + 1 :]:
+        if any(source.call is not None and source.call.number in found for source in later.sources):
+            found.add(later.number)
+    return found
+
+
+def ancestors(call: Call) -> set[int]:
+    """The numbers of all calls that reach a call, its own among them."""
+    found, waiting = {call.number}, [call]
+    while waiting:
+        for source in waiting.pop().sources:
+            if source.call is not None and source.call.number not in found:
+                found.add(source.call.number)
+                waiting.append(source.call)
+    return found
+
+
+def way_to(tape: Tape, call: Call, *, start: Call | None) -> list[Call]:
+    """From `start` (without it; None: the image) to a call, along the sources that the image reaches, the first such at each."""
+    way: list[Call] = []
+    here: Call | None = call
+    while here is not None and here is not start:
+        way.append(here)
+        here = next((source.call for source in here.sources if source.call and tape.is_of_image(source)), None)
+    return way[::-1]
+
+
+def closed(tape: Tape, numbers: set[int]) -> set[int]:
     """These calls, and all that are made of nothing but them without a product."""
     found = set(numbers)
-    for call in flow.tape.calls:
+    for call in tape.calls:
         if call.name not in PRODUCTS | CONVOLUTIONS and not call.name.startswith(FUSED):
-            makers = [s.call for s in call.sources if flow.is_of_image(s)]
+            makers = [s.call for s in call.sources if tape.is_of_image(s)]
             if makers and all(maker is not None and maker.number in found for maker in makers):
                 found.add(call.number)
     return found
 
 
-def without_products(flow: Flow, call: Call) -> set[int]:
+def without_products(tape: Tape, call: Call) -> set[int]:
     """What a call reaches without a product in between: views, norms and the like of its own numbers."""
     found = {call.number}
-    for later in flow.tape.calls[call.number + 1 :]:
+    for later in tape.calls[call.number + 1 :]:
         if not mixes_channels(later) and any(s.call is not None and s.call.number in found for s in later.sources):
             others = [
-                s for s in later.sources if s.call is not None and s.call.number not in found and flow.is_of_image(s)
+                s for s in later.sources if s.call is not None and s.call.number not in found and tape.is_of_image(s)
             ]
             if not others:
                 found.add(later.number)

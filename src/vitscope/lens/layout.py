@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.lens.anatomy import Anatomy, as_tokens
-from vitscope.lens.flow import Flow
+from vitscope.lens.flow import way_to
 from vitscope.lens.operations import CONVOLUTIONS, MOVES, POOLINGS, VIEWS, factors
 from vitscope.lens.tape import Call, Source, Tape
 
@@ -34,6 +34,8 @@ class Layout:
     """For each patch the pixels in it, as places in the flattened image (C H W); None where patches overlap, as in a tokenizer."""
     patch_of_token: tuple[int, ...]
     """For each token its patch, or `EXTRA` or `MIXED`."""
+    are_squares: bool
+    """Whether each patch is a rectangle of neighbouring pixels; where there are no patches, it is not asked."""
     notes: tuple[Text, ...]
 
     @property
@@ -53,8 +55,7 @@ def find_layout(tape: Tape, anatomy: Anatomy) -> Layout:
     Raises:
         LensError: tokens do not come from patches by moving numbers alone.
     """
-    flow = Flow(tape)
-    grid, pixels, order = _cut(flow, anatomy.patch_embedding)
+    grid, pixels, order = _cut(tape, anatomy.patch_embedding)
     embedded = anatomy.patch_embedding.outputs[0]
     if anatomy.patch_embedding.name in CONVOLUTIONS | POOLINGS:
         places = torch.arange(embedded.shape[-2] * embedded.shape[-1], dtype=torch.float64) if order is None else order
@@ -62,7 +63,7 @@ def find_layout(tape: Tape, anatomy: Anatomy) -> Layout:
     else:
         places = torch.arange(embedded.numel() // embedded.shape[-1], dtype=torch.float64) if order is None else order
         places = places.view(*embedded.shape[:-1], 1).repeat(*[1] * (embedded.ndim - 1), embedded.shape[-1])
-    places = _moved(flow, _tokens_of(anatomy), 0, anatomy.patch_embedding, places)
+    places = _moved(tape, _tokens_of(anatomy), 0, anatomy.patch_embedding, places)
     tokens = places.reshape(-1, places.shape[-1])
     first = tokens[:, 0]
     patch_of_token = torch.where((tokens == first[:, None]).all(dim=1), first, MIXED).long().tolist()
@@ -74,7 +75,8 @@ def find_layout(tape: Tape, anatomy: Anatomy) -> Layout:
                 "複数のパッチの値が1つのトークンに混ざっています（転置すべきところで形状だけを変えています）",
             )
         )
-    if pixels is not None and not _are_rectangles(pixels, grid, (tape.image.shape[-2], tape.image.shape[-1])):
+    are_squares = pixels is None or _are_rectangles(pixels, grid, (tape.image.shape[-2], tape.image.shape[-1]))
+    if not are_squares:
         notes.append(
             Text(
                 "the patches are not squares of neighbouring pixels",
@@ -89,7 +91,7 @@ def find_layout(tape: Tape, anatomy: Anatomy) -> Layout:
                 "各トークンは、ほかのパッチの画素にも依存しています（トークン上の畳み込みや、パッチの重なり）",
             )
         )
-    return Layout(grid, pixels, tuple(patch_of_token), tuple(notes))
+    return Layout(grid, pixels, tuple(patch_of_token), are_squares, tuple(notes))
 
 
 def _follow_neighbours(tape: Tape, anatomy: Anatomy, pixels: Tensor, tokens: Tensor) -> bool:
@@ -125,14 +127,14 @@ def _tokens_of(anatomy: Anatomy) -> Call:
     return first or anatomy.patch_embedding
 
 
-def _cut(flow: Flow, embedding: Call) -> tuple[tuple[int, int], Tensor | None, Tensor | None]:
+def _cut(tape: Tape, embedding: Call) -> tuple[tuple[int, int], Tensor | None, Tensor | None]:
     """The grid of patches, which pixels each holds, and for each patch as the embedding gives it its number; None where there are none."""
-    image = flow.tape.image
+    image = tape.image
     places = torch.arange(image.numel(), dtype=torch.float64).view(image.shape)
     source = embedding.sources[0] if embedding.name in CONVOLUTIONS | POOLINGS else factors(embedding)[0]
     try:
         if source.call is not None and embedding.name not in POOLINGS:
-            places = _moved(flow, source.call, source.index, None, places)
+            places = _moved(tape, source.call, source.index, None, places)
     except LensError:  # resized, padded or mixed before it is cut: there are no patches of the image's own pixels
         shape = embedding.outputs[0].shape
         is_map = embedding.name in CONVOLUTIONS and len(shape) == 4
@@ -144,7 +146,7 @@ def _cut(flow: Flow, embedding: Call) -> tuple[tuple[int, int], Tensor | None, T
         grid = (embedding.outputs[0].shape[-2], embedding.outputs[0].shape[-1])
         kernel = tuple(weight.shape[-2:])
         is_cut = list(stride) == list(kernel) and not any(padding) and all(d == 1 for d in dilation)
-        is_first = not any(call.name in CONVOLUTIONS for call in flow.way_from_image(embedding)[:-1])
+        is_first = not any(call.name in CONVOLUTIONS for call in way_to(tape, embedding, start=None)[:-1])
         if not (is_first and is_cut):
             return grid, None, None
         cut = torch.nn.functional.unfold(places, kernel, stride=kernel)  # 1 (C Ph Pw) N
@@ -172,7 +174,7 @@ def _square(count: int) -> tuple[int, int]:
 
 
 def _moved(
-    flow: Flow,
+    tape: Tape,
     call: Call,
     index: int,
     start: Call | None,
@@ -187,23 +189,23 @@ def _moved(
     if call is start:
         return places
     if (call.number, index) not in known:
-        known[call.number, index] = _moved_by(flow, call, index, start, places, known)
+        known[call.number, index] = _moved_by(tape, call, index, start, places, known)
     return known[call.number, index]
 
 
 def _moved_by(
-    flow: Flow, call: Call, index: int, start: Call | None, places: Tensor, known: dict[tuple[int, int], Tensor]
+    tape: Tape, call: Call, index: int, start: Call | None, places: Tensor, known: dict[tuple[int, int], Tensor]
 ) -> Tensor:
     def before(source: Source) -> Tensor:
-        if not flow.is_of_image(source):
+        if not tape.is_of_image(source):
             return torch.full(source.tensor.shape, float(EXTRA), dtype=torch.float64)
-        return places if source.call is None else _moved(flow, source.call, source.index, start, places, known)
+        return places if source.call is None else _moved(tape, source.call, source.index, start, places, known)
 
     if call.name == "cat":
         return torch.cat(
             [before(source) for source in call.sources], dim=int(call.args[1]) if len(call.args) > 1 else 0
         )
-    first = next(source for source in call.sources if flow.is_of_image(source))
+    first = next(source for source in call.sources if tape.is_of_image(source))
     moved = before(first)
     if call.name in VIEWS | MOVES and call.name != "_to_copy":
         values = iter([moved, *(source.tensor for source in call.sources[1:])])

@@ -101,9 +101,7 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
     anatomy = find_anatomy(tape, scores, attentions)
     layout = find_layout(tape, anatomy)
     notes = (*anatomy.notes, *layout.notes, *_spans(attentions, len(layout.patch_of_token)))
-    named = dict(_named(tape, anatomy, layout, attentions)) | {"image": shown[0]}
-    if layout.pixels is not None:
-        named["patches"] = shown.flatten()[layout.pixels]
+    named = dict(_named(shown, tape, anatomy, layout))
     return Trace(named, attentions, anatomy, layout, _read(tape, anatomy), tape, notes)
 
 
@@ -171,12 +169,10 @@ def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:
             )
 
 
-def _named(
-    tape: Tape, anatomy: Anatomy, layout: Layout, attentions: tuple[Attention, ...]
-) -> Iterator[tuple[str, Tensor]]:
-    yield "image", tape.image[0]
+def _named(image: Tensor, tape: Tape, anatomy: Anatomy, layout: Layout) -> Iterator[tuple[str, Tensor]]:
+    yield "image", image[0]
     if layout.pixels is not None:
-        yield "patches", tape.image.flatten()[layout.pixels]
+        yield "patches", image.flatten()[layout.pixels]
     embedded = tape.value(anatomy.patch_embedding)
     yield (
         "patch_embedding",

@@ -46,7 +46,7 @@ def attribution(trace: Trace, *, target: int | None = None, steps: int = 32) -> 
     from captum.attr import IntegratedGradients
 
     chosen = int(trace["logits"].argmax()) if target is None else target
-    image, tape = trace.tape.image, trace.tape
+    image, tape = trace["image"][None], trace.tape
 
     def scores(images: Tensor) -> Tensor:
         return torch.cat([tape.play({None: one[None]}, trace.anatomy.logits) for one in images.unbind()])

@@ -50,7 +50,7 @@ def _pixels(trace: Trace) -> Tensor:
         raise LensError(
             "the patches of this model overlap or are worked on by several layers, so there are none to show one by one"
         )
-    if any("squares" in note.en for note in trace.layout.notes):
+    if not trace.layout.are_squares:
         raise LensError(
             "the patches of this model are not squares of neighbouring pixels, so they cannot be shown as little images"
         )
@@ -85,15 +85,16 @@ def patch_filters(trace: Trace, *, count: int = 28) -> Filters:
         raise LensError(
             "the patch embedding of this model is not one linear map of each patch, so it has no filters to show"
         )
+    assert trace.layout.pixels is not None
     weight = weights[0].detach().double()
-    if call.name in PRODUCTS:  # P D, in the module's own order of a patch's pixels
-        assert trace.layout.pixels is not None
-        weight = weight.T[:, trace.layout.pixels[0].argsort()]
-    flat = weight.reshape(len(weight), -1)
+    flat = (
+        weight.T if call.name in PRODUCTS else weight.flatten(1)
+    )  # D P, in the module's own order of a patch's pixels
     if flat.shape[1] != pixels.shape[1]:
         raise LensError(
             f"the patch embedding takes {flat.shape[1]} numbers, but a patch holds {pixels.shape[1]} pixels"
         )
+    flat = flat[:, trace.layout.pixels[0].argsort()]
     _, singular, rows = torch.linalg.svd(flat - flat.mean(dim=0), full_matrices=False)
     share = singular**2 / (singular**2).sum()
     kept = min(count, len(rows))

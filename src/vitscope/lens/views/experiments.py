@@ -127,7 +127,7 @@ def shuffling(trace: Trace, *, seed: int = 0) -> Shuffling:
     if pixels is None:
         raise LensError("the patches of this model overlap, so they cannot be put in another order")
     order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))
-    image = trace.tape.image
+    image = trace["image"][None]
     shuffled = image.flatten().clone()
     shuffled[pixels] = image.flatten()[pixels[order]]
     images = (image, shuffled.view_as(image))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vitscope._core.text import Text
+from vitscope.lens.layout import EXTRA
 from vitscope.lens.trace import Trace
 
 FAR = 3.0
@@ -52,7 +53,7 @@ class Likeness:
 
 def token_likeness(trace: Trace) -> Likeness:
     """How alike the patches' tokens are, by depth."""
-    patches = [token for token, patch in enumerate(trace.layout.patch_of_token) if patch != -1]
+    patches = [token for token, patch in enumerate(trace.layout.patch_of_token) if patch != EXTRA]
     found: list[Tensor] = []
     for tokens in stream(trace):
         directions = normalize(tokens[patches].double(), dim=-1)
