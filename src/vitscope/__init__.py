@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vitscope._core.errors import VitscopeError as VitscopeError
     from vitscope.lens.trace import Trace as Trace
     from vitscope.lens.trace import trace as trace
+    from vitscope.lens.trace import tracing as tracing
     from vitscope.model.create import create_model as create_model
     from vitscope.model.create import resized as resized
     from vitscope.model.spec import ViTSpec as ViTSpec
@@ -31,6 +32,7 @@ _HOME = {
     "load": "vitscope.recipes.trained",
     "resized": "vitscope.model.create",
     "trace": "vitscope.lens.trace",
+    "tracing": "vitscope.lens.trace",
 }
 __all__ = [
     "Trace",
@@ -43,6 +45,7 @@ __all__ = [
     "load",
     "resized",
     "trace",
+    "tracing",
 ]
 
 

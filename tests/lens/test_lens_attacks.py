@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import LensError
 from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.forward import refuse_model
 from vitscope.lens.layout import _tokens_of
-from vitscope.lens.trace import Trace, _refuse_what_cannot_run, trace
+from vitscope.lens.trace import Trace, _refuse_image, trace
 
 Core = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -323,18 +324,18 @@ def test_a_model_that_writes_into_its_image_leaves_it_as_it_was_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "image", "words"),
+    ("refuse", "given", "words"),
     [
-        (lambda x: x, tiny_image(), "trace takes an nn.Module, got a function"),
-        (Written(), [[1.0]], "trace takes an image as a tensor"),
-        (torch.jit.trace(Written().eval(), tiny_image()), tiny_image(), "TorchScript"),
-        (Written().to("meta"), tiny_image(), "meta device"),
+        (refuse_model, lambda x: x, "trace takes an nn.Module, got a function"),
+        (_refuse_image, [[1.0]], "trace takes an image as a tensor"),
+        (refuse_model, torch.jit.trace(Written().eval(), tiny_image()), "TorchScript"),
+        (refuse_model, Written().to("meta"), "meta device"),
     ],
     ids=["function", "list", "scripted", "meta"],
 )
-def test_what_cannot_run_is_refused(model: Any, image: Any, words: str) -> None:
+def test_what_cannot_run_is_refused(refuse: Callable[[Any], None], given: Any, words: str) -> None:
     with pytest.raises(LensError, match=words):
-        _refuse_what_cannot_run(model, image)  # by itself: while tests run, types are checked before it
+        refuse(given)  # by itself: while tests run, types are checked before it
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,8 @@ def _enter(modules: list[str], path: str, *_: Any) -> None:
 def record(model: nn.Module, image: Tensor) -> Iterator[Tape]:
     """Records what is done inside of the block, where nothing is differentiated. Nothing stays on the model, also when it raises.
 
+    The model may be running already, as it is where one of its own hooks opens the block.
+
     torch's fused encoder layers are switched off for so long: they would run a whole block, attention included, as one operation.
     """
     tape = Tape(image)
@@ -258,7 +260,7 @@ def record(model: nn.Module, image: Tensor) -> Iterator[Tape]:
     with ExitStack() as stack:
         stack.callback(torch.backends.mha.set_fastpath_enabled, is_fast)
         torch.backends.mha.set_fastpath_enabled(False)
-        for path, module in model.named_modules():
+        for path, module in list(model.named_modules())[1:]:
             enter = partial(_enter, tape.modules, path)
             stack.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
             stack.callback(module.register_forward_hook(leave, always_call=True).remove)

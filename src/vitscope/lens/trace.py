@@ -7,6 +7,7 @@ trace["block03/attention"]  # K T T: how much each token took of each other
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,9 +17,10 @@ from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.lens.anatomy import Anatomy, as_tokens, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
+from vitscope.lens.forward import one_forward
 from vitscope.lens.layout import Layout, find_layout
 from vitscope.lens.operations import CONVOLUTIONS, POOLINGS
-from vitscope.lens.tape import Tape, record
+from vitscope.lens.tape import Tape
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,31 +70,68 @@ class Trace(Mapping[str, Tensor]):
         return next((token for token in self.layout.extra if token in self.reads), None)
 
 
+class Tracing:
+    """What a `tracing` block hands out: its `trace` is there once the model has run."""
+
+    def __init__(self) -> None:
+        self._trace: Trace | None = None
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of the block's forward.
+
+        Raises:
+            LensError: the model has not run yet.
+        """
+        if self._trace is None:
+            raise LensError("there is no trace yet: call the model, once, inside of the block")
+        return self._trace
+
+    def _take(self, image: Tensor, tape: Tape, answer: object) -> None:
+        self._trace = _trace_of(image, tape, answer)
+
+
+@contextmanager
+def tracing(model: nn.Module) -> Iterator[Tracing]:
+    """Traces the one forward that is made in a `with` block, however the model is called there.
+
+        with vitscope.tracing(model) as traced:
+            scores = model(image, mask=mask)
+        traced.trace["block03/attention"]
+
+    In the block the model is in evaluation mode; in the forward nothing is differentiated, and the image is a copy. Afterwards mode, hooks
+    and random state are as they were, also when the model or the block raises, which passes through.
+
+    Args:
+        model: any ViT; it is given one image, 1 C H W, by position or by keyword, among whatever else it takes.
+
+    Raises:
+        LensError: not exactly one forward in the block, a batch of several, or what `trace` refuses; the message says what.
+    """
+    traced = Tracing()
+    with one_forward(model, traced._take):
+        yield traced
+
+
 def trace(model: nn.Module, image: Tensor) -> Trace:
     """Runs a model once, in evaluation mode, on one image, and keeps every intermediate.
 
     Args:
-        model: any ViT; its mode, hooks, gradients and random state are left as they are.
+        model: any ViT that takes an image alone (others: `tracing`); its mode, hooks, gradients and random state are left as they are.
         image: C H W or 1 C H W, as the model takes it (normalised, on its device).
 
     Raises:
         LensError: the model is no ViT, or what it does cannot be followed or proved; the message says what.
     """
-    _refuse_what_cannot_run(model, image)
-    image = image.detach().clone()
-    image = image[None] if image.ndim == 3 else image
-    if image.ndim != 4 or len(image) != 1:
-        raise LensError(f"trace takes one image (C H W, or 1 C H W), got {tuple(image.shape)}")
-    shown = image.clone()  # a model may write into what it is given
-    modes = {module: module.training for module in model.modules()}
-    try:
-        for module in modes:  # not model.eval(), which may be the user's own and merge or freeze weights
-            module.training = False
-        with torch.random.fork_rng(), record(model, image) as tape:
-            scores = scores_of(model(image))
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    _refuse_image(image)
+    with tracing(model) as traced:
+        model(image[None] if image.ndim == 3 else image)
+    return traced.trace
+
+
+def _trace_of(image: Tensor, tape: Tape, answer: object) -> Trace:
+    """All that is found on the tape of one forward of an image (1 C H W, as it was before the model ran)."""
+    scores = scores_of(answer)
     if any(call.name == "flex_attention" for call in tape.calls):
         raise LensError(
             "the model uses flex_attention, whose scores are a program of their own; choose another attention to look at it"
@@ -101,7 +140,7 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
     anatomy = find_anatomy(tape, scores, attentions)
     layout = find_layout(tape, anatomy)
     notes = (*anatomy.notes, *layout.notes, *_spans(attentions, len(layout.patch_of_token)))
-    named = dict(_named(shown, tape, anatomy, layout))
+    named = dict(_named(image, tape, anatomy, layout))
     return Trace(named, attentions, anatomy, layout, _read(tape, anatomy), tape, notes)
 
 
@@ -129,19 +168,13 @@ def scores_of(answer: object) -> Tensor:
     return scores
 
 
-def _refuse_what_cannot_run(model: object, image: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise LensError(f"trace takes an nn.Module, got a {type(model).__name__}")
+def _refuse_image(image: object) -> None:
     if not isinstance(image, Tensor):
         raise LensError(
             f"trace takes an image as a tensor (C H W), got a {type(image).__name__}; make it one with the model's own preprocessing"
         )
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise LensError(
-            "the model, or a part of it, is TorchScript, whose operations cannot be recorded; give the module that it was made of"
-        )
-    if image.is_meta or any(parameter.is_meta for parameter in model.parameters()):
-        raise LensError("the model or the image is on the meta device and holds no numbers; load it on a real one")
+    if image.ndim not in (3, 4) or (image.ndim == 4 and len(image) != 1):
+        raise LensError(f"trace takes one image (C H W, or 1 C H W), got {tuple(image.shape)}")
 
 
 def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:

@@ -1,0 +1,127 @@
+"""The one forward that a user makes in a block, caught: in goes a model, out go the image that it was given, the tape and its answer.
+
+It sits in hooks of the model itself, so that the user calls the model as always, by position or by keyword, with a mask or without.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from vitscope._core.errors import LensError
+from vitscope.lens.tape import Tape, record
+
+
+@contextmanager
+def one_forward(model: nn.Module, then: Callable[[Tensor, Tape, object], None]) -> Iterator[None]:
+    """Sets a model to evaluation for the block and records its forward; `then` is handed the image (1 C H W), the tape and the answer.
+
+    Whatever happens in the block, the model's mode, its hooks, the random state and torch's gradient mode are afterwards as they were, and
+    what the model or the block raises passes through.
+
+    Raises:
+        LensError: a model that cannot be recorded, a batch, or not exactly one forward.
+    """
+    refuse_model(model)
+    modes = {module: module.training for module in model.modules()}
+    catch = _Catch(then)
+    with ExitStack() as stack:
+        for module, training in modes.items():
+            stack.callback(setattr, module, "training", training)
+            module.training = False  # not model.eval(), which may be the user's own and merge or freeze weights
+        stack.callback(catch.give_up)
+        if "torch._dynamo" in sys.modules:  # something may be compiled: its operations would not be torch's own
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        before = model.register_forward_pre_hook(catch.begin, prepend=True, with_kwargs=True)
+        stack.callback(before.remove)
+        stack.callback(model.register_forward_hook(catch.end, always_call=True).remove)
+        yield
+    if not catch.is_done:
+        raise LensError(
+            "the model gave nothing back in the block; a trace is of one forward that ends with scores"
+            if catch.has_begun
+            else "the model did not run in the block; call it once there, as model(image) and not by its forward"
+        )
+
+
+class _Catch:
+    """The state of one block."""
+
+    def __init__(self, then: Callable[[Tensor, Tape, object], None]) -> None:
+        self.has_begun = self.is_done = False
+        self._then = then
+        self._depth = 0  # a model may call itself
+        self._recording = ExitStack()
+        self._running: tuple[Tensor, Tape] | None = None
+        self._differentiates = torch.is_grad_enabled()
+
+    def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Starts the tape and hands the model an image of its own, which it may write into."""
+        self._depth += 1
+        if self._depth > 1:
+            return None
+        if self.has_begun:
+            raise LensError(
+                "the model runs a second time in the block, and a trace is of one forward; open a block for each image"
+            )
+        image = _image_among(args, kwargs)
+        self.has_begun = True
+        given = image.detach().clone()
+        self._recording.enter_context(torch.random.fork_rng())
+        self._running = given.clone(), self._recording.enter_context(record(model, given))
+        return tree_map(lambda x: given if x is image else x, (args, kwargs))
+
+    def end(self, _: nn.Module, args: object, answer: object) -> None:
+        """Stops the tape; torch calls it with None when the model raised."""
+        self._depth -= 1
+        if self._depth or self._running is None:
+            return
+        (shown, tape), self._running = self._running, None
+        self._recording.close()
+        if answer is not None:
+            self._then(shown, tape, answer)
+            self.is_done = True
+
+    def give_up(self) -> None:
+        """Stops a tape that is still running: torch calls no hook behind a Ctrl-C."""
+        if self._running is not None:
+            self._recording.close()
+            torch.set_grad_enabled(self._differentiates)
+
+
+def _image_among(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """The first tensor with a batch, channels, height and width.
+
+    Raises:
+        LensError: there is none, it is no single image, or it holds no numbers.
+    """
+    given = [x for x in tree_leaves((args, dict(kwargs))) if isinstance(x, Tensor)]
+    image = next((x for x in given if x.ndim == 4), None)
+    if image is None or len(image) != 1:
+        what = tuple(image.shape) if image is not None else " and ".join(str(tuple(x.shape)) for x in given) or "none"
+        raise LensError(f"a trace is of one image, 1 C H W; the model was given {what}; choose one image of the batch")
+    if image.is_meta:
+        raise LensError("the image is on the meta device and holds no numbers; load it on a real one")
+    return image
+
+
+def refuse_model(model: object) -> None:
+    """Refuses what cannot be recorded.
+
+    Raises:
+        LensError: no `nn.Module`, TorchScript, or one without numbers.
+    """
+    if not isinstance(model, nn.Module):
+        raise LensError(f"trace takes an nn.Module, got a {type(model).__name__}")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise LensError(
+            "the model, or a part of it, is TorchScript, whose operations cannot be recorded; give the module that it was made of"
+        )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise LensError("the model is on the meta device and holds no numbers; load it on a real one")
