@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import LensError
-from vitscope._core.text import Text
+from vitscope._core.text import Text, language_of_locale
 from vitscope.lens.anatomy import Anatomy, as_tokens, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
 from vitscope.lens.forward import one_forward
@@ -58,6 +58,12 @@ class Trace(Mapping[str, Tensor]):
             f"<Trace of {len(self.anatomy.blocks)} blocks, {len(self.layout.patch_of_token)} tokens ({height}×{width} patches), "
             f"{len(self)} intermediates; largest error of map · v: {self.worst_error:.1e}>"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows, in the language of the locale."""
+        from vitscope.lens.display import html_of
+
+        return html_of(self, language_of_locale())
 
     @property
     def worst_error(self) -> float:
