@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitscope._core.errors import UsageError
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
 from vitscope.cli.screen import PlainTable, big, out, print_json, table
 
 if TYPE_CHECKING:
     from vitscope.model.pipeline import Pipeline
-    from vitscope.model.specimens.spec import ModelSpec
-
-_CODE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
-"""`package.module:callable`."""
 
 
 def explain(
@@ -48,6 +39,7 @@ def explain(
     """See `options.command_help`."""
     from vitscope.model.pipeline import pipeline_of
     from vitscope.model.size import activation_bytes, size_of
+    from vitscope.recipes.naming import spec_of
 
     language = chosen(lang)
     spec, follow_data = spec_of(model, set_ or ())
@@ -86,58 +78,3 @@ def _table_of(pipeline: Pipeline, title: str, lang: Lang) -> PlainTable:
         shown.add_row(str(stage.number), name, stage.shape, f"{stage.parameters:,}", big(stage.flops))
     shown.add_row("", Text("in all", "合計")[lang], "", f"{pipeline.parameters:,}", big(pipeline.flops))
     return shown
-
-
-def spec_of(model: str, changes: Sequence[str] = ()) -> tuple[ModelSpec, tuple[str, ...]]:
-    """The spec behind a name, a recipe or spec in YAML, or a run folder; and which of its settings data will decide.
-
-    Raises:
-        UsageError: `package.module:callable`, which has no spec, or changes to a run, which is as it was trained.
-        ConfigError: a change that does not exist or does not fit.
-    """
-    from vitscope.model.presets import spec_by_name
-    from vitscope.recipes.load import spec_of_file
-
-    path, changed = Path(model), _changed(changes)
-    if path.suffix in (".yaml", ".yml"):
-        spec = spec_of_file(path, changed)
-        return spec, tuple(key for key in ("channels", "classes") if key not in spec.model_fields_set)
-    if path.is_dir() and not is_name(model):
-        from vitscope.recipes.trained import spec_of_config
-        from vitscope.runs import RunFolder
-
-        if changed:
-            raise UsageError(
-                f"{model} is a run, whose model is as it was trained; use --set on a built-in name or a YAML file"
-            )
-        folder = RunFolder.open(path)
-        return spec_of_config(folder, folder.read_config()), ()
-    if _CODE.fullmatch(model):
-        raise UsageError(
-            f"'{model}' is code; explain works in closed form and takes a built-in name, a YAML file or a run folder"
-        )
-    if "/" in model or "\\" in model or path.is_file():
-        what = "is a file that is no YAML" if path.is_file() else "does not exist"
-        raise UsageError(f"{model} {what}; give a built-in name, a YAML file or a run folder")
-    return spec_by_name(model, changed), ()
-
-
-def _changed(changes: Sequence[str]) -> dict[str, Any]:
-    """The settings that `--set` asks for, written as the model's own (`depth=6`) or as a recipe's (`model.depth=6`)."""
-    from vitscope.recipes.load import apply_change
-
-    values: dict[str, Any] = {}
-    for change in changes:
-        apply_change(values, change.strip().removeprefix("model."))
-    return values
-
-
-def is_name(model: str) -> bool:
-    """Whether a model is built in under this name, also where a folder beside is called the same."""
-    from vitscope._core.errors import VitscopeError
-    from vitscope.model.presets import spec_by_name
-
-    with suppress(VitscopeError):
-        spec_by_name(model)
-        return True
-    return False

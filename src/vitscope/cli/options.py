@@ -113,6 +113,13 @@ _HELP: dict[str, tuple[Text, str]] = {
         ),
         "vitscope curve runs/good --reference vit_patch4_cifar10_200ep",
     ),
+    "look": (
+        Text(
+            "Follow one image through a model, every picture checked, on one page.",
+            "1枚の画像がモデルの中をどう流れるかを、検証済みの図とともに1つのページにまとめます。",
+        ),
+        "vitscope look runs/first digits:17",
+    ),
     "bench": (
         Text(
             "Measure speed against other ViT libraries and against the machine's limit, in one run.",

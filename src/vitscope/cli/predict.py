@@ -79,10 +79,11 @@ def pictures(names: list[str], spec: DataSpec | None) -> Iterator[tuple[str, Any
         elif Path(name).is_dir():
             yield from _in_folder(Path(name))
         else:
-            yield name, lambda name=name: _open(name, spec)
+            yield name, lambda name=name: open_image(name, spec)
 
 
-def _open(name: str, spec: DataSpec | None) -> tuple[Image, str | None]:
+def open_image(name: str, spec: DataSpec | None) -> tuple[Image, str | None]:
+    """A file, or an item of a source by its name, with its label if it has one."""
     from vitscope._core.preprocessing import decode_image
     from vitscope.data import is_item, open_item
 
@@ -102,7 +103,7 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, Any]]:
     if not found:
         yield str(folder), lambda: _nothing_in(folder)
     for path in found:
-        yield str(path), lambda path=path: _open(str(path), None)
+        yield str(path), lambda path=path: open_image(str(path), None)
 
 
 def _nothing_in(folder: Path) -> NoReturn:

@@ -65,7 +65,8 @@ class Removal:
     """What taking a part away does to the score of one class: the score without it, minus the score with it."""
 
     target: int
-    heads: Float[Tensor, "L K"]
+    heads: Float[Tensor, "L K"] | None
+    """None where only whole blocks were taken away."""
     blocks: Float[Tensor, " L"]
     caveat: ClassVar[Text] = Text(
         "A head is taken away by putting zeros in the place of what it gives, a block by handing its tokens on as they came. What the others would "
@@ -74,11 +75,12 @@ class Removal:
     )
 
 
-def removal(trace: Trace, *, target: int | None = None) -> Removal:
-    """Takes away each head, and each block, by itself.
+def removal(trace: Trace, *, target: int | None = None, each_head: bool = True) -> Removal:
+    """Takes away each head, and each block, by itself: a stretch of the forward for each.
 
     Args:
         target: the class; left out, the one with the highest score.
+        each_head: whether heads are taken away, too; a large model has many.
 
     Raises:
         LensError: a block whose start or end was not found.
@@ -92,14 +94,15 @@ def removal(trace: Trace, *, target: int | None = None) -> Removal:
             raise LensError(f"the tokens that {block.path} starts from were not found, so it cannot be taken away")
         attention = block.attention
         row: list[Tensor] = []
-        for head in range(len(attention.output)):
+        for head in range(len(attention.output)) if each_head else ():
             silent = attention.output.clone()
             silent[head] = 0
-            row.append(_scores(trace, {attention.ends: attention.as_made(silent)})[chosen] - logits[chosen])
-        heads.append(torch.stack(row))
+            row.append(_scores(trace, attention.replacing(silent))[chosen] - logits[chosen])
+        if each_head:
+            heads.append(torch.stack(row))
         without = _scores(trace, {_leaves(block): trace.tape.value(block.enters)})
         blocks.append(without[chosen] - logits[chosen])
-    return Removal(chosen, torch.stack(heads), torch.stack(blocks))
+    return Removal(chosen, torch.stack(heads) if each_head else None, torch.stack(blocks))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

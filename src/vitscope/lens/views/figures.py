@@ -9,14 +9,16 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from vitscope._core.pictures import COLOURS, GREY, LATIN, picture_style, set_title
 from vitscope._core.text import Lang, Text
 from vitscope.lens.trace import Trace
-from vitscope.lens.views.attending import Distance, Entropy
-from vitscope.lens.views.embedding import Filters, Positions
-from vitscope.lens.views.experiments import LogitLens, Removal
+from vitscope.lens.views.attending import Distance, Entropy, Rollout
+from vitscope.lens.views.attribution import Attribution
+from vitscope.lens.views.embedding import Filters, Patches, Positions
+from vitscope.lens.views.experiments import LogitLens, Removal, Shuffling
 from vitscope.lens.views.tokens import Likeness, Norms
 
 if TYPE_CHECKING:
@@ -151,22 +153,124 @@ def draw_logit_lens(found: LogitLens, label_names: Sequence[str], lang: Lang = "
 
 def draw_removal(found: Removal, label: str, lang: Lang = "en") -> Figure:
     """What taking away each head, and each block, does to a class's score: one scale, the same on both sides of zero."""
-    most = max(float(found.heads.abs().max()), float(found.blocks.abs().max())) or 1.0
+    parts = [(found.blocks[:, None], Text("whole block", "ブロック全体"))]
+    if found.heads is not None:
+        parts.insert(0, (found.heads, _HEAD))
+    most = max(float(values.abs().max()) for values, _ in parts) or 1.0
     with picture_style(lang, grid="y") as lang:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(6.4, 3.6), dpi=160, layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=[max(found.heads.shape[1], 2), 1])
-        drawn = _picture(left, found.heads, vmin=-most, vmax=most, cmap="RdBu_r", aspect="auto")
-        _picture(right, found.blocks[:, None], vmin=-most, vmax=most, cmap="RdBu_r", aspect="auto")
-        for panel, title in ((left, _HEAD), (right, Text("whole block", "ブロック全体"))):
+        widths = [max(values.shape[1], 2) if title is _HEAD else 1 for values, title in parts]
+        panels = list(figure.subplots(1, len(parts), squeeze=False, width_ratios=widths).flat)
+        drawn: Any = None
+        for panel, (values, title) in zip(panels, parts, strict=True):
+            drawn = _picture(panel, values, vmin=-most, vmax=most, cmap="RdBu_r", aspect="auto")
             set_title(panel, title[lang], lang, size=9)
             panel.set_yticks(range(len(found.blocks)))
             panel.tick_params(labelfontfamily=LATIN)
-        left.set_xticks(range(found.heads.shape[1]))
-        left.set_ylabel(_LAYER[lang])
+            if title is _HEAD:
+                panel.set_xticks(range(values.shape[1]))
+        panels[0].set_ylabel(_LAYER[lang])
         change = Text("change of the score of {label}", "「{label}」のスコアの変化")
-        _scale(figure, drawn, [left, right], change.format(label=label)[lang])
+        _scale(figure, drawn, panels, change.format(label=label)[lang])
+        _foot(figure, found.caveat, lang)
+    return figure
+
+
+def draw_spectrum(found: Positions, lang: Lang = "en") -> Figure:
+    """The power of the position embedding at each frequency, down and across the grid: most at the left is a smooth table."""
+    with picture_style(lang) as lang:
+        figure, panel = _one()
+        for number, (share, name) in enumerate(
+            ((found.down, Text("down", "縦方向")), (found.across, Text("across", "横方向")))
+        ):
+            panel.plot(range(len(share)), 100 * share, "o-", color=COLOURS[number], label=name[lang])
+        panel.set_ylim(bottom=0)
+        panel.set_xticks(range(max(len(found.down), len(found.across))))
+        panel.set_xlabel(Text("cycles over the image", "画像全体での周期数")[lang])
+        panel.legend(frameon=False, fontsize=8)
+        set_title(
+            panel, Text("share of the position embedding's power, %", "位置埋め込みのパワーの割合（%）")[lang], lang
+        )
+        _foot(figure, found.caveat, lang)
+    return figure
+
+
+def draw_patches(found: Patches, across: int, lang: Lang = "en") -> Figure:
+    """The patches in their places, apart; one scale for all."""
+    with picture_style(lang, grid="y") as lang:
+        images = found.images
+        low, high = float(images.min()), float(images.max())
+        figure, panels = _grid(len(images), across, 4.5 / across)
+        for panel, patch in zip(panels, (images - low) / (high - low or 1.0), strict=True):
+            shown = patch.permute(1, 2, 0).numpy()
+            panel.imshow(
+                shown if shown.shape[2] == 3 else shown[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+            )
+            _bare(panel)
+        scale = Text(f" Scale: {low:.3g} to {high:.3g}.", f"　目盛り：{low:.3g}〜{high:.3g}。")
+        _foot(figure, Text(found.caveat.en + scale.en, found.caveat.ja + scale.ja), lang)
+    return figure
+
+
+def draw_attribution(found: Attribution, rollout: Rollout, trace: Trace, label: str, lang: Lang = "en") -> Figure:
+    """What each patch adds to a score beside what rollout gives to the token that is read: neither stands alone."""
+    grid = trace.layout.grid
+    order = [trace.layout.token_of_patch[patch] for patch in range(grid[0] * grid[1])]
+    shares = rollout.shares[list(trace.reads) or order].mean(dim=0)[order].view(grid)
+    with picture_style(lang, grid="y") as lang:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 3.0), dpi=160, layout="constrained")
+        left, right = figure.subplots(1, 2)
+        drawn = _picture(left, shares, vmin=0, vmax=float(shares.max()), cmap="viridis")
+        set_title(left, Text("attention rollout", "アテンションロールアウト")[lang], lang, size=9)
+        _scale(figure, drawn, [left], Text("share", "割合")[lang])
+        by_patch = found.patches if found.patches is not None else torch.zeros(grid[0] * grid[1])
+        most = float(by_patch.abs().max()) or 1.0
+        drawn = _picture(right, by_patch.view(grid), vmin=-most, vmax=most, cmap="RdBu_r")
+        set_title(right, Text("integrated gradients", "積分勾配（Integrated Gradients）")[lang], lang, size=9)
+        _scale(
+            figure,
+            drawn,
+            [right],
+            Text("part of the score of {label}", "「{label}」のスコアへの寄与").format(label=label)[lang],
+        )
+        error = Text(f"Error of the sum: {100 * found.error:.2g} %. ", f"合計の誤差：{100 * found.error:.2g} %。")
+        _foot(figure, Text(error.en + found.caveat.en, error.ja + found.caveat.ja), lang)
+    return figure
+
+
+def draw_shuffling(found: Shuffling, label_names: Sequence[str], lang: Lang = "en", *, shown: int = 5) -> Figure:
+    """Probabilities as the patches stand and in another order, with position embedding and without."""
+    pairs = (
+        (found.with_position, Text("with position embedding", "位置埋め込みあり")),
+        (found.without_position, Text("without", "位置埋め込みなし")),
+    )
+    best = found.with_position[0].topk(min(shown, found.with_position.shape[1])).indices.tolist()
+    with picture_style(lang, grid="y") as lang:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 3.2), dpi=160, layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        orders = (Text("as it is", "元のまま"), Text("shuffled", "並べ替え後"))
+        for panel, (scores, title) in zip(panels, pairs, strict=True):
+            probabilities = scores.float().softmax(dim=-1)
+            for number, order in enumerate(orders):
+                places = [place + 0.4 * (number - 0.5) for place in range(len(best))]
+                panel.bar(places, probabilities[number][best], width=0.38, color=COLOURS[number], label=order[lang])
+            panel.set_xticks(
+                range(len(best)), [label_names[label] for label in best], rotation=30, ha="right", fontsize=7
+            )
+            change = float((scores[0] - scores[1]).abs().max())
+            most = Text(
+                f"{title.en}:\nscores move by up to {change:.2g}", f"{title.ja}：\nスコアの変化は最大{change:.2g}"
+            )
+            set_title(panel, most[lang], lang, size=8)
+        panels[0].set_ylim(0, 1.02)
+        panels[0].set_ylabel(Text("probability", "確率")[lang])
+        panels[0].legend(frameon=False, fontsize=7)
         _foot(figure, found.caveat, lang)
     return figure
 

@@ -1,0 +1,112 @@
+"""Somebody's own model by its place in Python code: `package.module:callable` in, an `nn.Module` out, or one sentence why not."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vitscope._core.errors import ModelError, UsageError
+from vitscope._core.suggest import did_you_mean
+
+
+def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """Imports a module, from the folder one stands in as `python -m` would, and calls what it holds.
+
+    Args:
+        place: `package.module:callable`; a class, a function or a finished module.
+        arguments: keyword arguments for the call.
+
+    Raises:
+        ModelError: it cannot be imported or called, or gives no `nn.Module`.
+    """
+    name, _, attribute = place.partition(":")
+    given = dict(arguments or {})
+    found: Any = _imported(name, place)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ModelError(
+                f"{name} has no '{attribute}'{did_you_mean(part, dir(found))}; give the name of a function or class that makes the model"
+            )
+        found = getattr(found, part)
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise ModelError(
+            f"{place} is a {type(found).__name__}, expected a function or a class that gives an nn.Module, or a module itself"
+        )
+    _refuse_wrong_arguments(place, found, given)
+    try:
+        model = found(**given)
+    except Exception as error:
+        raise ModelError(f"{place} raised {_said(error)}; mend it, or give it what it needs with --kwargs") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{place} gave a {type(model).__name__}, expected an nn.Module")
+    return model
+
+
+def parse_kwargs(text: str | None) -> dict[str, Any]:
+    """The keyword arguments of `--kwargs`.
+
+    Raises:
+        UsageError: no JSON object.
+    """
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--kwargs is no JSON ({error}); write it as '{{\"num_classes\": 10}}'") from None
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"--kwargs is a JSON {type(values).__name__}, expected an object such as '{{\"num_classes\": 10}}'"
+        )
+    return values
+
+
+def _imported(name: str, place: str) -> Any:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ModelError(
+                f"there is no Python module '{error.name}', here or among what is installed; "
+                f"stand in its folder or install it ({place} is read as package.module:callable)"
+            ) from error
+        raise ModelError(f"{name} cannot be imported: {_said(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever somebody's file does when it is imported
+        raise ModelError(f"{name} cannot be imported: it raised {_said(error)}") from error
+    finally:
+        sys.path.remove(here)
+
+
+def _refuse_wrong_arguments(place: str, found: Any, given: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # what is written in C may have none
+        return
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        names = [
+            p.name
+            for p in signature.parameters.values()
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+        needs = f"it needs {', '.join(names)}" if names else f"it takes {', '.join(signature.parameters) or 'none'}"
+        raise ModelError(
+            f"{place} cannot be called so ({error}); {needs}; give arguments as JSON with --kwargs"
+        ) from None
+
+
+def _said(error: BaseException) -> str:
+    first = next(iter(str(error).splitlines()), "")[:200]
+    return f"{type(error).__name__} ({first})" if first else type(error).__name__

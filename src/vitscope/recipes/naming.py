@@ -1,0 +1,82 @@
+"""What a MODEL on the command line means: a built-in name, a YAML file, a run folder, or code. A word in, its kind or its spec out. No torch
+but for a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from vitscope._core.errors import UsageError, VitscopeError
+from vitscope.model.presets import spec_by_name
+from vitscope.model.specimens.spec import ModelSpec
+from vitscope.recipes.load import apply_change, spec_of_file
+
+Kind = Literal["name", "file", "run", "code"]
+
+_CODE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
+"""`package.module:callable`."""
+
+
+def kind_of(model: str) -> Kind:
+    """What a word names. A folder beside that is called like a built-in model is not meant.
+
+    Raises:
+        UsageError: a path that is neither a YAML file nor a run folder.
+    """
+    path = Path(model)
+    if path.suffix in (".yaml", ".yml"):
+        return "file"
+    if path.is_dir() and not _is_name(model):
+        return "run"
+    if _CODE.fullmatch(model):
+        return "code"
+    if "/" in model or "\\" in model or path.is_file():
+        what = "is a file that is no YAML" if path.is_file() else "does not exist"
+        raise UsageError(f"{model} {what}; give a built-in name, a YAML file or a run folder")
+    return "name"
+
+
+def spec_of(model: str, changes: Sequence[str] = ()) -> tuple[ModelSpec, tuple[str, ...]]:
+    """The spec behind a name, a recipe or spec in YAML, or a run folder; and which of its settings data will decide.
+
+    Raises:
+        UsageError: `package.module:callable`, which has no spec, or changes to a run, which is as it was trained.
+        ConfigError: a change that does not exist or does not fit.
+    """
+    kind, changed = kind_of(model), _changed(changes)
+    if kind == "file":
+        spec = spec_of_file(Path(model), changed)
+        return spec, tuple(key for key in ("channels", "classes") if key not in spec.model_fields_set)
+    if kind == "run":
+        from vitscope.recipes.trained import spec_of_config
+        from vitscope.runs import RunFolder
+
+        if changed:
+            raise UsageError(
+                f"{model} is a run, whose model is as it was trained; use --set on a built-in name or a YAML file"
+            )
+        folder = RunFolder.open(model)
+        return spec_of_config(folder, folder.read_config()), ()
+    if kind == "code":
+        raise UsageError(
+            f"'{model}' is code; explain works in closed form and takes a built-in name, a YAML file or a run folder"
+        )
+    return spec_by_name(model, changed), ()
+
+
+def _changed(changes: Sequence[str]) -> dict[str, Any]:
+    """The settings that `--set` asks for, written as the model's own (`depth=6`) or as a recipe's (`model.depth=6`)."""
+    values: dict[str, Any] = {}
+    for change in changes:
+        apply_change(values, change.strip().removeprefix("model."))
+    return values
+
+
+def _is_name(model: str) -> bool:
+    with suppress(VitscopeError):
+        spec_by_name(model)
+        return True
+    return False
