@@ -8,36 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
 
 from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.lens.attention import Attention
-from vitscope.lens.flow import ancestors, closed, descendants, has_constant, mixes_channels, way_to, without_products
-from vitscope.lens.operations import CONVOLUTIONS, NORMS, POOLINGS, PRODUCTS, SUMS
+from vitscope.lens.blocks import Block as Block
+from vitscope.lens.blocks import find_blocks
+from vitscope.lens.flow import closed, has_constant, projections, way_to
+from vitscope.lens.operations import CONVOLUTIONS, NORMS, POOLINGS, PRODUCTS, SUMS, VIEWS
 from vitscope.lens.tape import Call, Tape
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Block:
-    """One encoder block: where its two branches come back to the tokens."""
-
-    path: str
-    """The smallest module that holds both, or the attention's own where there is no MLP."""
-    attention: Attention
-    enters: Call | None
-    """What gave the tokens that it starts from; None where they were not found."""
-    after_attention: Call | None
-    """The sum behind the attention; None where there is none."""
-    after_mlp: Call | None
-    """The sum behind the MLP; None where there is none."""
-
-    @property
-    def leaves(self) -> Call | None:
-        """The last of its sums."""
-        return self.after_mlp or self.after_attention
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,11 +27,15 @@ class Anatomy:
 
     patch_embedding: Call
     """The convolution or product that gives a token for each patch, or the last of them."""
+    embedded: Call
+    """The same, or where a bias is added by an operation of its own, that sum."""
     with_class: Call | None
     """Where tokens that are not patches join."""
     with_position: Call | None
     """The sum with the position embedding."""
     blocks: tuple[Block, ...]
+    read_outs: tuple[Attention, ...]
+    """Attentions behind the blocks that pool the tokens: they have fewer queries than there are tokens."""
     final_norm: Call | None
     head: tuple[Call, ...]
     """The product that gives the scores; several where heads are averaged."""
@@ -71,11 +56,10 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
         raise LensError(
             "there is no attention in this model: no softmax between two products, and no fused attention; the lens is for ViTs"
         )
-    blocks = tuple(_blocks(tape, attentions))
-    _refuse_side_by_side(tape, blocks)
+    blocks, read_outs = find_blocks(tape, attentions)
     way = way_to(tape, blocks[0].enters or attentions[0].begins, start=None)
     if blocks[0].enters is None:  # what makes queries and keys is no embedding
-        projected = closed(tape, _projections(tape, attentions[0])) | {attentions[0].begins.number}
+        projected = closed(tape, projections(tape, attentions[0].begins)) | {attentions[0].begins.number}
         way = [call for call in way if call.number not in projected]
     embeddings = [call for call in way if call.name in PRODUCTS | CONVOLUTIONS | POOLINGS]
     if not embeddings:
@@ -84,120 +68,27 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
         )
     embedding = embeddings[-1]
     behind = way[way.index(embedding) + 1 :]
+    width = embedding.outputs[0].shape[1 if embedding.name in CONVOLUTIONS | POOLINGS else -1]
     after = way_to(tape, logits, start=blocks[-1].leaves)
     heads = _heads(tape, logits, blocks[-1].leaves)
     products = [number for number, call in enumerate(after) if call.name in PRODUCTS]
     norms = [call for call in after[: products[0] if products else len(after)] if call.name in NORMS]
     joins = [call for call in behind if call.name == "cat" and has_constant(tape, call) and _adds_tokens(call)]
     sums = [call for call in behind if call.name in SUMS and has_constant(tape, call)]
-    sums = [call for call in sums if call.sources[0].tensor.ndim > 1 and not _is_bias(call)]
-    notes = tuple(_notes(blocks, joins, sums, norms, heads))
+    sums = [call for call in sums if call.sources[0].tensor.ndim > 1 and not _is_bias(tape, call, width)]
+    notes = tuple(_notes(blocks, read_outs, joins, sums, norms, heads))
     return Anatomy(
         embedding,
+        _with_bias(tape, embedding, behind, width),
         joins[-1] if joins else None,
         sums[-1] if sums else None,
         blocks,
+        read_outs,
         norms[-1] if norms else None,
         heads,
         logits,
         notes,
     )
-
-
-def _blocks(tape: Tape, attentions: tuple[Attention, ...]) -> Iterator[Block]:
-    """The sums behind each attention: the one that brings its branch back to the tokens, and the last of those that add an MLP's."""
-    calls = tape.calls
-    for attention, following in zip_longest(attentions, attentions[1:]):
-        end = len(calls) if following is None else following.ends.number
-        branch, origin = descendants(tape, attention.ends), _origin(tape, attention)
-        enters, after = None, None
-        for call in calls[attention.ends.number + 1 : end]:
-            tokens = [s.call for s in call.sources if s.call is not None and s.call.number in origin]
-            if call.name in SUMS and call.number in branch and tokens:
-                enters, after = tokens[0], call
-                break
-        mlp, inside = None, set[int]()
-        if after is not None:
-            next_branch = set[int]() if following is None else descendants(tape, following.ends)
-            found = _sum_with_products(tape, after, end, next_branch)
-            while found is not None:
-                mlp, plain = found
-                inside |= {n for n in ancestors(mlp) if n > after.number and n not in plain}
-                found = _sum_with_products(tape, mlp, end, next_branch)
-                if found is not None and found[0].path != mlp.path:
-                    found = None  # what another module adds is the next block's, or stands between
-            if mlp is None and enters is not None:
-                inside = _beside(tape, attention, enters, after)
-                after, mlp = (None, after) if inside else (after, None)
-        yield Block(_path_of(calls, attention, inside), attention, enters, after, mlp)
-
-
-def _beside(tape: Tape, attention: Attention, enters: Call, after: Call) -> set[int]:
-    """The products that go into a sum beside an attention: those of an MLP, where a block's two branches come back together."""
-    around = ancestors(attention.ends) | descendants(tape, attention.ends) | ancestors(enters)
-    return {n for n in ancestors(after) - around if mixes_channels(tape.calls[n])}
-
-
-def _sum_with_products(tape: Tape, start: Call, end: int, not_in: set[int]) -> tuple[Call, set[int]] | None:
-    """The first sum of a call's own numbers with what products made of them, and all that is its own without a product."""
-    plain, rest = without_products(tape, start), descendants(tape, start)
-    for call in tape.calls[start.number + 1 : end]:
-        makers = [s.call.number for s in call.sources if s.call is not None and tape.is_of_image(s)]
-        fits = len(makers) == 2 and sum(number in plain for number in makers) == 1
-        if (
-            call.name in SUMS
-            and call.number in rest - not_in
-            and fits
-            and call.outputs[0].shape == start.outputs[0].shape
-        ):
-            return call, plain
-    return None
-
-
-def _origin(tape: Tape, attention: Attention) -> set[int]:
-    """The calls whose numbers are the tokens that an attention starts from: what leads to it and what becomes of that without a product
-    (scaled, cast, turned), but not its own queries, keys and values."""
-    before = ancestors(attention.begins) - {attention.begins.number}
-    return closed(tape, before) - closed(tape, _projections(tape, attention))
-
-
-def _projections(tape: Tape, attention: Attention) -> set[int]:
-    """The products nearest before an attention, which make its queries and keys."""
-    nearest, seen, waiting = set[int](), set[int](), [attention.begins]
-    while waiting:
-        for source in waiting.pop().sources:
-            call = source.call
-            if call is not None and call.number not in seen and tape.is_of_image(source):
-                seen.add(call.number)
-                if call.name in PRODUCTS | CONVOLUTIONS:
-                    nearest.add(call.number)
-                else:
-                    waiting.append(call)
-    return nearest
-
-
-def _refuse_side_by_side(tape: Tape, blocks: tuple[Block, ...]) -> None:
-    """Blocks must stand one behind the other: what an ensemble or a second pass computes is no further layer."""
-    for block, following in pairwise(blocks):
-        if block.leaves is not None and block.leaves.number not in ancestors(following.attention.begins):
-            raise LensError(
-                f"the attention of {following.attention.path or 'the model'} does not work on what {block.path or 'the one before it'} gives: "
-                "there are several models or passes in one here; look at each by itself"
-            )
-
-
-def _path_of(calls: list[Call], attention: Attention, mlp: set[int]) -> str:
-    """The module that holds both branches: what their paths begin with alike."""
-    parts = attention.path.split(".")
-    paths = {calls[number].path for number in mlp if mixes_channels(calls[number])}
-    for path in paths:
-        shared = 0
-        for one, other in zip(parts, path.split("."), strict=False):
-            if one != other:
-                break
-            shared += 1
-        parts = parts[:shared]
-    return ".".join(parts) if paths else attention.path
 
 
 def _heads(tape: Tape, logits: Call, last: Call | None) -> tuple[Call, ...]:
@@ -220,12 +111,30 @@ def _adds_tokens(call: Call) -> bool:
     return widths == {call.outputs[0].shape[-1]} and len(joined) > 1
 
 
-def _is_bias(call: Call) -> bool:
-    return any(source.tensor.ndim <= 1 for source in call.sources)
+def _is_bias(tape: Tape, call: Call, width: int) -> bool:
+    """Whether a sum adds the same to each token: a number, or one for each of a token's and no other axis."""
+    added = [source.tensor for source in call.sources if not tape.is_of_image(source)]
+    return any(x.numel() == 1 or (x.numel() == width and width in x.shape) for x in added)
+
+
+def _with_bias(tape: Tape, embedding: Call, behind: list[Call], width: int) -> Call:
+    """The sum of the embedding with its bias, where that is the first thing that happens to its numbers; else the embedding."""
+    for call in behind:
+        if call.name in SUMS and has_constant(tape, call) and _is_bias(tape, call, width):
+            is_map = embedding.name in CONVOLUTIONS | POOLINGS and call.outputs[0].shape == embedding.outputs[0].shape
+            return call if is_map or call.outputs[0].shape[-1] == width else embedding
+        if call.name not in VIEWS:
+            break
+    return embedding
 
 
 def _notes(
-    blocks: tuple[Block, ...], joins: list[Call], sums: list[Call], norms: list[Call], heads: tuple[Call, ...]
+    blocks: tuple[Block, ...],
+    read_outs: tuple[Attention, ...],
+    joins: list[Call],
+    sums: list[Call],
+    norms: list[Call],
+    heads: tuple[Call, ...],
 ) -> Iterator[Text]:
     for number, block in enumerate(blocks):
         if block.after_attention is None and block.after_mlp is not None:
@@ -240,6 +149,17 @@ def _notes(
             )
         elif block.after_mlp is None:
             yield Text(f"block {number}: no MLP was found", f"ブロック{number}: MLPが見つかりません")
+    if any(block.is_post_norm for block in blocks):
+        yield Text(
+            "the norms of the blocks stand behind the sums (post-norm): after_attention and after_mlp are the sums before their norm",
+            "ブロックの正規化は加算の後にあります（post-norm）。after_attentionとafter_mlpは、正規化する前の和です",
+        )
+    for attention in read_outs:
+        asking, answering = attention.map.shape[-2:]
+        yield Text(
+            f"behind the blocks an attention of its own reads the tokens out ({asking} for {answering}): it is no block and has no names here",
+            f"ブロックの後に、トークンを読み出す独立したattentionがあります（クエリ{asking}個、キー{answering}個）。ブロックではないので、名前は付けていません",
+        )
     if not joins:
         yield Text("no token joins the patches", "パッチ以外に加わるトークンはありません")
     if not sums:

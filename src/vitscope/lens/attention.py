@@ -8,7 +8,9 @@ module's own way (its scaling, its mask), and stands only if map · v gives what
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from vitscope._core.errors import LensError
-from vitscope.lens.operations import DROPOUTS, FUSED, PRODUCTS, SCALES, SOFTMAX, SUMS, VIEWS, factors
+from vitscope.lens.operations import DROPOUTS, FUSED, PRODUCTS, RESIDUALS, SCALES, SOFTMAX, VIEWS, factors
+from vitscope.lens.refusals import refuse_foreign, refuse_what_is_left, where_not_finite
 from vitscope.lens.tape import Call, Source, Tape
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
@@ -54,10 +57,18 @@ class Attention:
     ends: Call
     """The product with the values, or the fused operation."""
 
-    def as_made(self, output: Float[Tensor, "K Tq Ev"]) -> Tensor:
-        """Numbers like `output`, in the shape in which the module has them."""
-        made = self.ends.outputs[0]
-        return (output.mT if self.is_turned else output).reshape(made.shape)
+    parts: tuple[Attention, ...] = ()
+    """Its heads, where the module computes them one by one; `begins` is then the first one's, `ends` the last one's."""
+
+    def replacing(self, output: Float[Tensor, "K Tq Ev"]) -> dict[Call | None, Tensor]:
+        """Numbers in the place of `output`, for `Tape.play`: what each call that made it is to give, in the shape in which it gives it."""
+        if self.parts:
+            return {
+                call: x
+                for part, x in zip(self.parts, output, strict=True)
+                for call, x in part.replacing(x[None]).items()
+            }
+        return {self.ends: (output.mT if self.is_turned else output).reshape(self.ends.outputs[0].shape)}
 
 
 def find_attentions(tape: Tape) -> tuple[Attention, ...]:
@@ -66,38 +77,39 @@ def find_attentions(tape: Tape) -> tuple[Attention, ...]:
     Raises:
         LensError: one whose map does not reproduce what the module went on with, or whose numbers were overwritten.
     """
+    refuse_foreign(tape)
     try:
         found = sorted([*_fused(tape), *_explicit(tape)], key=lambda attention: attention.begins.number)
-    except (
-        RuntimeError
-    ) as fault:  # shapes that do not fit: something stands between map and values that is not known here
+        found += _learned_read_outs(tape, found)
+    except RuntimeError as fault:  # shapes that do not fit: something unknown stands between map and values
         raise LensError(
             f"an attention of this model is made in a way that the lens cannot make again ({str(fault).splitlines()[0]})"
         ) from None
     for attention in found:
-        if not attention.error <= attention.tolerance:
+        if not isfinite(attention.error):
+            raise LensError(where_not_finite(tape, attention))
+        if attention.error > attention.tolerance:
             raise LensError(
                 f"the attention map of {attention.path or 'the model'} does not give what the module went on with: map · v is off by "
                 f"{attention.error:.1e} of its largest number, allowed are {attention.tolerance:.0e}; no picture is drawn of it"
             )
-    _refuse_what_is_left(tape, found)
+    refuse_what_is_left(tape, found)
     return tuple(found)
 
 
-def _refuse_what_is_left(tape: Tape, found: list[Attention]) -> None:
-    """Refuses products of two tensors that the image reaches and that are no attention's: without them, blocks would go missing and the
-    rest be numbered wrongly. Behind the last attention a product may pool the tokens to fewer."""
-    known = {call.number for attention in found for call in (attention.begins, attention.ends)}
-    last = max((attention.ends.number for attention in found), default=len(tape.calls))
-    tokens = found[0].map.shape[-2] if found else 0
-    for call in tape.calls:
-        if call.name not in PRODUCTS or call.number in known or not all(tape.is_of_image(x) for x in factors(call)):
+def _learned_read_outs(tape: Tape, found: list[Attention]) -> Iterator[Attention]:
+    """Behind the last attention one may pool the tokens whose queries are a parameter: it has fewer of them than there are tokens."""
+    if not found:
+        return
+    last, tokens = max(attention.ends.number for attention in found), found[0].map.shape[-2]
+    for softmax in tape.calls[last + 1 :]:
+        shape = softmax.outputs[0].shape if softmax.name in SOFTMAX else ()
+        if len(shape) < 2 or min(shape[-2:]) >= tokens or max(shape[-2:]) < tokens:
             continue
-        if call.number < last or call.outputs[0].shape[-2] == tokens:
-            raise LensError(
-                f"{call.path or 'the model'} multiplies two computed tensors in a way that is no attention the lens knows "
-                "(a softmax by hand, linear or talking-heads attention); it would be left out, so nothing is shown"
-            )
+        with suppress(RuntimeError, LensError):  # it is no attention, and nothing is drawn of it
+            attention = _of_softmax(tape, softmax, learned=True)
+            if attention is not None and attention.error <= attention.tolerance:
+                yield attention
 
 
 def _fused(tape: Tape) -> Iterator[Attention]:
@@ -125,45 +137,55 @@ def _map_of_fused(q: Tensor, k: Tensor, given: dict[str, Any]) -> Tensor:
 
 def _explicit(tape: Tape) -> Iterator[Attention]:
     for softmax in tape.calls:
-        if softmax.name not in SOFTMAX:
-            continue
-        way, use = _way_from_product(tape, softmax.sources[0]), _way_to_values(tape, softmax)
-        if way is None or use is None:
-            continue
-        between, ends = use
-        whole = [*way, softmax, *between]
-        first, second = (tape.value(source) for source in factors(way[0]))
-        is_turned = factors(ends)[1].call is whole[-1] and factors(ends)[0].call is not whole[-1]  # valuesᵀ · mapᵀ
-        map_, output = _made_again(tape, whole), tape.value(ends)
-        v = tape.value(factors(ends)[0 if is_turned else 1])
-        if is_turned:
-            v, map_, output = v.mT, map_.mT, output.mT
-        q, k = first, second.mT
-        if not _asks(tape, whole, map_, is_turned=is_turned):
-            q, k = k, q
-        yield _proved(way[0], ends, q, k, v, map_, output, is_turned=is_turned)
+        if softmax.name in SOFTMAX:
+            found = _of_softmax(tape, softmax)
+            if found is not None:
+                yield found
+
+
+def _of_softmax(tape: Tape, softmax: Call, *, learned: bool = False) -> Attention | None:
+    """The attention that is written out around a softmax, if it is one; with `learned`, one whose queries or keys are a parameter."""
+    way, use = _way_from_product(tape, softmax.sources[0], learned), _way_to_values(tape, softmax)
+    if way is None or use is None:
+        return None
+    between, ends = use
+    whole = [*way, softmax, *between]
+    first, second = (tape.value(source) for source in factors(way[0]))
+    is_turned = factors(ends)[1].call is whole[-1] and factors(ends)[0].call is not whole[-1]  # valuesᵀ · mapᵀ
+    map_, output = _made_again(tape, whole), tape.value(ends)
+    v = tape.value(factors(ends)[0 if is_turned else 1])
+    if is_turned:
+        v, map_, output = v.mT, map_.mT, output.mT
+    q, k = first, second.mT
+    if q.shape[-2] != map_.shape[-2] or not _asks(tape, whole, map_, is_turned=is_turned):
+        q, k = k, q
+    if (q.shape[-2], k.shape[-2]) != tuple(map_.shape[-2:]):
+        return None
+    return _proved(way[0], ends, q, k, v, map_, output, is_turned=is_turned)
 
 
 def _asks(tape: Tape, whole: list[Call], map_: Tensor, *, is_turned: bool) -> bool:
     """Whether the first factor's rows are those that ask: changing the product's first row changes one row of the map. Else it changes a
-    column, and with it, by the softmax, all rows."""
-    product = _made_again(tape, whole[:1])
-    product[..., 0, :] += torch.linspace(0, 1, product.shape[-1], dtype=product.dtype)
-    changed = _made_again(tape, whole, product)
-    rows = ((changed.mT if is_turned else changed) != map_).any(dim=-1).reshape(-1, map_.shape[-2]).any(dim=0)
+    column, and with it, by the softmax, all rows. The product is one of zeros, where no softmax is at its end."""
+    even = torch.zeros_like(_made_again(tape, whole[:1]))
+    product = even.clone()
+    product[..., 0, :] += torch.linspace(0, 1, product.shape[-1], dtype=product.dtype, device=product.device)
+    was, changed = (_made_again(tape, whole, start) for start in (even, product))
+    differs = (changed.mT != was.mT) if is_turned else (changed != was)
+    rows = differs.any(dim=-1).reshape(-1, map_.shape[-2]).any(dim=0)
     return int(rows.sum()) <= 1 or map_.shape[-1] == 1
 
 
-def _way_from_product(tape: Tape, source: Source) -> list[Call] | None:
-    """The calls from a product of two computed tensors to this source, product first; None where it comes from none."""
+def _way_from_product(tape: Tape, source: Source, learned: bool) -> list[Call] | None:
+    """The calls from a product of two computed tensors (with `learned`, of one) to this source, product first; None where it comes from none."""
     call = source.call
     if call is None:
         return None
     if call.name in PRODUCTS:
-        return [call] if all(tape.is_of_image(factor) for factor in factors(call)) else None
+        return [call] if sum(tape.is_of_image(factor) for factor in factors(call)) == (1 if learned else 2) else None
     if call.name in VIEWS | SCALES:
         for before in call.sources:
-            way = _way_from_product(tape, before)
+            way = _way_from_product(tape, before, learned)
             if way is not None:
                 return [*way, call]
     return None
@@ -182,23 +204,32 @@ def _way_to_values(tape: Tape, softmax: Call) -> tuple[list[Call], Call] | None:
                 first, second = factors(user)
                 if way[-1] in (first.call, second.call) and tape.is_of_image(first) and tape.is_of_image(second):
                     return way[1:], user
-            elif user.name in VIEWS | SCALES - SUMS | DROPOUTS:  # behind a sum it is no map any more
+            elif user.name in VIEWS | SCALES - RESIDUALS | DROPOUTS:  # behind a sum it is no map any more
                 waiting.append([*way, user])
     return None
 
 
 def _made_again(tape: Tape, way: list[Call], start: Tensor | None = None) -> Tensor:
-    """What the last of these calls gives, each made from the one before it, in float64: from the factors of the first, or from `start` in
-    the place of what the first gave."""
+    """What the last of these calls gives, each made from the one before it: from the factors of the first, or from `start` in the place of
+    what the first gave. In float64; but a product that the module rounds to half precision is made in it, since a softmax of large scores
+    hangs on that."""
+    is_half = way[0].outputs[0].dtype in (torch.bfloat16, torch.float16)
     made, before = (torch.empty(0), None) if start is None else (start, way[0])
     for call in way if start is None else way[1:]:
         values = iter(
-            [made if source.call is before and before else _exact(tape.value(source)) for source in call.sources]
+            [
+                made
+                if source.call is before and before
+                else tape.value(source)
+                if is_half
+                else _exact(tape.value(source))
+                for source in call.sources
+            ]
         )
         args = tree_map(lambda x, values=values: next(values) if isinstance(x, Tensor) else x, call.args)
         kwargs = tree_map(
             lambda x, values=values: next(values) if isinstance(x, Tensor) else x,
-            {key: value for key, value in call.kwargs.items() if key != "dtype"},
+            {key: value for key, value in call.kwargs.items() if is_half or key != "dtype"},
         )
         result = call.op(*args, **kwargs)
         made, before = result if isinstance(result, Tensor) else result[0], call

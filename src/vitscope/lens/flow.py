@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS
+from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, VIEWS
 from vitscope.lens.tape import Call, Tape
 
 
@@ -63,6 +63,31 @@ def without_products(tape: Tape, call: Call) -> set[int]:
             if not others:
                 found.add(later.number)
     return found
+
+
+def projections(tape: Tape, begins: Call) -> set[int]:
+    """The products nearest before an attention's own, which make its queries and keys."""
+    nearest, seen, waiting = set[int](), set[int](), [begins]
+    while waiting:
+        for source in waiting.pop().sources:
+            call = source.call
+            if call is not None and call.number not in seen and tape.is_of_image(source):
+                seen.add(call.number)
+                if call.name in PRODUCTS | CONVOLUTIONS:
+                    nearest.add(call.number)
+                else:
+                    waiting.append(call)
+    return nearest
+
+
+def unviewed(tape: Tape, call: Call) -> Call:
+    """What gave the numbers that a call only shows in another shape, or a part of them."""
+    while call.name in VIEWS:
+        before = next((source.call for source in call.sources if tape.is_of_image(source)), None)
+        if before is None:
+            return call
+        call = before
+    return call
 
 
 def mixes_channels(call: Call) -> bool:

@@ -13,6 +13,8 @@ SOFTMAX = frozenset({"_softmax", "_safe_softmax"})
 NORMS = frozenset({"native_layer_norm", "_fused_rms_norm", "native_batch_norm", "_native_batch_norm_legit_no_training"})
 DROPOUTS = frozenset({"native_dropout", "dropout"})
 SUMS = frozenset({"add", "add_"})
+RESIDUALS = SUMS | {"sub", "sub_", "lerp", "lerp_", "addcmul", "addcmul_"}
+"""What may bring a branch back to the tokens: one plus, minus or weighed against the other."""
 VIEWS = frozenset(
     {"view", "_unsafe_view", "reshape", "_reshape_alias", "expand", "permute", "transpose", "t", "unsqueeze", "squeeze"}
     | {"detach", "alias", "clone", "contiguous", "_to_copy", "slice", "select", "unbind", "split", "split_with_sizes"}

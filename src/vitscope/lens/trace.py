@@ -18,8 +18,10 @@ from vitscope._core.text import Text, language_of_locale
 from vitscope.lens.anatomy import Anatomy, as_tokens, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
 from vitscope.lens.forward import one_forward
+from vitscope.lens.heads import with_heads_together
 from vitscope.lens.layout import Layout, find_layout
 from vitscope.lens.operations import CONVOLUTIONS, POOLINGS
+from vitscope.lens.reading import find_class_token, read_tokens
 from vitscope.lens.tape import Tape
 
 
@@ -27,7 +29,8 @@ from vitscope.lens.tape import Tape
 class Trace(Mapping[str, Tensor]):
     """All that one image became on its way to the scores. Names are those of the field: `patch_embedding`, `block00/q`, `logits`, …
 
-    Shapes are those of one image: tokens T D, heads K T E, maps K T T.
+    Shapes are those of one image: tokens T D, heads K T E, maps K T T. `after_attention` and `after_mlp` are the sums that bring a branch
+    back to the tokens; where the block's norm stands behind them (post-norm, a note says so) they are the sums before it.
     """
 
     named: Mapping[str, Tensor]
@@ -36,6 +39,8 @@ class Trace(Mapping[str, Tensor]):
     layout: Layout
     reads: tuple[int, ...]
     """The tokens, as the last block leaves them, that the scores depend on."""
+    class_token: int | None
+    """The token that is no patch and that the scores are read from for itself, not as a part of a mean."""
     tape: Tape
     notes: tuple[Text, ...]
 
@@ -67,13 +72,9 @@ class Trace(Mapping[str, Tensor]):
 
     @property
     def worst_error(self) -> float:
-        """The largest error of any attention map: how far map · v is from what the module went on with, beside its largest number."""
-        return max(attention.error for attention in self.attentions)
-
-    @property
-    def class_token(self) -> int | None:
-        """The token that is no patch and that the scores are read from."""
-        return next((token for token in self.layout.extra if token in self.reads), None)
+        """The largest error of any attention map, read-outs among them: how far map · v is from what the module went on with, beside the
+        largest number of that."""
+        return max(attention.error for attention in (*self.attentions, *self.anatomy.read_outs))
 
 
 class Tracing:
@@ -138,16 +139,14 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
 def _trace_of(image: Tensor, tape: Tape, answer: object) -> Trace:
     """All that is found on the tape of one forward of an image (1 C H W, as it was before the model ran)."""
     scores = scores_of(answer)
-    if any(call.name == "flex_attention" for call in tape.calls):
-        raise LensError(
-            "the model uses flex_attention, whose scores are a program of their own; choose another attention to look at it"
-        )
-    attentions = find_attentions(tape)
-    anatomy = find_anatomy(tape, scores, attentions)
+    anatomy = find_anatomy(tape, scores, with_heads_together(tape, find_attentions(tape)))
+    attentions = tuple(block.attention for block in anatomy.blocks)
     layout = find_layout(tape, anatomy)
     notes = (*anatomy.notes, *layout.notes, *_spans(attentions, len(layout.patch_of_token)))
     named = dict(_named(image, tape, anatomy, layout))
-    return Trace(named, attentions, anatomy, layout, _read(tape, anatomy), tape, notes)
+    reads = read_tokens(tape, anatomy)
+    class_token = find_class_token(tape, anatomy, layout, reads)
+    return Trace(named, attentions, anatomy, layout, reads, class_token, tape, notes)
 
 
 def scores_of(answer: object) -> Tensor:
@@ -212,11 +211,9 @@ def _named(image: Tensor, tape: Tape, anatomy: Anatomy, layout: Layout) -> Itera
     yield "image", image[0]
     if layout.pixels is not None:
         yield "patches", image.flatten()[layout.pixels]
-    embedded = tape.value(anatomy.patch_embedding)
-    yield (
-        "patch_embedding",
-        embedded[0].flatten(1).T if anatomy.patch_embedding.name in CONVOLUTIONS | POOLINGS else as_tokens(embedded),
-    )
+    embedded, made = tape.value(anatomy.embedded), anatomy.patch_embedding
+    is_map = made.name in CONVOLUTIONS | POOLINGS and embedded.shape == made.outputs[0].shape
+    yield "patch_embedding", embedded[0].flatten(1).T if is_map else as_tokens(embedded)
     for name, call in (("with_class", anatomy.with_class), ("with_position", anatomy.with_position)):
         if call is not None:
             yield name, as_tokens(tape.value(call))
@@ -244,22 +241,3 @@ def _alone(attention: Attention, layout: Layout) -> Tensor:
     """The map, K T T, of an attention in which each token meets nothing but itself."""
     tokens = len(layout.patch_of_token)
     return torch.diag_embed(attention.map.reshape(tokens, -1).T)
-
-
-def _read(tape: Tape, anatomy: Anatomy) -> tuple[int, ...]:
-    """The tokens whose numbers, as the last block leaves them, reach what the head takes: each is changed by itself."""
-    last = anatomy.blocks[-1].leaves
-    # not the scores: a head of zeros would hide all that goes into it
-    taken = [head.sources[-2].call for head in anatomy.head] or [anatomy.logits]
-    read = [call for call in taken if call is not None]
-    if last is None:
-        return ()
-    was, tokens = [tape.value(call) for call in read], tape.value(last)
-    found: list[int] = []
-    for token in range(tokens.numel() // tokens.shape[-1]):
-        changed = as_tokens(tokens).clone()
-        changed[token] = changed[token].flip(0) + 1
-        now = [tape.play({last: changed.view_as(tokens)}, call) for call in read]
-        if any(not torch.equal(a, b) for a, b in zip(was, now, strict=True)):
-            found.append(token)
-    return tuple(found)
