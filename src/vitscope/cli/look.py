@@ -75,7 +75,7 @@ def look(
 ) -> None:
     """See `options.command_help`."""
     target = page if page is not None else None if json_ else _default_page(model, image)
-    _refuse_what_is_no_page(target)
+    refuse_what_is_no_page(target)
     from vitscope._core.files import write_text
     from vitscope.cli.predict import open_image
     from vitscope.recipes.code import parse_kwargs
@@ -137,7 +137,7 @@ def _default_page(model: str, image: str) -> Path:
     return Path("-".join(["look", *(re.sub(r"[^\w.-]+", "-", name).strip("-.") for name in names)]) + ".html")
 
 
-def _refuse_what_is_no_page(target: Path | None) -> None:
+def refuse_what_is_no_page(target: Path | None) -> None:
     """Says at once what would come out at the end."""
     if target is not None and target.is_dir():
         raise UsageError(f"--out {target} is a folder, expected the name of a page such as {target / 'look.html'}")

@@ -20,7 +20,7 @@ import typer
 
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
-from vitscope.cli import bench, curve, explain, lists, look, measure, predict, train
+from vitscope.cli import bench, curve, explain, lists, look, measure, predict, report, train
 from vitscope.cli.options import Command, command_help
 from vitscope.cli.screen import fail
 
@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict.predict,
     "curve": curve.curve,
     "look": look.look,
+    "report": report.report,
     "bench": bench.bench,
 }
 BUG = 70  # EX_SOFTWARE of sysexits.h; 1, which Python would end with, is a verdict on a run

@@ -120,6 +120,13 @@ _HELP: dict[str, tuple[Text, str]] = {
         ),
         "vitscope look runs/first digits:17",
     ),
+    "report": (
+        Text(
+            "Make one page about a run, or several side by side: curve, accuracy, mistakes, recipe.",
+            "学習結果を1つのページにまとめます（学習曲線、正解率、誤分類、レシピ。複数なら並べて比較）。",
+        ),
+        "vitscope report runs/first",
+    ),
     "bench": (
         Text(
             "Measure speed against other ViT libraries and against the machine's limit, in one run.",

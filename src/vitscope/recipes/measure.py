@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -128,22 +129,68 @@ def _refuse_another_part(folder: RunFolder, spec: DataSpec, now: DataSplits) -> 
     )
 
 
-def write_evaluation(folder: RunFolder, measured: Measured) -> None:
-    """Writes `evaluation.json` and `predictions.csv` into the run folder; each image by the name that `vitscope predict` takes."""
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image: a line of `predictions.csv`."""
+
+    image: str
+    """By the name that `vitscope predict` takes."""
+    label: str
+    predicted: str
+    right: int
+    probability: float
+    probability_of_label: float
+
+
+def predictions_of(folder: RunFolder, measured: Measured) -> list[Prediction]:
+    """Every image that was measured, in order."""
     table, names = measured.table, measured.evaluation.label_names
-    write_json(folder.path / "evaluation.json", {"data": table.name, **measured.evaluation.to_dict()})
     source = recipe_of_run(folder).data.source
     source = Path(source).name if Path(source).is_absolute() else source
+    rows: list[Prediction] = []
+    for i, (row, label) in enumerate(zip(measured.probabilities, table.labels, strict=True)):
+        best, image = int(row.argmax()), f"{source}:{table.split}:{table.place(i)}"
+        chances = float(row[best]), float(row[label])
+        rows.append(Prediction(image, names[label], names[best], int(best == label), *chances))
+    return rows
+
+
+def write_evaluation(folder: RunFolder, measured: Measured) -> None:
+    """Writes `evaluation.json` and `predictions.csv` into the run folder."""
+    write_json(folder.path / "evaluation.json", {"data": measured.table.name, **measured.evaluation.to_dict()})
     with (
         written_whole(folder.path / "predictions.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as handle,
     ):
         writer = csv.writer(handle)
-        writer.writerow(["image", "label", "predicted", "right", "probability", "probability_of_label"])
-        for i, (row, label) in enumerate(zip(measured.probabilities, table.labels, strict=True)):
-            best, image = int(row.argmax()), f"{source}:{table.split}:{table.place(i)}"
-            right = int(best == label)
-            writer.writerow([image, names[label], names[best], right, f"{row[best]:.6f}", f"{row[label]:.6f}"])
+        writer.writerow([field.name for field in fields(Prediction)])
+        for row in predictions_of(folder, measured):
+            chances = (f"{row.probability:.6f}", f"{row.probability_of_label:.6f}")
+            writer.writerow([row.image, row.label, row.predicted, row.right, *chances])
+
+
+def read_results(folder: RunFolder) -> tuple[str, Evaluation, list[Prediction]] | None:
+    """What a finished run was measured on, the evaluation, and every prediction; None where a file is missing or not what it should be."""
+    try:
+        value = json.loads((folder.path / "evaluation.json").read_text(encoding="utf-8"))
+        evaluation = Evaluation.from_dict(value)
+        with (folder.path / "predictions.csv").open(newline="", encoding="utf-8") as handle:
+            rows = [
+                Prediction(
+                    row["image"],
+                    row["label"],
+                    row["predicted"],
+                    int(row["right"]),
+                    float(row["probability"]),
+                    float(row["probability_of_label"]),
+                )
+                for row in csv.DictReader(handle)
+            ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return None
+    if len(rows) != evaluation.total.images or sum(row.right for row in rows) != evaluation.total.right:
+        return None
+    return str(value.get("data", "")), evaluation, rows
 
 
 def draw_curve(folder: RunFolder, reference: ReferenceCurve | None, lang: Lang) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from markupsafe import Markup
 
 from vitscope import __version__
 from vitscope._core.text import Lang, Text
-from vitscope.report.words import WORDS
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -29,14 +29,14 @@ def _environment() -> Environment:
     return made
 
 
-def render(template: str, lang: Lang, **values: Any) -> str:
+def render(template: str, lang: Lang, words: Mapping[str, Text], **values: Any) -> str:
     """A page in one language; in the template `_(text)` is a sentence in it, and `w.name` one of the page's own words."""
 
     def said(text: Text | str | None) -> str:
         return text[lang] if isinstance(text, Text) else (text or "")
 
-    words = {name: text[lang] for name, text in WORDS.items()}
-    return _environment().get_template(template).render(_=said, w=words, lang=lang, version=__version__, **values)
+    own = {name: text[lang] for name, text in words.items()}
+    return _environment().get_template(template).render(_=said, w=own, lang=lang, version=__version__, **values)
 
 
 def asset(name: str) -> Markup:

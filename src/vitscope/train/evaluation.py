@@ -61,6 +61,29 @@ class Evaluation:
         ]
         return value
 
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Evaluation:
+        """What `to_dict` gave, read again.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        classes = [{key: part for key, part in row.items() if key != "label"} for row in value["per_class"]]
+        made = cls(
+            total=Share(**value["total"]),
+            loss=float(value["loss"]),
+            top5=None if value["top5"] is None else float(value["top5"]),
+            calibration_error=float(value["calibration_error"]),
+            label_names=tuple(map(str, value["label_names"])),
+            per_class=tuple(Share(**row) for row in classes),
+            confusion=tuple(tuple(map(int, row)) for row in value["confusion"]),
+            bins=tuple(Bin(**row) for row in value["bins"]),
+        )
+        count = len(made.label_names)
+        if len(made.per_class) != count or [len(row) for row in made.confusion] != [count] * count:
+            raise ValueError("classes and confusion do not fit")
+        return made
+
 
 def share(right: int, images: int) -> Share:
     """A share with its 95 % interval; of nothing, everything is possible."""

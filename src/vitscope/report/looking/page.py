@@ -49,6 +49,7 @@ def page_of(look: Look, lang: Lang = "en") -> str:
     return render(
         "look.html.j2",
         lang,
+        WORDS,
         style=asset("style.css"),
         script=asset("look.js"),
         data=script_data(_script_data(look, lang)),

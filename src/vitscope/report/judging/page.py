@@ -1,0 +1,223 @@
+"""The page of one run, or of several beside each other: what was seen in, self-contained HTML out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from vitscope._core.text import Lang, Text
+from vitscope.curves import NamedRun, draw
+from vitscope.report.art import coloured, data_url, inline_svg, mosaic
+from vitscope.report.html import asset, render
+from vitscope.report.judging.charts import draw_calibration, draw_speed
+from vitscope.report.judging.pictures import Gallery, Shown
+from vitscope.report.judging.seen import RunSeen, changed_settings, difference
+from vitscope.report.judging.words import RUN_WORDS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vitscope.lens.views.embedding import Positions
+
+MATRIX = 20
+"""Classes up to which the whole confusion matrix is a table of numbers; above, it is a picture."""
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """A picture with the map beside it, as addresses."""
+
+    said: Shown
+    image: str
+    attention: str | None
+
+
+def page_of(runs: Sequence[RunSeen], lang: Lang = "en") -> str:
+    """The whole page."""
+    references = {run.reference.name: run.reference for run in runs if run.reference is not None}
+    shared = next(iter(references.values())) if len(references) == 1 else None
+    drawn = draw([NamedRun(run.name, run.rows) for run in runs], shared, lang, verdicts=[run.verdict for run in runs])
+    measured = [run for run in runs if run.evaluation is not None]
+    title = RUN_WORDS["report_title"].format(run=" · ".join(run.name for run in runs))[lang]
+    return render(
+        "run.html.j2",
+        lang,
+        RUN_WORDS,
+        style=asset("style.css"),
+        title=title,
+        runs=runs,
+        facts=[(name, [value(run) for run in runs]) for name, value in _FACTS if any(value(run) for run in runs)],
+        curve=_svg(drawn),
+        findings=[
+            [f for f in run.verdict.findings if f.kind != "standing" or run.verdict.standing != "unknown"]
+            for run in runs
+        ],
+        differences=[
+            found
+            for i, one in enumerate(runs)
+            for other in runs[i + 1 :]
+            if (found := difference(one, other)) is not None
+        ],
+        classes=_classes(measured),
+        measured=measured,
+        matrices=[None if run.evaluation is None else _matrix(run) for run in runs],
+        calibration=_svg(draw_calibration(measured, lang)) if measured else None,
+        galleries=[
+            (_thumbs(run.gallery, run.gallery.mistakes), _thumbs(run.gallery, run.gallery.hardest)) for run in runs
+        ],
+        positions=[_positions(run) for run in runs],
+        speed=_svg(draw_speed(runs, lang)),
+        settings=changed_settings(runs) if len(runs) > 1 else [],
+        recipes=[_recipe_text(run) for run in runs],
+        environments=[_environment(run) for run in runs],
+        commands=[run.commands() for run in runs],
+    )
+
+
+def _svg(figure: Figure) -> Markup:
+    return Markup(inline_svg(figure))
+
+
+def _share(run: RunSeen) -> Text | str:
+    if run.evaluation is None:
+        return ""
+    total = run.evaluation.total
+    return Text(
+        f"{total.accuracy:.2f} % (95 % interval {total.low:.2f} to {total.high:.2f}; {total.right:,} of {total.images:,})",
+        f"{total.accuracy:.2f} %（95 % 信頼区間 {total.low:.2f}〜{total.high:.2f}、{total.images:,}枚中{total.right:,}枚）",
+    )
+
+
+def _expected(run: RunSeen) -> Text | str:
+    found = run.recipe.expect if run.recipe else ()
+    return "; ".join(f"{each.val_acc:g} % @ {each.after}" for each in found)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+_FACTS: tuple[tuple[Text, Any], ...] = (
+    (Text("accuracy of the last epoch's weights", "最終エポックの重みの正解率"), _share),
+    (Text("measured on", "測定データ"), lambda run: run.data_name),
+    (Text("what the recipe was measured to reach", "レシピの実測値"), _expected),
+    (
+        Text("loss", "損失"),
+        lambda run: f"{run.evaluation.loss:.4f}" if run.evaluation else "",
+    ),
+    (
+        Text("top-5 accuracy", "上位5位以内の正解率"),
+        lambda run: f"{run.evaluation.top5:.2f} %" if run.evaluation and run.evaluation.top5 is not None else "",
+    ),
+    (
+        Text("calibration error", "較正誤差"),
+        lambda run: f"{run.evaluation.calibration_error:.1f} %" if run.evaluation else "",
+    ),
+    (Text("epochs, steps", "エポック数、ステップ数"), lambda run: f"{run.rows[-1].epoch}, {run.rows[-1].step:,}"),
+    (Text("time, evaluation included", "所要時間（評価を含む）"), lambda run: _clock(run.seconds)),
+    (
+        Text("training images a second (median)", "学習速度（画像／秒、中央値）"),
+        lambda run: f"{run.images_per_second:,.0f}" if run.images_per_second else "",
+    ),
+    (Text("parameters", "パラメータ数"), lambda run: f"{run.parameters:,}"),
+    (Text("recipe", "レシピ"), lambda run: run.recipe.name if run.recipe else ""),
+    (Text("seed", "シード"), lambda run: str(run.recipe.train.seed) if run.recipe else ""),
+    (Text("date", "日付"), lambda run: str(run.environment.get("date", ""))[:10]),
+)
+
+
+def _classes(runs: Sequence[RunSeen]) -> list[tuple[str, list[tuple[Any, str]]]]:
+    """A row a class: for each run its share, and what it is most often taken for."""
+    if not runs:
+        return []
+    names = _of(runs[0]).label_names
+    rows = []
+    for i, name in enumerate(names):
+        cells = []
+        for run in runs:
+            found = _of(run)
+            if found.label_names != names:
+                continue
+            wrong = [(n, j) for j, n in enumerate(found.confusion[i]) if j != i and n]
+            cells.append((found.per_class[i], f"{names[max(wrong)[1]]} ({max(wrong)[0]})" if wrong else "–"))
+        rows.append((name, cells))
+    return rows
+
+
+def _of(run: RunSeen) -> Any:
+    assert run.evaluation is not None
+    return run.evaluation
+
+
+def _matrix(run: RunSeen) -> dict[str, Any]:
+    """The confusion matrix: cells with their share of the row, or a picture where there are many classes."""
+    found = _of(run)
+    shares = [[n / max(sum(row), 1) for n in row] for row in found.confusion]
+    if len(found.label_names) <= MATRIX:
+        cells = [list(zip(row, part, strict=True)) for row, part in zip(found.confusion, shares, strict=True)]
+        return {"names": found.label_names, "cells": cells, "image": None}
+    import torch
+
+    return {"names": (), "cells": [], "image": data_url(coloured(torch.tensor(shares), 0, 1, "viridis"))}
+
+
+def _thumbs(gallery: Gallery, shown: Sequence[Shown]) -> list[Thumb]:
+    made = []
+    for each in shown:
+        pixels = each.pixels if each.pixels.shape[2] == 3 else each.pixels[:, :, 0]
+        attention = None
+        if each.attention is not None:
+            attention = data_url(coloured(each.attention, 0, gallery.highest, "viridis"))
+        made.append(Thumb(each, data_url(np.ascontiguousarray(pixels)), attention))
+    return made
+
+
+def _positions(run: RunSeen) -> dict[str, Any]:
+    found = run.position
+    if found.before is None or found.after is None or found.near is None:
+        return {"absent": found.absent, "before": None, "after": None}
+    before, after = (_mosaic(each, found.grid) for each in (found.before, found.after))
+    return {"absent": None, "before": before, "after": after, "near": found.near}
+
+
+def _mosaic(found: Positions, grid: tuple[int, int]) -> str:
+    down, across = grid
+    scale = max(1, round(360 / across**2))
+    images = [coloured(each, -1, 1, "RdBu_r") for each in found.cosines.view(-1, down, across)]
+    return data_url(mosaic(np.stack(images).astype(np.float64) / 255, across, gap=2, scale=scale))
+
+
+def _recipe_text(run: RunSeen) -> str:
+    return (run.path / "recipe.yaml").read_text(encoding="utf-8") if run.recipe else ""
+
+
+_MACHINE = ("vitscope", "python", "platform", "cpu", "cores", "threads")
+
+
+def _environment(run: RunSeen) -> list[tuple[str, str]]:
+    """What it was made with: versions and hardware, no place on anyone's machine."""
+    found = run.environment
+    packages = found.get("packages", {})
+    rows: list[tuple[str, str]] = []
+    rows += [(key, str(found[key])) for key in _MACHINE if key in found]
+    if isinstance(packages, dict):
+        rows += [(name, str(version)) for name, version in packages.items() if version]
+    if found.get("memory_bytes"):
+        rows.append(("memory", f"{found['memory_bytes'] / 2**30:.1f} GiB"))
+    if found.get("accelerators"):
+        rows.append(("accelerators", ", ".join(map(str, found["accelerators"]))))
+    if found.get("git_commit"):
+        rows.append(("git", f"{found['git_commit']}{' + changes' if found.get('git_changed') else ''}"))
+    return rows
+
+
+def default_page(paths: Sequence[Path]) -> Path:
+    """`report.html` in the run, or here for several."""
+    return paths[0] / "report.html" if len(paths) == 1 else Path("report.html")

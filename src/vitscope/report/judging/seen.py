@@ -1,0 +1,232 @@
+"""All that there is to say of a trained run: a run folder in, a `RunSeen` out, numbers without a language.
+
+What the run wrote at its end is taken from there; where it is missing or damaged, the weights are measured again.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import yaml
+
+from vitscope._core.errors import DataError, RunError
+from vitscope._core.text import Text
+from vitscope.curves import Verdict, judge
+from vitscope.curves.layout import distinct_names
+from vitscope.curves.reference import ReferenceCurve
+from vitscope.model.size import size_of
+from vitscope.recipes.measure import Prediction, measure_run, predictions_of, read_results, table_to_measure
+from vitscope.recipes.run import recipe_of_run, reference_of_run
+from vitscope.recipes.schema import Recipe
+from vitscope.recipes.trained import TrainedModel, load
+from vitscope.report.judging.pictures import Gallery, PositionChange, gallery_of, position_change
+from vitscope.runs import EpochMetrics, RunFolder, read_metrics
+from vitscope.train.evaluation import Z95, Evaluation
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class RunSeen:
+    """A run, read and measured."""
+
+    name: str
+    path: Path
+    is_finished: bool
+    rows: tuple[EpochMetrics, ...]
+    reference: ReferenceCurve | None
+    verdict: Verdict
+    data_name: str
+    """What the evaluation was measured on."""
+    evaluation: Evaluation | None
+    predictions: tuple[Prediction, ...]
+    recipe: Recipe | None
+    environment: dict[str, Any]
+    trained: TrainedModel
+    gallery: Gallery
+    position: PositionChange
+    notes: tuple[Text, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that the model learns."""
+        return size_of(self.trained.spec).parameters
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training, evaluation included."""
+        return self.rows[-1].seconds if self.rows else 0.0
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The median over the epochs."""
+        known = [row.images_per_second for row in self.rows if row.images_per_second > 0]
+        return statistics.median(known) if known else None
+
+    @property
+    def confusions(self) -> list[tuple[str, str, int]]:
+        """What is most often taken for what: right class, predicted class, images."""
+        if self.evaluation is None:
+            return []
+        names, matrix = self.evaluation.label_names, self.evaluation.confusion
+        pairs = [(names[i], names[j], n) for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j and n]
+        return sorted(pairs, key=lambda pair: -pair[2])[:8]
+
+    def commands(self) -> list[str]:
+        """What brings this run about again: as it was started, where vitscope was, and from its recipe."""
+        words = [str(word) for word in self.environment.get("command", [])]
+        own = [" ".join(map(quote, words))] if words[:2] == ["vitscope", "train"] else []
+        return [
+            *own,
+            f"vitscope train {quote(str(self.path / 'recipe.yaml'))} --out {quote(str(self.path) + '-again')}",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers."""
+        return {
+            "run": str(self.path),
+            "name": self.name,
+            "finished": self.is_finished,
+            "metrics": [row.to_dict() for row in self.rows],
+            "reference": self.reference.name if self.reference else None,
+            "verdict": self.verdict.to_dict(),
+            "data": self.data_name,
+            "evaluation": self.evaluation.to_dict() if self.evaluation else None,
+            "parameters": self.parameters,
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+            "mistakes": [shown.to_dict() for shown in self.gallery.mistakes],
+            "hardest": [shown.to_dict() for shown in self.gallery.hardest],
+            "position": self.position.to_dict(),
+            "environment": self.environment,
+            "commands": self.commands(),
+            "notes": [note.to_dict() for note in self.notes],
+        }
+
+
+def see(paths: Sequence[Path], progress: Progress | None = None) -> list[RunSeen]:
+    """Reads runs, each by a name that no other has.
+
+    Raises:
+        RunError: a folder is no run, or has no epoch yet.
+        CheckpointError: its weights are missing or damaged.
+    """
+    folders = [RunFolder.open(path) for path in paths]
+    names = distinct_names([folder.path.resolve().name for folder in folders])
+    return [_see(name, folder, progress) for name, folder in zip(names, folders, strict=True)]
+
+
+def _see(name: str, folder: RunFolder, progress: Progress | None) -> RunSeen:
+    trained = load(folder.path)
+    rows = tuple(read_metrics(folder.metrics))
+    if not rows:
+        raise RunError(
+            f"{folder.path} has no epoch in {folder.metrics.name} yet; train on with: vitscope train --resume --out {folder.path}"
+        )
+    recipe = recipe_of_run(folder) if folder.recipe.exists() else None
+    reference = reference_of_run(folder)
+    is_finished = folder.status() == "finished"
+    notes: list[Text] = [] if is_finished else [_UNFINISHED]
+    results = read_results(folder) if is_finished else None
+    if results is None and recipe is not None:
+        try:
+            table = table_to_measure(folder, None, None, progress)
+            measured = measure_run(folder, table, progress)
+            results = table.name, measured.evaluation, predictions_of(folder, measured)
+        except DataError as error:
+            notes.append(Text(f"Not measured: {error}.", f"評価できませんでした（{error}）。"))
+    data_name, evaluation, predictions = results if results is not None else ("", None, [])
+    gallery = gallery_of(trained, predictions, recipe)
+    return RunSeen(
+        name=name,
+        path=folder.path,
+        is_finished=is_finished,
+        rows=rows,
+        reference=reference,
+        verdict=judge(rows, reference),
+        data_name=data_name,
+        evaluation=evaluation,
+        predictions=tuple(predictions),
+        recipe=recipe,
+        environment=folder.read_environment() if folder.environment.exists() else {},
+        trained=trained,
+        gallery=gallery,
+        position=position_change(trained, recipe),
+        notes=tuple(notes),
+    )
+
+
+_UNFINISHED = Text(
+    "The training is not finished; what is measured here are the weights of the last epoch so far.",
+    "学習はまだ終わっていません。評価しているのは、現時点で最後のエポックの重みです。",
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more often one run is right than another on the very same images, in points, with its 95 % interval."""
+
+    one: str
+    other: str
+    only_one: int
+    """Images that only the first gets right."""
+    only_other: int
+    images: int
+    points: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "clear": self.is_clear}
+
+
+def difference(one: RunSeen, other: RunSeen) -> Difference | None:
+    """The paired difference, from the images that only one of the two gets right, with the interval of Agresti and Min (2005, Statistics in
+    Medicine 24): half an image is added to each of the four cells. None where the runs were not measured on the same images."""
+    if not one.predictions or len(one.predictions) != len(other.predictions):
+        return None
+    pairs = list(zip(one.predictions, other.predictions, strict=True))
+    if any((a.image, a.label) != (b.image, b.label) for a, b in pairs):
+        return None
+    b, c, n = sum(x.right > y.right for x, y in pairs), sum(x.right < y.right for x, y in pairs), len(pairs)
+    more, fewer, all_ = b + 0.5, c + 0.5, n + 2
+    middle = 100 * (more - fewer) / all_
+    half = 100 * Z95 * math.sqrt(more + fewer - (more - fewer) ** 2 / all_) / all_
+    return Difference(one.name, other.name, b, c, n, 100 * (b - c) / n, middle - half, middle + half)
+
+
+def changed_settings(runs: Sequence[RunSeen]) -> list[tuple[str, list[str]]]:
+    """The recipe's settings in which runs differ: key, and each run's value."""
+    flat = [_flat(run.recipe.to_dict()) if run.recipe else {} for run in runs]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    skipped = ("summary.", "expect")
+    return [
+        (key, [_said(each.get(key)) for each in flat])
+        for key in keys
+        if len({_said(each.get(key)) for each in flat}) > 1 and not key.startswith(skipped)
+    ]
+
+
+def _flat(value: Any, where: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {key: part for name, inner in value.items() for key, part in _flat(inner, f"{where}{name}.").items()}
+    return {where.removesuffix("."): value}
+
+
+def _said(value: Any) -> str:
+    return (
+        "–"
+        if value is None
+        else yaml.safe_dump(value, default_flow_style=True, allow_unicode=True).removesuffix("...\n").strip()
+    )
