@@ -122,8 +122,9 @@ def test_nothing_is_left_behind(name: str) -> None:
 
 def test_nothing_is_left_behind_when_the_model_raises() -> None:
     model = Raising()
-    with unchanged(model), pytest.raises(ValueError, match="on purpose"):
+    with unchanged(model), pytest.raises(LensError, match="with ValueError: on purpose") as refusal:
         trace(model, tiny_image())
+    assert isinstance(refusal.value.__cause__, ValueError)
 
 
 def test_a_model_in_training_is_looked_at_in_evaluation() -> None:
@@ -249,7 +250,7 @@ def test_a_map_that_is_not_the_modules_own_is_never_shown(monkeypatch: pytest.Mo
 
     right = attention._made_again
     monkeypatch.setattr(
-        attention, "_made_again", lambda tape, way, start=None: right(tape, way, start).roll(1, dims=-1)
+        attention, "_made_again", lambda tape, way, *start, **how: right(tape, way, *start, **how).roll(1, dims=-1)
     )
     with pytest.raises(LensError, match=r"map · v is off by .*; no picture is drawn of it"):
         trace(our_vit(), tiny_image())

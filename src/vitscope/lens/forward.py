@@ -5,6 +5,7 @@ It sits in hooks of the model itself, so that the user calls the model as always
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -85,7 +86,11 @@ class _Catch:
         (shown, tape), self._running = self._running, None
         self._recording.close()
         if answer is not None:
-            self._then(shown, tape, answer)
+            with (
+                torch.no_grad(),
+                torch.autocast(shown.device.type, enabled=False),
+            ):  # the block may differentiate and cast
+                self._then(shown, tape, answer)
             self.is_done = True
 
     def give_up(self) -> None:
@@ -125,3 +130,26 @@ def refuse_model(model: object) -> None:
         )
     if any(parameter.is_meta for parameter in model.parameters()):
         raise LensError("the model is on the meta device and holds no numbers; load it on a real one")
+
+
+def why_it_failed(model: nn.Module, image: Tensor, error: Exception) -> str:
+    """One sentence for what a model raised when it was given an image alone."""
+    try:
+        inspect.signature(model.forward).bind(image)
+    except TypeError as missing:
+        return (
+            f"the model takes more than an image ({missing}); call it yourself, with all that it needs, in a block: "
+            "with vitscope.tracing(model) as traced: model(image, ...)"
+        )
+    except ValueError:  # a forward without a signature
+        pass
+    weights = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
+    dtypes, devices = {each.dtype for each in weights}, {each.device for each in weights}
+    if weights and image.dtype not in dtypes:
+        have = " and ".join(sorted(str(dtype) for dtype in dtypes))
+        return f"the image is {image.dtype} and the model's weights are {have}; make them the same (image.to, model.to) first"
+    if weights and image.device not in devices:
+        have = " and ".join(sorted(str(device) for device in devices))
+        return f"the image is on {image.device} and the model on {have}; move one to the other first"
+    said = (str(error).strip().splitlines() or ["without a word"])[0]
+    return f"the model itself fails on this image, {tuple(image.shape)}, with {type(error).__name__}: {said}"

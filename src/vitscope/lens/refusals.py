@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from vitscope._core.errors import LensError
 from vitscope.lens.operations import FUSED, PRODUCTS, factors
-from vitscope.lens.tape import Tape
+from vitscope.lens.tape import Call, Tape
 
 if TYPE_CHECKING:
     from vitscope.lens.attention import Attention
@@ -26,16 +29,26 @@ def refuse_foreign(tape: Tape) -> None:
             )
 
 
+def refuse_not_finite(tape: Tape, scores: Tensor) -> None:
+    """Refuses scores that hold no numbers."""
+    if not bool(scores.isfinite().all()):
+        raise LensError(_not_finite(tape.calls, tape, "what the model gives", scores.dtype))
+
+
 def where_not_finite(tape: Tape, attention: Attention) -> str:
+    """The sentence for an attention that holds no numbers."""
     where = f"the attention of {attention.path or 'the model'}"
-    for call in tape.calls[: attention.ends.number + 1]:
+    return _not_finite(tape.calls[: attention.ends.number + 1], tape, where, attention.output.dtype)
+
+
+def _not_finite(calls: list[Call], tape: Tape, where: str, dtype: torch.dtype) -> str:
+    for call in calls:
         for source in call.sources:
             if source.call is None and source.tensor.is_floating_point() and bool(source.tensor.isnan().any()):
                 what = "the image" if tape.is_of_image(source) else f"a parameter of {call.path or 'the model'}"
-                return f"{where} holds numbers that are NaN, since {what} does, so nothing can be proved; mend it first"
-    return (
-        f"{where} holds numbers that are NaN or infinite ({attention.output.dtype} may be too small for them), so nothing can be proved; "
-        "look at the weights, or give the model as float32"
+                return f"{where} is NaN, since {what} holds NaN, so nothing can be proved; mend that first"
+    return f"{where} is NaN or infinite, so nothing can be proved; look at the size of the weights" + (
+        "" if dtype in (torch.float32, torch.float64) else f", or give model and image as float32 instead of {dtype}"
     )
 
 

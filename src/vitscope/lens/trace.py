@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import LensError
+from vitscope._core.errors import LensError, VitscopeError
 from vitscope._core.text import Text, language_of_locale
 from vitscope.lens.anatomy import Anatomy, as_tokens, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
-from vitscope.lens.forward import one_forward
+from vitscope.lens.forward import one_forward, why_it_failed
 from vitscope.lens.heads import with_heads_together
 from vitscope.lens.layout import Layout, find_layout
 from vitscope.lens.operations import CONVOLUTIONS, POOLINGS
 from vitscope.lens.reading import find_class_token, read_tokens
+from vitscope.lens.refusals import refuse_not_finite
 from vitscope.lens.tape import Tape
 
 
@@ -128,18 +129,27 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
         image: C H W or 1 C H W, as the model takes it (normalised, on its device).
 
     Raises:
-        LensError: the model is no ViT, or what it does cannot be followed or proved; the message says what.
+        LensError: the model is no ViT, it fails on the image, or what it does cannot be followed or proved; the message says what, and an
+            error of the model's own is its cause.
     """
     _refuse_image(image)
-    with tracing(model) as traced:
-        model(image[None] if image.ndim == 3 else image)
-    return traced.trace
+    caught = list[tuple[Tensor, Tape, object]]()
+    with one_forward(model, lambda *made: caught.append(made)):
+        try:
+            model(image[None] if image.ndim == 3 else image)
+        except VitscopeError:
+            raise
+        except Exception as error:
+            raise LensError(why_it_failed(model, image, error)) from error
+    return _trace_of(*caught[0])
 
 
 def _trace_of(image: Tensor, tape: Tape, answer: object) -> Trace:
     """All that is found on the tape of one forward of an image (1 C H W, as it was before the model ran)."""
     scores = scores_of(answer)
-    anatomy = find_anatomy(tape, scores, with_heads_together(tape, find_attentions(tape)))
+    attentions = find_attentions(tape)
+    refuse_not_finite(tape, scores)
+    anatomy = find_anatomy(tape, scores, with_heads_together(tape, attentions))
     attentions = tuple(block.attention for block in anatomy.blocks)
     layout = find_layout(tape, anatomy)
     notes = (*anatomy.notes, *layout.notes, *_spans(attentions, len(layout.patch_of_token)))
