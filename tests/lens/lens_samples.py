@@ -115,6 +115,10 @@ def _timm(room: str, name: str, fused: bool, **settings: Any) -> nn.Module:
     return made
 
 
+def _timm_part(name: str) -> Any:
+    return getattr(import_module("timm.models.vision_transformer"), name)
+
+
 def _transformers(name: str, attention: str) -> nn.Module:
     make_torchvision_importable()
     library = import_module("transformers")
@@ -187,13 +191,36 @@ FAMILIES: dict[str, Family] = {
                     qk_norm=True,
                 ),
             ),
+            (
+                "SigLIP-style, attention pooling",
+                0,
+                16,
+                lambda fused=fused: _timm(
+                    "vision_transformer", "VisionTransformer", fused, class_token=False, global_pool="map"
+                ),
+            ),
+            (
+                "parallel attentions and MLPs",
+                1,
+                1,
+                lambda fused=fused: _timm(
+                    "vision_transformer", "VisionTransformer", fused, block_fn=_timm_part("ParallelThingsBlock")
+                ),
+            ),
             ("DeiT, distilled", 2, 2, lambda fused=fused: _timm("deit", "VisionTransformerDistilled", fused)),
             (
                 "EVA",
                 1,
                 16,
+                lambda fused=fused: _timm("eva", "Eva", fused),
+            ),
+            (
+                "EVA02",
+                1,
+                16,
                 lambda fused=fused: _timm("eva", "Eva", fused, use_rot_pos_emb=True, swiglu_mlp=True, qkv_fused=False),
             ),
+            ("BEiT", 1, 16, lambda fused=fused: _timm("beit", "Beit", fused)),
         )
     },
     **{
@@ -205,7 +232,7 @@ FAMILIES: dict[str, Family] = {
             attention == "sdpa",
         )
         for attention in ("sdpa", "eager")
-        for name, extra, reads in (("ViT", 1, 1), ("DeiT", 2, 2), ("Dinov2", 1, 17))
+        for name, extra, reads in (("ViT", 1, 1), ("DeiT", 2, 2), ("Dinov2", 1, 17), ("Dinov2WithRegisters", 5, 17))
     },
     "torchvision": Family(_torchvision, 1, 1, "torchvision", True),
     "vit-pytorch ViT": Family(lambda: _vit_pytorch("ViT"), 1, 1, "vit_pytorch", False),

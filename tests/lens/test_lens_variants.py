@@ -140,6 +140,51 @@ def test_heads_with_projections_of_their_own_are_one_block(summed: bool) -> None
         assert torch.allclose(found["block01/attention"][2], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("shared_norm", [False, True], ids=["norms of their own", "one norm"])
+def test_attentions_side_by_side_are_one_with_all_heads(shared_norm: bool) -> None:
+    """As timm's ParallelThingsBlock has them."""
+
+    class Beside(Block):
+        def __init__(self) -> None:
+            super().__init__(plain_core, torch.add)
+            self.n3, self.qkv2, self.out2 = nn.LayerNorm(48), nn.Linear(48, 144), nn.Linear(48, 48)
+            nn.init.normal_(self.n3.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, other = self.n1(x), self.n1(x) if shared_norm else self.n3(x)
+            branches = []
+            for qkv, out, y in ((self.qkv, self.out, one), (self.qkv2, self.out2, other)):
+                q, k, v = qkv(y).view(1, -1, 3, 4, 12).permute(2, 0, 3, 1, 4)
+                branches.append(out(plain_core(q, k, v).transpose(1, 2).flatten(2)))
+            x = x + torch.stack(branches).sum(dim=0)
+            return x + self.mlp(self.n2(x))
+
+    model = Written()
+    model.blocks = nn.ModuleList(Beside() for _ in range(2))
+    nn.init.normal_(model.head.weight)
+    found = trace(model, tiny_image())
+    assert found["block01/attention"].shape == (8, 17, 17)
+    assert ["2 attentions stand side by side" in note.en for note in found.notes] == [True, True]
+    assert [block.path for block in found.anatomy.blocks] == ["blocks.0", "blocks.1"]
+    with torch.no_grad():
+        assert torch.allclose(found["block00/after_mlp"], model.blocks[0](found["with_position"][None])[0], atol=1e-5)
+        gone = removal(found)
+        without = found.tape.play({found.attentions[0].parts[1].ends: torch.zeros(4, 17, 12)}, found.anatomy.logits)
+    assert gone.heads.shape == (2, 8)
+    assert not torch.allclose(without[0], found["logits"])
+
+
+def test_two_models_of_one_head_on_the_same_tokens_are_refused() -> None:
+    class Two(Written):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.blocks[0].n1(torch.cat([self.first, self.cut(self, x)], dim=1) + self.place)
+            scores: Tensor = self.head(self.norm(self.blocks[0](x) + self.blocks[1](x))[:, 0])
+            return scores
+
+    with pytest.raises(LensError, match="several models or passes in one"):
+        trace(Two(), tiny_image())
+
+
 def test_blocks_of_one_head_stay_blocks() -> None:
     def one_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         def whole(x: Tensor) -> Tensor:

@@ -149,6 +149,12 @@ def _notes(
             )
         elif block.after_mlp is None:
             yield Text(f"block {number}: no MLP was found", f"ブロック{number}: MLPが見つかりません")
+        if block.attention.parts and len(block.attention.parts[0].map) > 1:
+            count = len(block.attention.parts)
+            yield Text(
+                f"block {number}: {count} attentions stand side by side and come back to the tokens in one sum; they are shown as one",
+                f"ブロック{number}: {count}個のattentionが並列に計算され、1つの加算でトークンに足されています。まとめて1つとして示します",
+            )
     if any(block.is_post_norm for block in blocks):
         yield Text(
             "the norms of the blocks stand behind the sums (post-norm): after_attention and after_mlp are the sums before their norm",

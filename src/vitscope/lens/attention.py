@@ -58,15 +58,14 @@ class Attention:
     """The product with the values, or the fused operation."""
 
     parts: tuple[Attention, ...] = ()
-    """Its heads, where the module computes them one by one; `begins` is then the first one's, `ends` the last one's."""
+    """Those that it is put together of, where the module computes heads one by one; `begins` is then the first one's, `ends` the last one's."""
 
     def replacing(self, output: Float[Tensor, "K Tq Ev"]) -> dict[Call | None, Tensor]:
         """Numbers in the place of `output`, for `Tape.play`: what each call that made it is to give, in the shape in which it gives it."""
         if self.parts:
+            each = torch.split(output, [len(part.map) for part in self.parts])
             return {
-                call: x
-                for part, x in zip(self.parts, output, strict=True)
-                for call, x in part.replacing(x[None]).items()
+                call: x for part, own in zip(self.parts, each, strict=True) for call, x in part.replacing(own).items()
             }
         return {self.ends: (output.mT if self.is_turned else output).reshape(self.ends.outputs[0].shape)}
 
@@ -104,7 +103,7 @@ def _learned_read_outs(tape: Tape, found: list[Attention]) -> Iterator[Attention
     last, tokens = max(attention.ends.number for attention in found), found[0].map.shape[-2]
     for softmax in tape.calls[last + 1 :]:
         shape = softmax.outputs[0].shape if softmax.name in SOFTMAX else ()
-        if len(shape) < 2 or min(shape[-2:]) >= tokens or max(shape[-2:]) < tokens:
+        if len(shape) < 2 or not min(shape[-2:]) < min(tokens, max(shape[-2:])):
             continue
         with suppress(RuntimeError, LensError):  # it is no attention, and nothing is drawn of it
             attention = _of_softmax(tape, softmax, learned=True)

@@ -64,11 +64,11 @@ def find_blocks(tape: Tape, attentions: tuple[Attention, ...]) -> tuple[tuple[Bl
 
 
 def _read_outs(attentions: tuple[Attention, ...]) -> tuple[Attention, ...]:
-    """The last attentions, if they have fewer queries than the first has tokens and look at all of those."""
+    """The last attentions, as far as they have fewer queries than keys, and than the first has tokens."""
     tokens, count = attentions[0].map.shape[-1], 0
     for attention in reversed(attentions[1:]):
         asking, answering = attention.map.shape[-2:]
-        if not asking < tokens <= answering:
+        if not asking < min(tokens, answering):
             break
         count += 1
     return attentions[len(attentions) - count :]
@@ -78,15 +78,11 @@ def _block(tape: Tape, attention: Attention, following: Attention | None) -> Blo
     """The sums behind an attention: the one that brings its branch back to the tokens, and the last of those that add an MLP's."""
     calls = tape.calls
     end = len(calls) if following is None else following.ends.number
-    branch, origin = descendants(tape, attention.ends), _origin(tape, attention)
-    enters, after = None, None
-    for call in calls[attention.ends.number + 1 : end]:
-        tokens = [s.call for s in call.sources if s.call is not None and s.call.number in origin]
-        if call.name in RESIDUALS and call.number in branch and tokens:
-            enters, after = tokens[0], call
-            break
-    if after is None or enters is None:
-        return _block_that_adds_its_mlp_first(tape, attention, end, branch, origin)
+    back = comes_back(tape, attention, end)
+    if back is None:
+        return _block_that_adds_its_mlp_first(tape, attention, end)
+    enters, after = back
+    after_attention: Call | None = after
     mlp, inside = None, set[int]()
     next_branch = set[int]() if following is None else descendants(tape, following.ends)
     is_post_norm = False
@@ -100,14 +96,23 @@ def _block(tape: Tape, attention: Attention, following: Attention | None) -> Blo
             found = None  # what another module adds is the next block's, or stands between
     if mlp is None:
         inside = _beside(tape, attention, enters, after)
-        after, mlp = (None, after) if inside else (after, None)
-    return Block(_path_of(calls, attention, inside), attention, enters, after, mlp, is_post_norm)
+        after_attention, mlp = (None, after) if inside else (after, None)
+    return Block(_path_of(calls, attention, inside), attention, enters, after_attention, mlp, is_post_norm)
 
 
-def _block_that_adds_its_mlp_first(
-    tape: Tape, attention: Attention, end: int, branch: set[int], origin: set[int]
-) -> Block:
+def comes_back(tape: Tape, attention: Attention, end: int | None = None) -> tuple[Call, Call] | None:
+    """What gave the tokens that an attention starts from, and the first sum that brings its branch back to them."""
+    branch, origin = descendants(tape, attention.ends), _origin(tape, attention)
+    for call in tape.calls[attention.ends.number + 1 : end]:
+        tokens = [s.call for s in call.sources if s.call is not None and s.call.number in origin]
+        if call.name in RESIDUALS and call.number in branch and tokens:
+            return tokens[0], call
+    return None
+
+
+def _block_that_adds_its_mlp_first(tape: Tape, attention: Attention, end: int) -> Block:
     """A parallel block that adds the tokens and the MLP, and then the attention; or one without a sum."""
+    branch, origin = descendants(tape, attention.ends), _origin(tape, attention)
     for call in tape.calls[attention.ends.number + 1 : end]:
         others = [s.call for s in call.sources if s.call is not None and s.call.number not in branch]
         if call.name not in RESIDUALS or call.number not in branch or len(others) != 1:

@@ -1,4 +1,7 @@
-"""Heads that a model computes one by one, in a loop, as the one attention that they are. In go proved attentions, out come fewer."""
+"""Heads that a model computes one by one, in a loop, as the one attention that they are. In go proved attentions, out come fewer.
+
+So are attentions side by side whose branches come back in one sum: they are one with all their heads.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from dataclasses import replace
 import torch
 
 from vitscope.lens.attention import Attention
+from vitscope.lens.blocks import comes_back
 from vitscope.lens.flow import ancestors, projections, unviewed
+from vitscope.lens.operations import NORMS
 from vitscope.lens.tape import Tape
 
 
 def with_heads_together(tape: Tape, attentions: tuple[Attention, ...]) -> tuple[Attention, ...]:
-    """Attentions of one head each that follow one another and work on the same tokens, none on what another gives, are heads of one."""
+    """Attentions that work on the same tokens, none on what another gives, and come back to them in one sum, are heads of one."""
     groups: list[list[Attention]] = []
     for attention in attentions:
         if groups and _is_another_head(tape, groups[-1], attention):
@@ -25,17 +30,19 @@ def with_heads_together(tape: Tape, attentions: tuple[Attention, ...]) -> tuple[
 def _is_another_head(tape: Tape, group: list[Attention], attention: Attention) -> bool:
     first, before = group[0], ancestors(attention.ends)
     return (
-        len(first.map) == len(attention.map) == 1
-        and (first.q.shape, first.map.shape, first.v.shape) == (attention.q.shape, attention.map.shape, attention.v.shape)
+        (first.q.shape, first.map.shape, first.v.shape) == (attention.q.shape, attention.map.shape, attention.v.shape)
         and _inputs(tape, first) == _inputs(tape, attention)
         and not any(other.ends.number in before for other in group)
+        and comes_back(tape, first) == comes_back(tape, attention)
     )  # fmt: skip
 
 
 def _inputs(tape: Tape, attention: Attention) -> set[int]:
-    """What the projections of queries and keys work on: the numbers of the calls that gave it."""
+    """What the projections of queries and keys work on, before its norm: the numbers of the calls that gave it."""
     sources = [s for number in projections(tape, attention.begins) for s in tape.calls[number].sources]
-    return {unviewed(tape, s.call).number for s in sources if s.call is not None and tape.is_of_image(s)}
+    given = [unviewed(tape, s.call) for s in sources if s.call is not None and tape.is_of_image(s)]
+    normed = [call.sources[0].call for call in given if call.name in NORMS]
+    return {unviewed(tape, c).number for c in [*normed, *(c for c in given if c.name not in NORMS)] if c is not None}
 
 
 def _together(heads: tuple[Attention, ...]) -> Attention:

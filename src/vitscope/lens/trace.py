@@ -145,8 +145,12 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
 
 
 def _trace_of(image: Tensor, tape: Tape, answer: object) -> Trace:
-    """All that is found on the tape of one forward of an image (1 C H W, as it was before the model ran)."""
-    scores = scores_of(answer)
+    """All that is found on the tape of one forward of an image (1 C H W, as it was before the model ran), whatever its user's modes are."""
+    with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+        return _found_on(tape, image, scores_of(answer))
+
+
+def _found_on(tape: Tape, image: Tensor, scores: Tensor) -> Trace:
     attentions = find_attentions(tape)
     refuse_not_finite(tape, scores)
     anatomy = find_anatomy(tape, scores, with_heads_together(tape, attentions))
@@ -212,7 +216,8 @@ def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:
             )
         elif (asked, answering) != (tokens, tokens):
             raise LensError(
-                f"the attention of {attention.path or 'the model'} spans {answering} of {tokens} tokens (windows, or fewer queries than tokens); "
+                f"the attention of {attention.path or 'the model'} spans {answering} of {tokens} tokens with {asked} queries "
+                "(windows, or fewer queries than tokens); "
                 "the lens is for ViTs in which every token may look at every other"
             )
 
