@@ -32,7 +32,8 @@ def report(
     refuse_what_is_no_page(page)
     from vitscope._core.files import write_text
     from vitscope.report.judging.page import default_page, page_of
-    from vitscope.report.judging.seen import difference, see
+    from vitscope.report.judging.pairs import differences
+    from vitscope.report.judging.seen import see
 
     language = chosen(lang)
     with image_progress(language, MEASURING) as progress:
@@ -40,9 +41,9 @@ def report(
     target = page if page is not None else default_page([each.path for each in runs])
     write_text(target, page_of(runs, language))
     if json_:
-        pairs = [(one, other) for i, one in enumerate(runs) for other in runs[i + 1 :]]
-        differences = [found.to_dict() for pair in pairs if (found := difference(*pair)) is not None]
-        print_json({"page": str(target), "runs": [each.to_dict() for each in runs], "differences": differences})
+        pairs = differences([(each.name, each.predictions) for each in runs])
+        found = {"runs": [each.to_dict() for each in runs], "differences": [pair.to_dict() for pair in pairs]}
+        print_json({"page": str(target), **found})
         return
     wrote = Text("report: {page} (open it in a browser)", "レポート: {page}（ブラウザで開いてください）")
     err().print(wrote.format(page=target)[language])

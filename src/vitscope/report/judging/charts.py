@@ -47,6 +47,7 @@ def draw_speed(runs: Sequence[RunSeen], lang: Lang) -> Figure:
     """Training images a second, epoch by epoch."""
     with picture_style(lang) as lang:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         figure = Figure(figsize=(6, 3), dpi=160, layout="constrained")
         panel = figure.subplots()
@@ -56,7 +57,7 @@ def draw_speed(runs: Sequence[RunSeen], lang: Lang) -> Figure:
             speeds = [row.images_per_second for row in run.rows]
             panel.plot(epochs, speeds, marker + "-", color=colour, markersize=3, label=run.name)
         panel.set_ylim(0, 1.08 * max((row.images_per_second for run in runs for row in run.rows), default=1.0) or 1.0)
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.tick_params(labelfontfamily=LATIN)
         panel.set_xlabel(Text("epoch", "エポック")[lang])
         set_title(panel, Text("training images a second", "学習速度（画像／秒）")[lang], lang)

@@ -15,8 +15,9 @@ from vitscope.curves import NamedRun, draw
 from vitscope.report.art import coloured, data_url, inline_svg, mosaic
 from vitscope.report.html import asset, render
 from vitscope.report.judging.charts import draw_calibration, draw_speed
+from vitscope.report.judging.pairs import differences
 from vitscope.report.judging.pictures import Gallery, Shown
-from vitscope.report.judging.seen import RunSeen, changed_settings, difference
+from vitscope.report.judging.seen import RunSeen, changed_settings
 from vitscope.report.judging.words import RUN_WORDS
 
 if TYPE_CHECKING:
@@ -57,12 +58,7 @@ def page_of(runs: Sequence[RunSeen], lang: Lang = "en") -> str:
             [f for f in run.verdict.findings if f.kind != "standing" or run.verdict.standing != "unknown"]
             for run in runs
         ],
-        differences=[
-            found
-            for i, one in enumerate(runs)
-            for other in runs[i + 1 :]
-            if (found := difference(one, other)) is not None
-        ],
+        differences=differences([(run.name, run.predictions) for run in runs]),
         classes=_classes(measured),
         measured=measured,
         matrices=[None if run.evaluation is None else _matrix(run) for run in runs],
@@ -165,7 +161,7 @@ def _matrix(run: RunSeen) -> dict[str, Any]:
         return {"names": found.label_names, "cells": cells, "image": None}
     import torch
 
-    return {"names": (), "cells": [], "image": data_url(coloured(torch.tensor(shares), 0, 1, "viridis"))}
+    return {"names": (), "cells": [], "image": data_url(coloured(torch.tensor(shares), 0.0, 1.0, "viridis"))}
 
 
 def _thumbs(gallery: Gallery, shown: Sequence[Shown]) -> list[Thumb]:
@@ -174,7 +170,7 @@ def _thumbs(gallery: Gallery, shown: Sequence[Shown]) -> list[Thumb]:
         pixels = each.pixels if each.pixels.shape[2] == 3 else each.pixels[:, :, 0]
         attention = None
         if each.attention is not None:
-            attention = data_url(coloured(each.attention, 0, gallery.highest, "viridis"))
+            attention = data_url(coloured(each.attention, 0.0, gallery.highest, "viridis"))
         made.append(Thumb(each, data_url(np.ascontiguousarray(pixels)), attention))
     return made
 
@@ -190,7 +186,7 @@ def _positions(run: RunSeen) -> dict[str, Any]:
 def _mosaic(found: Positions, grid: tuple[int, int]) -> str:
     down, across = grid
     scale = max(1, round(360 / across**2))
-    images = [coloured(each, -1, 1, "RdBu_r") for each in found.cosines.view(-1, down, across)]
+    images = [coloured(each, -1.0, 1.0, "RdBu_r") for each in found.cosines.view(-1, down, across)]
     return data_url(mosaic(np.stack(images).astype(np.float64) / 255, across, gap=2, scale=scale))
 
 

@@ -5,10 +5,9 @@ What the run wrote at its end is taken from there; where it is missing or damage
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -27,7 +26,7 @@ from vitscope.recipes.schema import Recipe
 from vitscope.recipes.trained import TrainedModel, load
 from vitscope.report.judging.pictures import Gallery, PositionChange, gallery_of, position_change
 from vitscope.runs import EpochMetrics, RunFolder, read_metrics
-from vitscope.train.evaluation import Z95, Evaluation
+from vitscope.train.evaluation import Evaluation
 
 Progress = Callable[[int, int], None]
 
@@ -166,44 +165,6 @@ _UNFINISHED = Text(
     "The training is not finished; what is measured here are the weights of the last epoch so far.",
     "学習はまだ終わっていません。評価しているのは、現時点で最後のエポックの重みです。",
 )
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much more often one run is right than another on the very same images, in points, with its 95 % interval."""
-
-    one: str
-    other: str
-    only_one: int
-    """Images that only the first gets right."""
-    only_other: int
-    images: int
-    points: float
-    low: float
-    high: float
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "clear": self.is_clear}
-
-
-def difference(one: RunSeen, other: RunSeen) -> Difference | None:
-    """The paired difference, from the images that only one of the two gets right, with the interval of Agresti and Min (2005, Statistics in
-    Medicine 24): half an image is added to each of the four cells. None where the runs were not measured on the same images."""
-    if not one.predictions or len(one.predictions) != len(other.predictions):
-        return None
-    pairs = list(zip(one.predictions, other.predictions, strict=True))
-    if any((a.image, a.label) != (b.image, b.label) for a, b in pairs):
-        return None
-    b, c, n = sum(x.right > y.right for x, y in pairs), sum(x.right < y.right for x, y in pairs), len(pairs)
-    more, fewer, all_ = b + 0.5, c + 0.5, n + 2
-    middle = 100 * (more - fewer) / all_
-    half = 100 * Z95 * math.sqrt(more + fewer - (more - fewer) ** 2 / all_) / all_
-    return Difference(one.name, other.name, b, c, n, 100 * (b - c) / n, middle - half, middle + half)
 
 
 def changed_settings(runs: Sequence[RunSeen]) -> list[tuple[str, list[str]]]:

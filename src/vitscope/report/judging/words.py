@@ -10,9 +10,9 @@ RUN_WORDS: dict[str, Text] = {
     "report_title": Text("How {run} went", "{run}の学習結果"),
     "summary": Text("In short", "まとめ"),
     "paired": Text(
-        "On the very same {images} images {one} is right {points} points more often than {other} (95 % interval {low} to {high}): "
+        "On the very same {images} images, accuracy of {one} minus that of {other}: {points} points (95 % interval {low} to {high}). "
         "{only_one} images only {one} gets right, {only_other} only {other}.",
-        "同じ{images}枚の画像で比べると、{one}の正解率は{other}より{points}ポイント高くなっています（95 % 信頼区間 {low}〜{high}）。"
+        "同じ{images}枚の画像で比べた正解率の差（{one} − {other}）は{points}ポイントです（95 % 信頼区間 {low}〜{high}）。"
         "{one}だけが正解した画像は{only_one}枚、{other}だけが正解した画像は{only_other}枚です。",
     ),
     "is_clear": Text(

@@ -137,7 +137,7 @@ def _position(look: Look, lang: Lang) -> Made:
     if (positions := views.positions) is not None:
         cosines = positions.cosines.view(-1, down, across)
         scale = max(1, round(400 / (across * across)))
-        images = np.stack([coloured(each, -1, 1, "RdBu_r") for each in cosines]).astype(np.float64) / 255
+        images = np.stack([coloured(each, -1.0, 1.0, "RdBu_r") for each in cosines]).astype(np.float64) / 255
         sheet = mosaic(images, across, gap=2, scale=scale)
         found = Text(
             "One little map for each patch, in its place: cosine with the position embedding of every patch, red 1, white 0, blue -1. "

@@ -47,8 +47,8 @@ class Look:
 
     @property
     def is_right(self) -> bool | None:
-        """Whether the model's answer is the label; None where either is not known by name."""
-        if self.label is None or self.subject.label_names is None:
+        """Whether the model's answer is the label; None where the label is not known, or is none of the model's own."""
+        if self.label not in (self.subject.label_names or ()):
             return None
         return self.subject.label(self.target) == self.label
 
