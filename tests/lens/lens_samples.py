@@ -160,6 +160,7 @@ FAMILIES: dict[str, Family] = {
         lambda: create_model("vit-ti4-32", **OURS, patch_embedding="conv-tokenizer", tokenizer_layers=3), 1, 1
     ),
     "good-vit": Family(lambda: create_model("good-vit", depth=2), 1, 1),
+    "bad-vit": Family(lambda: create_model("bad-vit", depth=2), 1, 1),
     "bad-vit:none": Family(lambda: create_model("bad-vit:none", depth=2), 1, 1),
     "sequence first": Family(SequenceFirst, 1, 1, fused=True),
     "by hand": Family(ByHand, 4, 1, fused=False),
@@ -234,7 +235,7 @@ FAMILIES: dict[str, Family] = {
         for attention in ("sdpa", "eager")
         for name, extra, reads in (("ViT", 1, 1), ("DeiT", 2, 2), ("Dinov2", 1, 17), ("Dinov2WithRegisters", 5, 17))
     },
-    "torchvision": Family(_torchvision, 1, 1, "torchvision", True),
+    "torchvision VisionTransformer": Family(_torchvision, 1, 1, "torchvision", True),
     "vit-pytorch ViT": Family(lambda: _vit_pytorch("ViT"), 1, 1, "vit_pytorch", False),
     "vit-pytorch SimpleViT": Family(lambda: _vit_pytorch("SimpleViT"), 0, 16, "vit_pytorch", False),
 }
