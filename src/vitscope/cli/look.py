@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +80,8 @@ def look(
     """See `options.command_help`."""
     target = page if page is not None else None if json_ else _default_page(model, image)
     refuse_what_is_no_page(target)
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise UsageError(f"--figures {figures} is a file, expected a folder")
     from vitscope._core.files import write_text
     from vitscope.cli.predict import open_image
     from vitscope.recipes.code import parse_kwargs
@@ -86,9 +92,10 @@ def look(
 
     language = chosen(lang)
     warnings.filterwarnings("ignore", message=".*decompression bomb", category=Warning)  # our own sentence says it
-    subject = open_subject(model, kwargs=parse_kwargs(kwargs), image_size=image_size, channels=channels)
-    picture, label = open_image(image, _data_spec(data, subject.data))
-    seen = look_at(subject, picture, image, label, thorough=thorough)
+    with _standard_output_is_ours():
+        subject = open_subject(model, kwargs=parse_kwargs(kwargs), image_size=image_size, channels=channels)
+        picture, label = open_image(image, _data_spec(data, subject.data))
+        seen = look_at(subject, picture, image, label, thorough=thorough)
     if target is not None:
         write_text(target, page_of(seen, language))
     written = write_figures(seen, figures, language) if figures is not None else []
@@ -102,6 +109,20 @@ def look(
             many = Text("wrote {count} pictures to {where}", "{where} に図を{count}個書き出しました")
             err().print((wrote if where is target else many).format(where=where, count=count)[language])
     tell_of_english_pictures(language)
+
+
+@contextmanager
+def _standard_output_is_ours() -> Iterator[None]:
+    """Sends to standard error what somebody's model prints while it is imported, built or run, from Python or below it."""
+    sys.stdout.flush()
+    ours = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(ours, 1)
+        os.close(ours)
 
 
 def _show(seen: Look, lang: Lang) -> None:

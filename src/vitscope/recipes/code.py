@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from vitscope._core.errors import ModelError, UsageError
@@ -44,8 +45,9 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
     _refuse_wrong_arguments(place, found, given)
     try:
         model = found(**given)
-    except Exception as error:
-        raise ModelError(f"{place} raised {_said(error)}; mend it, or give it what it needs with --kwargs") from error
+    except (Exception, SystemExit) as error:
+        advice = _advice(error) or "mend it, or give it what it needs with --kwargs"
+        raise ModelError(f"{place} raised {_said(error)}; {advice}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{place} gave a {type(model).__name__}, expected an nn.Module")
     return model
@@ -81,9 +83,10 @@ def _imported(name: str, place: str) -> Any:
                 f"there is no Python module '{error.name}', here or among what is installed; "
                 f"stand in its folder or install it ({place} is read as package.module:callable)"
             ) from error
-        raise ModelError(f"{name} cannot be imported: {_said(error)}") from error
+        raise ModelError(f"{name} cannot be imported: {_said(error)}; install what it needs beside vitscope") from error
     except (Exception, SystemExit) as error:  # whatever somebody's file does when it is imported
-        raise ModelError(f"{name} cannot be imported: it raised {_said(error)}") from error
+        advice = _advice(error) or f"mend it (python -c 'import {name}' shows where)"
+        raise ModelError(f"{name} cannot be imported: it raised {_said(error)}; {advice}") from error
     finally:
         sys.path.remove(here)
 
@@ -105,6 +108,19 @@ def _refuse_wrong_arguments(place: str, found: Any, given: dict[str, Any]) -> No
         raise ModelError(
             f"{place} cannot be called so ({error}); {needs}; give arguments as JSON with --kwargs"
         ) from None
+
+
+def _advice(error: BaseException) -> str | None:
+    """What to do about an error that is known: timm, transformers and vit-pytorch import torchvision, whose wheel fits one torch only."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if "operator torchvision::" in str(seen):
+            return (
+                f"the torchvision that is installed does not belong to torch {torch.__version__} and fails when it is imported; "
+                "install the one that does (pip install --force-reinstall torch torchvision, both from the same index)"
+            )
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def _said(error: BaseException) -> str:

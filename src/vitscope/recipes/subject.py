@@ -78,8 +78,12 @@ def open_subject(
     """
     kind = kind_of(model)
     if kind != "code":
-        for name, value in (("--kwargs", kwargs), ("--image-size", image_size), ("--channels", channels)):
-            if value:
+        for name, is_given in (
+            ("--kwargs", bool(kwargs)),
+            ("--image-size", image_size is not None),
+            ("--channels", channels is not None),
+        ):
+            if is_given:
                 raise UsageError(f"{name} is for package.module:callable; {model} knows its own")
     if kind == "run":
         trained, folder = load(model), RunFolder.open(model)
@@ -128,17 +132,15 @@ def _plain(size: tuple[int, int], channels: int) -> Preprocessing:
 
 
 def _of_code(place: str, kwargs: Mapping[str, Any], image_size: int | None, channels: int | None) -> Subject:
-    model = model_from_code(place, kwargs).eval()
+    model = model_from_code(place, kwargs).eval().cpu()  # where pictures are drawn from
     if channels not in (None, 1, 3):
         raise UsageError(f"--channels is {channels}, but images have 1 (greyscale) or 3 (colour)")
     if image_size is not None and image_size < 1:
         raise UsageError(f"--image-size is {image_size}, expected a number of pixels")
     said = _own_word(model)
     size = (image_size, image_size) if image_size is not None else said.get("size")
-    depth = channels if channels is not None else said.get("channels")
     tried = size is None
-    if size is None or depth is None:
-        size, depth = _first_that_runs(place, model, size, depth)
+    size, depth = _first_that_runs(place, model, size, channels if channels is not None else said.get("channels"))
     names = said.get("names")
     mean, std = said.get("mean"), said.get("std")
     if mean is not None and std is not None and len(mean) == len(std) == depth:
@@ -192,21 +194,25 @@ def _first_that_runs(
     Raises:
         ModelError: it takes none of those that are tried; with what it said of the last.
     """
-    last: Exception | None = None
+    first: BaseException | None = None
     weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     for side, depth in _candidates(size, channels):
         try:
             with torch.no_grad(), global_generator_restored():
                 model(torch.zeros(1, depth, *side, device=weight.device, dtype=weight.dtype))
-        except Exception as error:
-            last = error
+        except (Exception, SystemExit) as error:
+            first = first or error
         else:
             return side, depth
-    said = next(iter(str(last).splitlines()), "")[:160]
-    tried = ", ".join(map(str, SIZES)) if size is None else f"{size[0]}×{size[1]}"
+    said = next(iter(str(first).splitlines()), "")[:160]
+    tried = (
+        f"images of {size[0]}×{size[1]} pixels"
+        if size is not None
+        else f"any size that was tried ({SIZES[0]} and others)"
+    )
     raise ModelError(
-        f"{place} took none of the image sizes that were tried ({tried}; {type(last).__name__}: {said}); say its own with --image-size and --channels"
-    ) from last
+        f"{place} does not take {tried}: it raised {type(first).__name__} ({said}); say its own with --image-size and --channels"
+    ) from first
 
 
 def _candidates(size: tuple[int, int] | None, channels: int | None) -> Iterator[tuple[tuple[int, int], Literal[1, 3]]]:
