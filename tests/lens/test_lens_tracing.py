@@ -45,8 +45,9 @@ def test_it_is_what_trace_gives_and_the_scores_are_the_models_own() -> None:
         lambda model, image: model(image, torch.ones(1, 1, 1, 1)),
         lambda model, image: model(mask=torch.ones(32, 32), pixels=image),
         lambda model, image: model(image, mask=torch.ones(32)),
+        lambda model, image: model(mask=torch.ones(1, 3, 32, 32), pixels=image),
     ],
-    ids=["by position", "by keyword", "both"],
+    ids=["by position", "by keyword", "both", "a mask like an image, named first"],
 )
 def test_the_model_is_called_as_its_user_calls_it(call: Any) -> None:
     model, image = Masked(), tiny_image()

@@ -222,6 +222,7 @@ ADDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "lerp": lambda x, branch: torch.lerp(x, branch, 0.3),
     "lerp by a tensor": lambda x, branch: torch.lerp(x, branch, SCALE),
     "lerp the other way": lambda x, branch: torch.lerp(branch, x, 0.7),
+    "lerp by a gate": lambda x, branch: torch.lerp(x, branch, torch.sigmoid(branch)),
     "addcmul": lambda x, branch: torch.addcmul(x, branch, SCALE),
     "addcmul, scaled": lambda x, branch: torch.addcmul(x, SCALE, branch, value=2.0),
     "sub": lambda x, branch: x - branch,

@@ -85,11 +85,12 @@ def _block(tape: Tape, attention: Attention, following: Attention | None) -> Blo
     after_attention: Call | None = after
     mlp, inside = None, set[int]()
     next_branch = set[int]() if following is None else descendants(tape, following.ends)
-    is_post_norm = False
+    is_post_norm, before = False, after
     found = _sum_with_products(tape, after, end, next_branch)
     while found is not None:
         mlp, plain, skip = found
-        is_post_norm |= any(call.name in NORMS for call in way_to(tape, skip, start=after))
+        is_post_norm |= any(call.name in NORMS for call in way_to(tape, skip, start=before))
+        before = mlp
         inside |= {n for n in ancestors(mlp) if n > after.number and n not in plain}
         found = _sum_with_products(tape, mlp, end, next_branch)
         if found is not None and found[0].path != mlp.path:
@@ -141,7 +142,7 @@ def _sum_with_products(tape: Tape, start: Call, end: int, not_in: set[int]) -> t
             continue
         makers = [s.call for s in call.sources if s.call is not None and tape.is_of_image(s)]
         skips = [maker for maker in makers if maker.number in plain]
-        if len(makers) == 2 and len(skips) == 1 and call.outputs[0].shape == start.outputs[0].shape:
+        if len(makers) > 1 and len(skips) == 1 and call.outputs[0].shape == start.outputs[0].shape:
             return call, plain, skips[0]
     return None
 

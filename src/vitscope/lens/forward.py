@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -71,7 +71,7 @@ class _Catch:
             raise LensError(
                 "the model runs a second time in the block, and a trace is of one forward; open a block for each image"
             )
-        image = _image_among(args, kwargs)
+        image = _image_among(model, args, kwargs)
         self.has_begun = True
         given = image.detach().clone()
         self._recording.enter_context(torch.random.fork_rng())
@@ -100,13 +100,16 @@ class _Catch:
             torch.set_grad_enabled(self._differentiates)
 
 
-def _image_among(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
-    """The first tensor with a batch, channels, height and width.
+def _image_among(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """The first tensor with a batch, channels, height and width, in the order in which the model's forward names what it takes.
 
     Raises:
         LensError: there is none, it is no single image, or it holds no numbers.
     """
-    given = [x for x in tree_leaves((args, dict(kwargs))) if isinstance(x, Tensor)]
+    ordered: Any = args, dict(kwargs)
+    with suppress(TypeError, ValueError):  # what does not fit the forward, it will say itself
+        ordered = dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
+    given = [x for x in tree_leaves(ordered) if isinstance(x, Tensor)]
     image = next((x for x in given if x.ndim == 4), None)
     if image is None or len(image) != 1:
         what = tuple(image.shape) if image is not None else " and ".join(str(tuple(x.shape)) for x in given) or "none"
