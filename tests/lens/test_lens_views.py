@@ -190,6 +190,14 @@ def test_tokens_that_say_the_same_are_alike() -> None:
     assert float(usual[0]) == pytest.approx(sum(pairs) / len(pairs), abs=1e-5)
 
 
+def test_without_sums_there_are_no_tokens_to_follow_by_depth() -> None:
+    torch.manual_seed(0)
+    found = look(create_model("bad-vit:no-residual", depth=2))
+    for view in (token_norms, token_likeness, logit_lens, removal):
+        with pytest.raises(LensError):
+            view(found)
+
+
 def test_views_work_on_a_model_that_was_written_by_hand() -> None:
     torch.manual_seed(0)
     found = look(ByHand().eval())

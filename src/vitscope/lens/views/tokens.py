@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.lens.layout import EXTRA
 from vitscope.lens.trace import Trace
@@ -64,7 +65,15 @@ def token_likeness(trace: Trace) -> Likeness:
 
 
 def stream(trace: Trace) -> list[Float[Tensor, "T D"]]:
-    """The tokens as the first block takes them, and as each block leaves them; a block without a sum of its own is left out."""
+    """The tokens as the first block takes them, and as each block leaves them; a block without a sum of its own is left out.
+
+    Raises:
+        LensError: no block has one.
+    """
     tape, first = trace.tape, trace.anatomy.blocks[0].enters
-    calls = [first, *(block.leaves for block in trace.anatomy.blocks)]
-    return [tape.value(call).reshape(len(trace.layout.patch_of_token), -1) for call in calls if call is not None]
+    calls = [call for call in (first, *(block.leaves for block in trace.anatomy.blocks)) if call is not None]
+    if not calls:
+        raise LensError(
+            "no sum brings the branches of any block back to the tokens (no residual connection), so there are no tokens to follow by depth"
+        )
+    return [tape.value(call).reshape(len(trace.layout.patch_of_token), -1) for call in calls]
