@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,7 +44,9 @@ def attribution(trace: Trace, *, target: int | None = None, steps: int = 32) -> 
     Raises:
         LensError: the score does not depend on the pixels in a way that can be differentiated.
     """
-    from captum.attr import IntegratedGradients
+    with warnings.catch_warnings():  # in a notebook, tqdm, which captum brings, would have a widget
+        warnings.simplefilter("ignore")
+        from captum.attr import IntegratedGradients
 
     chosen = int(trace["logits"].argmax()) if target is None else target
     image, tape = trace["image"][None], trace.tape
