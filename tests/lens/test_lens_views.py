@@ -21,6 +21,7 @@ from vitscope.lens.views.attending import (
     attention_entropy,
     attention_rollout,
 )
+from vitscope.lens.views.embedding import positions
 from vitscope.lens.views.experiments import LogitLens, Removal, Shuffling, logit_lens, removal, shuffling
 from vitscope.lens.views.tokens import FAR, Likeness, Norms, token_likeness, token_norms
 from vitscope.model.create import create_model
@@ -195,6 +196,14 @@ def test_without_sums_there_are_no_tokens_to_follow_by_depth() -> None:
     found = look(create_model("bad-vit:no-residual", depth=2))
     for view in (token_norms, token_likeness, logit_lens, removal):
         with pytest.raises(LensError):
+            view(found)
+
+
+def test_where_patches_are_mixed_nothing_is_said_of_one() -> None:
+    torch.manual_seed(0)
+    found = look(create_model("bad-vit:scrambled-patches", depth=2))
+    for view in (positions, logit_lens, attention_distance):
+        with pytest.raises(LensError, match="do not stand for one patch each"):
             view(found)
 
 

@@ -135,6 +135,10 @@ def positions(trace: Trace) -> Positions:
             f"the position embedding has {len(rows)} rows for {N} patches; which belongs to which cannot be told"
         )
     if len(rows) != N:
+        if sorted(trace.layout.token_of_patch) != list(range(N)):
+            raise LensError(
+                "tokens of this model do not stand for one patch each, so which position is whose cannot be told"
+            )
         rows = rows[[trace.layout.token_of_patch[patch] for patch in range(N)]]
     directions = normalize(rows, dim=-1)
     grid = (rows - rows.mean(dim=0)).view(down, across, -1)

@@ -37,10 +37,14 @@ def logit_lens(trace: Trace) -> LogitLens:
     """Reads every block's tokens with the model's own norm and head.
 
     Raises:
-        LensError: no sum ends the last block, or reading it does not give the logits.
+        LensError: no sum ends the last block, reading it does not give the logits, or tokens do not stand for one patch each.
     """
     last = _leaves(trace.anatomy.blocks[-1])
     token_of_patch = trace.layout.token_of_patch
+    if sorted(token_of_patch) != list(range(trace.layout.grid[0] * trace.layout.grid[1])):
+        raise LensError(
+            "tokens of this model do not stand for one patch each, so there are no patches to read the scores of"
+        )
     scores: list[Tensor] = []
     patches: list[Tensor] = []
     for block in trace.anatomy.blocks:
