@@ -161,6 +161,7 @@ def scores_hang_on_the_image(trace: Trace) -> Proof:
     change = _change_with_image(trace, trace.anatomy.logits)
     given = [source.call for head in trace.anatomy.head for source in head.sources if trace.tape.is_of_image(source)]
     behind = max((_change_with_image(trace, call) for call in given if call is not None), default=change)
+    given_back = max((_change_with_image(trace, head) for head in trace.anatomy.head), default=change)
     spread = float(logits.max() - logits.min())
     if change > 1e-6 * float(logits.abs().max()) and change > 0:
         words = Text(
@@ -168,7 +169,7 @@ def scores_hang_on_the_image(trace: Trace) -> Proof:
             f"(they span {spread:.3g}).",
             f"スコアは画像に依存しています。すべて0の画像、上下反転した画像、ノイズに替えると、最大で{change:.3g}変わります（スコアの幅は{spread:.3g}）。",
         )
-    elif behind > 0 and change == 0:
+    elif behind > 0 and given_back == 0:
         words = Text(
             "The scores are the same for any picture, since the head gives the same whatever it is given (zeros, as it may before training); "
             "what it is given does change with the picture.",

@@ -70,6 +70,10 @@ WORDS: dict[str, Text] = {
         "For this map shares are kept in 8 bits; the largest rounding is {error}.",
         "このマップでは割合を8ビットで保持しています。丸め誤差は最大{error}です。",
     ),
+    "heads_averaged": Text(
+        "Heads are averaged here: all of their maps would make this page too large.",
+        "ページが大きくなりすぎるため、ここではヘッドの平均のみを示しています。",
+    ),
     "all_maps": Text(
         "every layer (down) and head (across, the mean last)", "すべての層（縦）とヘッド（横、右端は平均）"
     ),

@@ -16,6 +16,7 @@ from vitscope._core.text import Lang, Text
 from vitscope.lens.views import figures
 from vitscope.report.art import coloured, data_url, inline_svg, mosaic
 from vitscope.report.html import number
+from vitscope.report.looking.gather import has_places
 from vitscope.report.looking.look import Look
 from vitscope.report.words import WORDS
 
@@ -40,7 +41,9 @@ Made: TypeAlias = tuple[tuple[Row, ...], tuple[Exhibit, ...]]
 
 def _image(look: Look, lang: Lang) -> Made:
     image = look.trace["image"].detach().float().cpu()
-    names = ("R", "G", "B") if len(image) == 3 else ("",)
+    channels = (
+        [(f"channel {name}", f"チャネル{name}") for name in "RGB"] if len(image) == 3 else [("the image", "画像")]
+    )
     rows: list[Row] = [
         (
             Text("the picture as it came", "元の画像"),
@@ -49,13 +52,13 @@ def _image(look: Look, lang: Lang) -> Made:
     ]
     rows += [
         (
-            Text(f"channel {name} after normalising", f"正規化後のチャネル{name}"),
+            Text(f"{name} after normalising", f"正規化後の{of}"),
             Text(
                 f"{float(x.min()):.2f} to {float(x.max()):.2f}, mean {float(x.mean()):.2f}, standard deviation {float(x.std(correction=0)):.2f}",
                 f"{float(x.min()):.2f}〜{float(x.max()):.2f}、平均{float(x.mean()):.2f}、標準偏差{float(x.std(correction=0)):.2f}",
             ),
         )
-        for name, x in zip(names, image, strict=True)
+        for (name, of), x in zip(channels, image, strict=True)
     ]
     height, width = look.pixels.shape[:2]
     shown = Exhibit(
@@ -178,7 +181,7 @@ def _encoder(look: Look, lang: Lang) -> Made:
         ),
     )
     exhibits: list[Exhibit] = []
-    if has_places(look):
+    if has_places(look.trace):
         exhibits.append(Exhibit("explorer", WORDS["explorer"]))
     charts: tuple[tuple[Any, Text, Callable[..., Figure]], ...] = (
         (views.distance, Text("How far heads look", "各ヘッドが見る距離"), figures.draw_distance),
@@ -218,7 +221,7 @@ def _logits(look: Look, lang: Lang) -> Made:
     if attribution is not None:
         words = Text("sum of the attributions against what the score gained", "寄与の合計とスコアの増分の差")
         rows.append((words, f"{100 * attribution.error:.2g} %"))
-        if rollout is not None and has_places(look):
+        if rollout is not None and has_places(look.trace):
             caveat = Text(f"{rollout.caveat.en} {attribution.caveat.en}", rollout.caveat.ja + attribution.caveat.ja)
             title = Text("Where the answer comes from, in two ways", "答えの根拠となる場所（2つの方法）")
             label = labels[attribution.target]
@@ -227,7 +230,7 @@ def _logits(look: Look, lang: Lang) -> Made:
     if lens is not None:
         title = Text("The answer by depth (logit lens)", "層ごとの答え（ロジットレンズ）")
         exhibits.append(_chart(figures.draw_logit_lens(lens, labels, lang), title, lens.caveat))
-        if has_places(look):
+        if has_places(look.trace):
             of = WORDS["lens_map"].format(label=labels[look.target])
             exhibits.append(Exhibit("lens", of, caveat=lens.caveat))
     if removal is not None:
@@ -265,11 +268,6 @@ def _wide(pixels: int, wanted: int = 288) -> int:
 def pixels_of(look: Look) -> str:
     pixels = look.pixels if look.pixels.shape[2] == 3 else look.pixels[:, :, 0]
     return data_url(np.ascontiguousarray(pixels))
-
-
-def has_places(look: Look) -> bool:
-    down, across = look.trace.layout.grid
-    return sorted(look.trace.layout.token_of_patch) == list(range(down * across))
 
 
 SHOWN: dict[str, Callable[[Look, Lang], Made]] = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vitscope._core.pictures import save
 from vitscope._core.text import Lang
 from vitscope.lens.views import figures
+from vitscope.report.looking.gather import has_places
 from vitscope.report.looking.look import Look
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ def write_figures(look: Look, folder: Path, lang: Lang = "en") -> list[Path]:
 def _figures(look: Look, lang: Lang) -> Iterator[tuple[str, Callable[[], Figure]]]:
     views, trace, labels = look.views, look.trace, look.labels
     down, across = trace.layout.grid
-    has_places = sorted(trace.layout.token_of_patch) == list(range(down * across))
     if (cut := views.patches) is not None:
         yield "patches", lambda: figures.draw_patches(cut, across, lang)
     if (filters := views.filters) is not None:
@@ -43,7 +43,7 @@ def _figures(look: Look, lang: Lang) -> Iterator[tuple[str, Callable[[], Figure]
         yield "position-spectrum", lambda: figures.draw_spectrum(positions, lang)
     if (shuffling := views.shuffling) is not None:
         yield "shuffled-patches", lambda: figures.draw_shuffling(shuffling, labels, lang)
-    if has_places:
+    if has_places(trace):
         token = trace.class_token if trace.class_token is not None else trace.layout.token_of_patch[0]
         for block in range(len(trace.anatomy.blocks)):
             yield (
@@ -63,7 +63,7 @@ def _figures(look: Look, lang: Lang) -> Iterator[tuple[str, Callable[[], Figure]
     if (removal := views.removal) is not None:
         yield "removal", lambda: figures.draw_removal(removal, labels[removal.target], lang)
     attribution, rollout = views.attribution, views.rollout
-    if attribution is not None and rollout is not None and has_places:
+    if attribution is not None and rollout is not None and has_places(trace):
         yield (
             "attribution",
             lambda: figures.draw_attribution(attribution, rollout, trace, labels[attribution.target], lang),

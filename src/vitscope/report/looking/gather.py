@@ -61,19 +61,31 @@ def gather(found: Trace, *, parameters: int, thorough: bool = False) -> Views:
     return Views(
         patches=get("patches", lambda: embedding.patches(found)),
         filters=get("filters", lambda: embedding.patch_filters(found)),
-        positions=get("positions", lambda: embedding.positions(found)),
+        positions=get("positions", lambda: embedding.positions(_with_places(found))),
         shuffling=get("shuffling", lambda: experiments.shuffling(found)),
         distance=get("distance", lambda: attending.attention_distance(found)),
         entropy=get("entropy", lambda: attending.attention_entropy(found)),
         rollout=get("rollout", lambda: attending.attention_rollout(found)),
         norms=get("norms", lambda: tokens.token_norms(found)),
         likeness=get("likeness", lambda: tokens.token_likeness(found)),
-        logit_lens=get("logit_lens", lambda: experiments.logit_lens(found)),
+        logit_lens=get("logit_lens", lambda: experiments.logit_lens(_with_places(found))),
         removal=get("removal", lambda: experiments.removal(found, each_head=each_head)),
         attribution=get("attribution", lambda: attribution.attribution(found, steps=steps)),
         absent=absent,
         shortened=tuple(shortened),
     )
+
+
+def has_places(found: Trace) -> bool:
+    """Whether each patch has a token of its own."""
+    down, across = found.layout.grid
+    return sorted(found.layout.token_of_patch) == list(range(down * across))
+
+
+def _with_places(found: Trace) -> Trace:
+    if not has_places(found):
+        raise LensError("tokens do not stand for one patch each")
+    return found
 
 
 _WHOLE_BLOCKS = Text(
@@ -103,6 +115,12 @@ _NO_PLACES = Text(
 )
 
 
+_NO_SUMS = Text(
+    "No sum brings a block's result back to the tokens (no residual connection), so they cannot be followed from block to block.",
+    "ブロックの結果をトークンに足し戻す加算（残差接続）がないため、トークンをブロックからブロックへと追うことができません。",
+)
+
+
 def _why_not(name: str, found: Trace, error: LensError) -> Text:
     if name in ("patches", "filters", "shuffling") and found.layout.pixels is None:
         return _OVERLAP
@@ -110,6 +128,8 @@ def _why_not(name: str, found: Trace, error: LensError) -> Text:
         return _SCATTERED
     if name == "positions" and found.anatomy.with_position is None:
         return _NO_POSITION
-    if name == "distance":
+    if name == "distance" or (name in ("positions", "logit_lens") and not has_places(found)):
         return _NO_PLACES
+    if name in ("norms", "likeness", "logit_lens", "removal") and any(b.leaves is None for b in found.anatomy.blocks):
+        return _NO_SUMS
     return Text(f"Not shown: {error}.", f"表示できません（{error}）。")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,14 @@ from vitscope._core.text import Lang, Text
 from vitscope.lens.proofs import Proof
 from vitscope.report.art import colour_table, packed, photograph
 from vitscope.report.html import asset, number, render, script_data
-from vitscope.report.looking.exhibits import SHOWN, Exhibit, Row, has_places, pixels_of
+from vitscope.report.looking.exhibits import SHOWN, Exhibit, Row, pixels_of
+from vitscope.report.looking.gather import has_places
 from vitscope.report.looking.look import Look
 from vitscope.report.looking.stages import StageWords
 from vitscope.report.words import WORDS
+
+MOST_SHARES = 24_000_000
+"""Numbers of attention that a page holds, a byte each, before heads are averaged; a ViT-B/16 has 5.6 million at 224 pixels, 48 at 384."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +77,20 @@ def _notes(look: Look) -> tuple[Text, ...]:
     """What the lens says, a line said of every block once."""
     said: dict[Text, list[int]] = {}
     for note in look.trace.notes:
-        number_, _, rest = note.en.removeprefix("block ").partition(": ")
-        is_of_block = note.en.startswith("block ") and number_.isdigit()
-        text = Text(rest, note.ja.partition(": ")[2]) if is_of_block else note
-        said.setdefault(text, []).extend([int(number_)] if is_of_block else [])
+        of_block = re.match(r"block (\d+): ", note.en)
+        text = note if of_block is None else Text(note.en[of_block.end() :], note.ja.partition(": ")[2])
+        said.setdefault(text, []).extend([] if of_block is None else [int(of_block[1])])
     every = len(look.trace.anatomy.blocks)
     return tuple(
         text
         if not blocks
         else Text(f"every block: {text.en}", f"すべてのブロック: {text.ja}")
         if len(blocks) == every
-        else Text(f"block {_some(blocks)}: {text.en}", f"ブロック{_some(blocks)}: {text.ja}")
+        else Text(
+            f"block {', '.join(map(str, blocks))}: {text.en}", f"ブロック{', '.join(map(str, blocks))}: {text.ja}"
+        )
         for text, blocks in said.items()
     )
-
-
-def _some(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
 
 
 def _script_data(look: Look, lang: Lang) -> dict[str, Any]:
@@ -105,10 +107,11 @@ def _script_data(look: Look, lang: Lang) -> dict[str, Any]:
         "lens": None,
         "words": {name: WORDS[name][lang] for name in _SCRIPT_WORDS},
     }
-    if not has_places(look):
+    if not has_places(found):
         return values
     maps = [found[f"block{block:02}/attention"].detach().float() for block in range(len(found.anatomy.blocks))]
-    if len({len(each) for each in maps}) > 1:  # layers with other numbers of heads: their mean
+    is_too_large = sum(each.numel() for each in maps) > MOST_SHARES
+    if is_too_large or len({len(each) for each in maps}) > 1:  # or layers have other numbers of heads
         maps = [each.mean(dim=0, keepdim=True) for each in maps]
     stacked = torch.stack(maps).cpu()
     top = float(stacked.max()) or 1.0
@@ -123,6 +126,7 @@ def _script_data(look: Look, lang: Lang) -> dict[str, Any]:
         "top": top,
         "tokens": stacked.shape[-1],
         "heads": stacked.shape[1],
+        "mean": stacked.shape[1] < found["block00/attention"].shape[0],
         "patchOfToken": list(layout.patch_of_token),
         "tokenOfPatch": [layout.token_of_patch[patch] for patch in range(down * across)],
         "classToken": found.class_token,
@@ -130,6 +134,8 @@ def _script_data(look: Look, lang: Lang) -> dict[str, Any]:
         "start": start,
     }
     values["words"]["rounding"] = WORDS["rounding"].format(error=number(error))[lang]
+    if is_too_large:
+        values["words"]["rounding"] += WORDS["gap"][lang] + WORDS["heads_averaged"][lang]
     if look.views.positions is not None:
         cosines = ((look.views.positions.cosines.clamp(-1, 1) + 1) * 127.5).round()
         values["cosines"] = packed(cosines.numpy().astype(np.uint8))

@@ -20,11 +20,16 @@
     pen.scale(ratio, ratio); pen.imageSmoothingEnabled = false;
     return pen;
   }
-  function cells(pen, codes, table, size, left = 0, top = 0) {
+  const scratch = document.createElement("canvas"); scratch.width = across; scratch.height = down;
+  const small_pen = scratch.getContext("2d", { willReadFrequently: true }), dots = small_pen.createImageData(across, down);
+  function cells(pen, codes, table, size, left = 0, top = 0) {  // drawn a pixel for a patch, then enlarged: a large model has 40,000 of them
     for (let patch = 0; patch < N; patch++) {
-      pen.fillStyle = colour(table, codes[patch]);
-      pen.fillRect(left + (patch % across) * size, top + Math.floor(patch / across) * size, size, size);
+      const code = codes[patch];
+      dots.data[4 * patch] = table[3 * code]; dots.data[4 * patch + 1] = table[3 * code + 1]; dots.data[4 * patch + 2] = table[3 * code + 2];
+      dots.data[4 * patch + 3] = 255;
     }
+    small_pen.putImageData(dots, 0, 0);
+    pen.drawImage(scratch, left, top, across * size, down * size);
   }
   function outline(pen, patch) {
     if (patch < 0) return;
@@ -81,7 +86,7 @@
   const overPatches = (codes) => data.tokenOfPatch.map((token) => codes[token]);
 
   for (let layer = 0; layer < L; layer++) at("layer").add(new Option(layer, layer));
-  for (let head = 0; head < K; head++) at("head").add(new Option(head, head));
+  for (let head = 0; head < K; head++) at("head").add(new Option(data.mean ? w.mean_of_heads : head, head));
   if (K > 1) at("head").add(new Option(w.mean_of_heads, K));
   const columns = K > 1 ? K + 1 : 1, gap = 4;
   const small = Math.max(1, Math.min(8, Math.floor((660 / columns - gap) / across)));
@@ -138,7 +143,10 @@
     const x = Math.floor((event.clientX - box.left) / box.width * across), y = Math.floor((event.clientY - box.top) / box.height * down);
     return Math.min(Math.max(y, 0), down - 1) * across + Math.min(Math.max(x, 0), across - 1);
   };
-  picker.addEventListener("pointermove", (event) => { if (!state.held) { state.token = data.tokenOfPatch[patchUnder(event)]; draw(); } });
+  picker.addEventListener("pointermove", (event) => {
+    const token = data.tokenOfPatch[patchUnder(event)];
+    if (!state.held && token !== state.token) { state.token = token; draw(); }
+  });
   picker.addEventListener("click", (event) => {
     const token = data.tokenOfPatch[patchUnder(event)];
     state.held = !(state.held && token === state.token); state.token = token; draw();
