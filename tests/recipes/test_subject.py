@@ -1,0 +1,270 @@
+"""A model to look at by any of its names; what somebody's code may do instead of giving one; whose word on sizes counts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitscope._core.errors import ConfigError, ModelError, UsageError
+from vitscope.recipes import code
+from vitscope.recipes.code import model_from_code, parse_kwargs
+from vitscope.recipes.naming import kind_of
+from vitscope.recipes.subject import Subject, open_subject
+
+CODE = """
+import sys
+import torch
+from torch import nn
+from vitscope.model.create import create_model
+
+def tiny(**changes):
+    torch.manual_seed(0)
+    small = {"image_size": 32, "patch_size": 8, "dim": 24, "depth": 1, "heads": 2, "mlp_dim": 32, "classes": 10}
+    return create_model("vit-ti4-32", **{**small, **changes})
+
+class Wide(nn.Module):
+    def __init__(self, width, *, depth=1):
+        super().__init__()
+        self.inner = tiny(dim=width, depth=depth)
+    def forward(self, x):
+        return self.inner(x)
+
+class Box:
+    inner = tiny()
+    class Deeper:
+        make = staticmethod(tiny)
+
+instance = tiny()
+number = 3
+def raises(): raise ValueError("no such thing\\nsecond line")
+def leaves(): sys.exit("bye")
+def gives(): return 3
+class Leaves(nn.Module):
+    def forward(self, x): sys.exit(5)
+class Fails(nn.Module):
+    def forward(self, x): raise KeyError("pixels")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder with somebody's code to stand in, of which nothing stays imported."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "their_code.py").write_text(CODE)
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("their_"):
+            del sys.modules[name]
+
+
+def test_kinds_of_names(tmp_path: Path) -> None:
+    (tmp_path / "vit-ti4-32").mkdir()
+    (tmp_path / "my-run").mkdir()
+    (tmp_path / "file.txt").touch()
+    assert kind_of("vit-ti4-32") == "name"
+    assert kind_of("my-run") == kind_of("./my-run") == kind_of("./vit-ti4-32") == "run"
+    assert kind_of("no.yaml") == kind_of("a/b.yml") == "file"
+    assert kind_of("a.b:c") == kind_of("a:b.c") == kind_of("timm.models:vit_x") == "code"
+    assert kind_of("bad-vit:no-position") == kind_of("anything") == "name"
+    for words, sentence in (("file.txt", "is a file that is no YAML"), ("no/where", "does not exist")):
+        with pytest.raises(UsageError, match=sentence):
+            kind_of(words)
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("their_code:tiny", {}),
+        ("their_code:tiny", {"depth": 2}),
+        ("their_code:Wide", {"width": 24}),
+        ("their_code:instance", {}),
+        ("their_code:Box.inner", {}),
+        ("their_code:Box.Deeper.make", {}),
+    ],
+)
+def test_code_that_gives_a_model(place: str, arguments: dict[str, Any]) -> None:
+    path = list(sys.path)
+    assert isinstance(model_from_code(place, arguments), nn.Module)
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments", "sentence"),
+    [
+        ("their_nothing:f", {}, "there is no Python module 'their_nothing', here or among what is installed"),
+        ("their_code.sub:f", {}, "there is no Python module 'their_code.sub'"),
+        ("their_code:tny", {}, "their_code has no 'tny' \\(did you mean 'tiny'\\?\\)"),
+        ("their_code:Box.iner", {}, "their_code has no 'Box.iner' \\(did you mean 'inner'\\?\\)"),
+        ("their_code:number", {}, "their_code:number is a int, expected a function or a class"),
+        ("their_code:gives", {}, "their_code:gives gave a int, expected an nn.Module"),
+        ("their_code:raises", {}, r"their_code:raises raised ValueError \(no such thing\); mend it"),
+        ("their_code:leaves", {}, r"their_code:leaves raised SystemExit \(bye\)"),
+        ("their_code:Wide", {}, r"cannot be called so \(missing a required argument: 'width'\); it needs width"),
+        ("their_code:Wide", {"width": 3, "wdth": 3}, r"got an unexpected keyword argument 'wdth'\); it needs width"),
+        ("their_code:gives", {"x": 3}, "it takes none; give arguments as JSON with --kwargs"),
+        ("their_imports:f", {}, r"their_imports cannot be imported: ModuleNotFoundError \(No module named 'nowhere_at_all'\)"),
+        ("their_syntax:f", {}, "their_syntax cannot be imported: it raised SyntaxError"),
+        ("their_exit:f", {}, r"their_exit cannot be imported: it raised SystemExit \(3\); mend it \(python -c 'import their_exit'"),
+    ],
+)  # fmt: skip
+def test_code_that_gives_none(tmp_path: Path, place: str, arguments: dict[str, Any], sentence: str) -> None:
+    (tmp_path / "their_imports.py").write_text("import nowhere_at_all")
+    (tmp_path / "their_syntax.py").write_text("def f(:")
+    (tmp_path / "their_exit.py").write_text("raise SystemExit(3)")
+    path = list(sys.path)
+    with pytest.raises(ModelError, match=sentence):
+        model_from_code(place, arguments)
+    assert sys.path == path
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_torchvision_that_fits_another_torch_is_named(monkeypatch: pytest.MonkeyPatch, deep: bool) -> None:
+    """What `import timm` raises beside a torch of another build; transformers wraps it."""
+
+    def fails(name: str) -> Any:
+        cause = RuntimeError("operator torchvision::nms does not exist")
+        if deep:
+            raise ImportError("Could not import module 'ViT'") from cause
+        raise cause
+
+    monkeypatch.setattr(code.importlib, "import_module", fails)
+    with pytest.raises(
+        ModelError, match=f"the torchvision that is installed does not belong to torch {torch.__version__[:4]}"
+    ):
+        model_from_code("timm:create_model")
+
+
+def test_kwargs() -> None:
+    assert parse_kwargs(None) == {}
+    assert parse_kwargs('{"a": [1, "b"]}') == {"a": [1, "b"]}
+    for text, sentence in (("{", "--kwargs is no JSON"), ("[1]", "--kwargs is a JSON list"), ("3", "a JSON int")):
+        with pytest.raises(UsageError, match=sentence):
+            parse_kwargs(text)
+
+
+def test_a_built_in_model_and_a_yaml_file(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("name: vit-ti4-32\ndim: 24\nheads: 2\ndepth: 1\nchannels: 1\n")
+    named, filed = open_subject("good-vit"), open_subject("m.yaml")
+    assert (named.name, named.label_names, named.data) == ("good-vit", None, None)
+    assert (named.preprocessing.image_size, named.preprocessing.channels) == ((32, 32), 3)
+    assert filed.preprocessing.channels == 1
+    assert not filed.model.training
+    assert "not trained" in named.notes[0].en
+    assert named.label(3) == "class 3"
+    state = torch.get_rng_state()
+    again = open_subject("good-vit")
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(named.model.parameters(), again.model.parameters(), strict=True))
+    (tmp_path / "four.yaml").write_text("name: vit-ti4-32\ndim: 24\nheads: 2\ndepth: 1\nchannels: 4\n")
+    with pytest.raises(ConfigError, match="4 channels, but images have 1"):
+        open_subject("four.yaml")
+
+
+@pytest.mark.parametrize("given", [{"kwargs": {"a": 1}}, {"image_size": 0}, {"image_size": 32}, {"channels": 0}])
+def test_what_is_for_code_alone(given: dict[str, Any]) -> None:
+    option = next(iter(given)).replace("_", "-")
+    with pytest.raises(UsageError, match=f"--{option} is for package.module:callable; good-vit knows its own"):
+        open_subject("good-vit", **given)
+
+
+class Takes(nn.Module):
+    """Takes images of one size alone, and says what a test lets it say of them."""
+
+    def __init__(self, height: int, width: int | None = None, channels: int = 3, **says: Any) -> None:
+        super().__init__()
+        self.shape = (channels, height, width or height)
+        self.weight = nn.Parameter(torch.zeros(1))
+        for name, value in says.items():
+            setattr(self, name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"takes {self.shape}, not {tuple(x.shape)}")
+        return x.mean((2, 3)) * self.weight
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, model: nn.Module, **given: Any) -> Subject:
+    monkeypatch.setattr("vitscope.recipes.subject.model_from_code", lambda place, kwargs: model)
+    return open_subject("their:model", **given)
+
+
+CFG = {"input_size": (3, 96, 96), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "size", "channels"),
+    [
+        (lambda: Takes(224), {}, (224, 224), 3),
+        (lambda: Takes(28, channels=1), {}, (28, 28), 1),
+        (lambda: Takes(40), {"image_size": 40}, (40, 40), 3),
+        (lambda: Takes(40, channels=1), {"image_size": 40}, (40, 40), 1),
+        (lambda: Takes(32, channels=1), {"channels": 1}, (32, 32), 1),
+        (lambda: Takes(96, pretrained_cfg=CFG), {}, (96, 96), 3),
+        (lambda: Takes(48, pretrained_cfg=CFG, patch_embed=SimpleNamespace(img_size=(48, 48))), {}, (48, 48), 3),
+        (lambda: Takes(48, pretrained_cfg=CFG), {"image_size": 48}, (48, 48), 3),
+        (lambda: Takes(40, config=SimpleNamespace(image_size=40, num_channels=3)), {}, (40, 40), 3),
+        (lambda: Takes(40, 72, config=SimpleNamespace(image_size=[40, 72])), {}, (40, 72), 3),
+        (lambda: Takes(40, channels=1, image_size=40), {}, (40, 40), 1),
+        (lambda: Takes(40, 72, img_size=(40, 72), in_chans=3), {}, (40, 72), 3),
+        (lambda: Takes(32, image_size="large", config={"image_size": 999}), {}, (32, 32), 3),
+    ],
+)
+def test_whose_word_on_the_size_counts(
+    monkeypatch: pytest.MonkeyPatch, model: Any, given: dict[str, Any], size: tuple[int, int], channels: int
+) -> None:
+    """What is asked for, else what the model says, else the first size that it takes."""
+    found = opened(monkeypatch, model(), **given)
+    assert (found.preprocessing.image_size, found.preprocessing.channels) == (size, channels)
+    assert len(found.notes) == 1
+
+
+def test_normalisation_is_the_models_own_or_said_to_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = opened(monkeypatch, Takes(96, pretrained_cfg=CFG))
+    assert own.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert "own configuration" in own.notes[0].en
+    guessed = opened(monkeypatch, Takes(32))
+    assert guessed.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert "does not say how its images are normalised" in guessed.notes[0].en
+    assert "32×32 is the first size that it took" in guessed.notes[0].en
+    assert "32×32" in guessed.notes[0].ja
+    asked = opened(monkeypatch, Takes(32), image_size=32)
+    assert "first size" not in asked.notes[0].en
+
+
+def test_class_names_are_the_models_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = Takes(32, config=SimpleNamespace(id2label={1: "dog", 0: "cat"}))
+    assert opened(monkeypatch, named).label_names == ("cat", "dog")
+    unnamed = Takes(32, config=SimpleNamespace(id2label={0: "LABEL_0", 1: "LABEL_1"}))
+    assert opened(monkeypatch, unnamed).label_names is None
+
+
+def test_an_image_is_of_the_weights_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = opened(monkeypatch, Takes(32).bfloat16())
+    pixels = np.full((32, 32, 3), 255, dtype=np.uint8)
+    assert half.normalised(pixels).dtype == torch.bfloat16
+    assert torch.equal(half.normalised(pixels), torch.ones(1, 3, 32, 32, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    ("place", "given", "error", "sentence"),
+    [
+        ("their_code:tiny", {"image_size": 48}, ModelError, r"does not take images of 48×48 pixels: it raised ModelError \(.*got \(1, 3, 48, 48\)"),
+        ("their_code:tiny", {"channels": 1}, ModelError, r"does not take any size that was tried \(224 and others\)"),
+        ("their_code:tiny", {"channels": 4}, UsageError, "--channels is 4, but images have 1"),
+        ("their_code:tiny", {"image_size": 0}, UsageError, "--image-size is 0, expected a number of pixels"),
+        ("their_code:Leaves", {}, ModelError, r"it raised SystemExit \(5\)"),
+        ("their_code:Fails", {"image_size": 32, "channels": 3}, ModelError, r"it raised KeyError \('pixels'\)"),
+    ],
+)  # fmt: skip
+def test_code_that_takes_no_image(place: str, given: dict[str, Any], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        open_subject(place, **given)
