@@ -140,12 +140,12 @@ def _notes(
         if block.after_attention is None and block.after_mlp is not None:
             yield Text(
                 f"block {number}: attention and MLP come back to the tokens in one sum (a parallel block)",
-                f"ブロック{number}: attentionとMLPの出力が1つの加算でトークンに足されています（並列ブロック）",
+                f"ブロック{number}: アテンションとMLPの出力が1つの加算でトークンに足されています（並列ブロック）",
             )
         elif block.after_attention is None:
             yield Text(
                 f"block {number}: no sum brings the attention back to the tokens (no residual connection)",
-                f"ブロック{number}: attentionの出力をトークンに足し戻す加算（残差接続）が見つかりません",
+                f"ブロック{number}: アテンションの出力をトークンに足し戻す加算（残差接続）が見つかりません",
             )
         elif block.after_mlp is None:
             yield Text(f"block {number}: no MLP was found", f"ブロック{number}: MLPが見つかりません")
@@ -153,7 +153,7 @@ def _notes(
             count = len(block.attention.parts)
             yield Text(
                 f"block {number}: {count} attentions stand side by side and come back to the tokens in one sum; they are shown as one",
-                f"ブロック{number}: {count}個のattentionが並列に計算され、1つの加算でトークンに足されています。まとめて1つとして示します",
+                f"ブロック{number}: {count}個のアテンションが並列に計算され、1つの加算でトークンに足されています。まとめて1つとして示します",
             )
     if any(block.is_post_norm for block in blocks):
         yield Text(
@@ -164,7 +164,7 @@ def _notes(
         asking, answering = attention.map.shape[-2:]
         yield Text(
             f"behind the blocks an attention of its own reads the tokens out ({asking} for {answering}): it is no block and has no names here",
-            f"ブロックの後に、トークンを読み出す独立したattentionがあります（クエリ{asking}個、キー{answering}個）。ブロックではないので、名前は付けていません",
+            f"ブロックの後に、トークンを読み出す独立したアテンションがあります（クエリ{asking}個、キー{answering}個）。ブロックではないので、名前は付けていません",
         )
     if not joins:
         yield Text("no token joins the patches", "パッチ以外に加わるトークンはありません")

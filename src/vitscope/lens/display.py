@@ -32,7 +32,7 @@ _MEANING = {
     "k": Text("keys of each head", "各ヘッドのキー"),
     "v": Text("values of each head", "各ヘッドのバリュー"),
     "attention": Text("how much each token (row) takes of each other", "各トークン（行）が他のトークンを参照する割合"),
-    "after_attention": Text("tokens behind the attention's sum", "attentionを足した後のトークン"),
+    "after_attention": Text("tokens behind the attention's sum", "アテンションを足した後のトークン"),
     "after_mlp": Text("tokens behind the MLP's sum", "MLPを足した後のトークン"),
     "final_norm": Text("tokens behind the last norm", "最後の正規化の後のトークン"),
     "pooled": Text("what the head reads", "分類ヘッドへの入力"),
@@ -55,7 +55,7 @@ _NO_MAP = Text(
 )
 _IMAGE = Text("image, as 0 to 1", "画像（0〜1に伸縮）")
 _MEAN, _HEAD = Text("mean of heads", "ヘッドの平均"), Text("head {number}", "ヘッド{number}")
-_SHARE = Text("share of attention", "attentionの割合")
+_SHARE = Text("share of attention", "アテンションの割合")
 _ASKS = Text(
     "Where {who} looks in the last block (block {block}): one colour scale for all; {rest:.0%} goes to tokens that are no patches.",
     "最後のブロック（ブロック{block}）で{who}が参照している場所。色の目盛りは共通です。パッチ以外のトークンへの割合は{rest:.0%}です。",

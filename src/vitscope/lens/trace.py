@@ -206,13 +206,13 @@ def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:
         if not attention.over_keys:
             yield Text(
                 f"block {number}: the rows of its attention do not sum to one (the softmax runs along the queries, or the map is scaled)",
-                f"ブロック{number}: attentionの各行の和が1になっていません（softmaxがクエリ方向にかかっているか、後から定数倍されています）",
+                f"ブロック{number}: アテンションの各行の和が1になっていません（softmaxがクエリ方向にかかっているか、後から定数倍されています）",
             )
         asked, answering = attention.map.shape[-2:]
         if asked == answering == 1 and tokens > 1:
             yield Text(
                 f"block {number}: no token meets another; the attention runs along an axis that one image has only once (the batch)",
-                f"ブロック{number}: トークンどうしが参照し合っていません。attentionが、画像1枚では長さ1の軸（バッチ）に沿って計算されています",
+                f"ブロック{number}: トークンどうしが参照し合っていません。アテンションが、画像1枚では長さ1の軸（バッチ）に沿って計算されています",
             )
         elif (asked, answering) != (tokens, tokens):
             raise LensError(

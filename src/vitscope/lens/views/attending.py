@@ -21,7 +21,7 @@ class Distance:
     pixels: Float[Tensor, "L K"]
     caveat: ClassVar[Text] = Text(
         "Weighed by attention among patches only, each patch's row scaled to one without the class token; an even map has a distance, too.",
-        "パッチ同士のattentionのみで重み付けしています（クラストークンを除いて各行の和を1に正規化）。一様なattentionでも距離は0になりません。",
+        "パッチ同士のアテンションのみで重み付けしています（クラストークンを除いて各行の和を1に正規化）。一様なアテンションでも距離は0になりません。",
     )
 
 
