@@ -14,9 +14,10 @@ from torch import nn
 from vitscope._core import pictures
 from vitscope.lens.trace import Trace, trace
 from vitscope.lens.views import figures
-from vitscope.lens.views.attending import attention_distance, attention_entropy
-from vitscope.lens.views.embedding import patch_filters, positions
-from vitscope.lens.views.experiments import logit_lens, removal
+from vitscope.lens.views.attending import attention_distance, attention_entropy, attention_rollout
+from vitscope.lens.views.attribution import attribution
+from vitscope.lens.views.embedding import patch_filters, patches, positions
+from vitscope.lens.views.experiments import logit_lens, removal, shuffling
 from vitscope.lens.views.tokens import token_likeness, token_norms
 from vitscope.model.create import create_model
 
@@ -31,6 +32,12 @@ DRAWN: dict[str, Callable[[Trace, Any], Any]] = {
     "likeness": lambda found, lang: figures.draw_likeness(token_likeness(found), lang),
     "logit lens": lambda found, lang: figures.draw_logit_lens(logit_lens(found), LABELS, lang),
     "removal": lambda found, lang: figures.draw_removal(removal(found), "class 3", lang),
+    "patches": lambda found, lang: figures.draw_patches(patches(found), 4, lang),
+    "spectrum": lambda found, lang: figures.draw_spectrum(positions(found), lang),
+    "shuffling": lambda found, lang: figures.draw_shuffling(shuffling(found), LABELS, lang),
+    "attribution": lambda found, lang: figures.draw_attribution(
+        attribution(found, steps=4), attention_rollout(found), found, "class 3", lang
+    ),
 }
 
 
@@ -96,3 +103,47 @@ def test_a_patch_is_named_by_its_place(found: Trace) -> None:
 def test_removal_has_zero_in_the_middle(found: Trace) -> None:
     ((low, high),) = scales_of(DRAWN["removal"](found, "en"))
     assert low == -high < 0
+
+
+def test_removal_of_blocks_alone_is_one_panel(found: Trace) -> None:
+    blocks = removal(found, each_head=False)
+    assert blocks.heads is None
+    assert torch.equal(blocks.blocks, removal(found).blocks)
+    figure = figures.draw_removal(blocks, "class 3", "en")
+    assert [len(panel.images) for panel in figure.axes[:-1]] == [1]
+
+
+def test_patches_stand_in_their_places_on_one_scale(found: Trace) -> None:
+    figure = DRAWN["patches"](found, "en")
+    image = found["image"]
+    height, width = (side // 4 for side in image.shape[1:])
+    shown = torch.tensor(figure.axes[6].images[0].get_array().data)  # row 2, column 3
+    span = image.max() - image.min()
+    assert torch.allclose(
+        shown.permute(2, 0, 1).float(),
+        (image[:, height : 2 * height, 2 * width : 3 * width] - image.min()) / span,
+        atol=1e-6,
+    )
+    assert f"{float(image.min()):.3g} to {float(image.max()):.3g}" in words_of(figure)
+
+
+def test_rollout_stands_beside_the_gradients_with_their_error(found: Trace) -> None:
+    gradients, rollout = attribution(found, steps=4), attention_rollout(found)
+    figure = figures.draw_attribution(gradients, rollout, found, "class 3", "en")
+    left, right = (torch.tensor(panel.images[0].get_array().data) for panel in figure.axes[:2])
+    assert torch.equal(left, rollout.shares[0, 1:].view(4, 4))
+    assert gradients.patches is not None
+    assert torch.equal(right, gradients.patches.view(4, 4))
+    assert figure.axes[1].images[0].get_clim() == (-float(right.abs().max()), float(right.abs().max()))
+    assert f"{100 * gradients.error:.2g} %" in words_of(figure)
+
+
+def test_shuffling_shows_both_orders_with_position_and_without(found: Trace) -> None:
+    view = shuffling(found)
+    figure = figures.draw_shuffling(view, LABELS, "en")
+    heights = [[bar.get_height() for bar in group] for group in figure.axes[0].containers]
+    best = view.with_position[0].topk(5).indices
+    probabilities = view.with_position.softmax(dim=-1)[:, best]
+    assert torch.allclose(torch.tensor(heights), probabilities.double(), atol=1e-6)
+    still = float((view.without_position[0] - view.without_position[1]).abs().max())
+    assert f"up to {still:.2g}" in words_of(figure)

@@ -87,7 +87,7 @@ def draw_spectrum(found: Positions, lang: Lang = "en") -> Figure:
         for number, (share, name) in enumerate(
             ((found.down, Text("down", "縦方向")), (found.across, Text("across", "横方向")))
         ):
-            panel.plot(range(len(share)), 100 * share, "o-", color=COLOURS[number], label=name[lang])
+            panel.plot(range(len(share)), (100 * share).tolist(), "o-", color=COLOURS[number], label=name[lang])
         panel.set_ylim(bottom=0)
         panel.set_xticks(range(max(len(found.down), len(found.across))))
         panel.set_xlabel(Text("cycles over the image", "画像全体での周期数")[lang])
@@ -116,7 +116,7 @@ def draw_shuffling(found: Shuffling, label_names: Sequence[str], lang: Lang = "e
             probabilities = scores.float().softmax(dim=-1)
             for number, order in enumerate(orders):
                 places = [place + 0.4 * (number - 0.5) for place in range(len(best))]
-                panel.bar(places, probabilities[number][best], width=0.38, color=COLOURS[number], label=order[lang])
+                panel.bar(places, probabilities[number][best].tolist(), width=0.38, color=COLOURS[number], label=order[lang])
             panel.set_xticks(
                 range(len(best)), [label_names[label] for label in best], rotation=30, ha="right", fontsize=7
             )
