@@ -21,7 +21,7 @@
     return pen;
   }
   const scratch = document.createElement("canvas"); scratch.width = across; scratch.height = down;
-  const small_pen = scratch.getContext("2d", { willReadFrequently: true }), dots = small_pen.createImageData(across, down);
+  const small_pen = scratch.getContext("2d"), dots = small_pen.createImageData(across, down);
   function cells(pen, codes, table, size, left = 0, top = 0) {  // drawn a pixel for a patch, then enlarged: a large model has 40,000 of them
     for (let patch = 0; patch < N; patch++) {
       const code = codes[patch];
