@@ -159,9 +159,6 @@ def scores_hang_on_the_image(trace: Trace) -> Proof:
     """Whether the scores change at all with the picture: against an image of zeros, this one upside down, and noise."""
     logits = trace["logits"].detach().double()
     change = _change_with_image(trace, trace.anatomy.logits)
-    given = [source.call for head in trace.anatomy.head for source in head.sources if trace.tape.is_of_image(source)]
-    behind = max((_change_with_image(trace, call) for call in given if call is not None), default=change)
-    given_back = max((_change_with_image(trace, head) for head in trace.anatomy.head), default=change)
     spread = float(logits.max() - logits.min())
     if change > 1e-6 * float(logits.abs().max()) and change > 0:
         words = Text(
@@ -169,7 +166,7 @@ def scores_hang_on_the_image(trace: Trace) -> Proof:
             f"(they span {spread:.3g}).",
             f"スコアは画像に依存しています。すべて0の画像、上下反転した画像、ノイズに替えると、最大で{change:.3g}変わります（スコアの幅は{spread:.3g}）。",
         )
-    elif behind > 0 and given_back == 0:
+    elif _head_is_deaf(trace):
         words = Text(
             "The scores are the same for any picture, since the head gives the same whatever it is given (zeros, as it may before training); "
             "what it is given does change with the picture.",
@@ -183,6 +180,13 @@ def scores_hang_on_the_image(trace: Trace) -> Proof:
         )
         return Proof(words, change, None, holds=False)
     return Proof(words, change)
+
+
+def _head_is_deaf(trace: Trace) -> bool:
+    """Whether the head gives the same though what it is given changes with the image."""
+    given = [source.call for head in trace.anatomy.head for source in head.sources if trace.tape.is_of_image(source)]
+    changes = [_change_with_image(trace, call) for call in given if call is not None]
+    return max(changes, default=0.0) > 0 and not any(_change_with_image(trace, head) for head in trace.anatomy.head)
 
 
 def _change_with_image(trace: Trace, call: Call) -> float:
