@@ -295,3 +295,9 @@ def test_every_fault_gets_its_page(fault: str) -> None:
     made = looked(build(spec).eval(), picture(16, 16), size=(16, 16), spec=spec)
     for lang in LANGS:
         assert re.findall(r'<section class="stage" id="(\w+)">', page_of(made, lang)) == STAGES
+
+
+def test_names_in_pictures_are_cut_where_they_would_fill_them(look: Look) -> None:
+    long = replace(look, subject=replace(look.subject, label_names=("x" * 24, "y" * 25, *"abcdefgh")))
+    assert long.labels == ("x" * 24, "y" * 23 + "…", *"abcdefgh")
+    assert long.top()[0][1] in long.subject.label_names  # type: ignore[operator]

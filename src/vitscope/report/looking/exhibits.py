@@ -104,7 +104,7 @@ def _embedding(look: Look, lang: Lang) -> Made:
         first, kept = 100 * float(found.explained[0]), 100 * float(found.explained.sum())
         caveat = Text(
             f"{found.caveat.en} Strongest first: the first explains {first:.0f} % of their variance, all {len(images)} shown {kept:.0f} %. "
-            f"Grey is zero; one scale for all, ± {most:.2g}.",
+            f"Grey is zero; one scale for all, ±{most:.2g}.",
             f"{found.caveat.ja}強い順に並べています。最初の1つで分散の{first:.0f} %、表示した{len(images)}個で{kept:.0f} %を説明します。"
             f"灰色が0で、目盛りは共通です（±{most:.2g}）。",
         )
@@ -198,11 +198,10 @@ def _encoder(look: Look, lang: Lang) -> Made:
 def _pooled(look: Look, lang: Lang) -> Made:
     pooled = look.trace.get("pooled")
     read, count = look.trace.reads, len(look.trace.layout.patch_of_token)
-    which = (
-        str(count)
-        if len(read) == count
-        else f"{len(read)} / {count} ({', '.join(map(str, read[:6]))}{' …' if len(read) > 6 else ''})"
-    )
+    some = ", ".join(map(str, read[:6])) + (" …" if len(read) > 6 else "")
+    which: Text | str = str(count) if len(read) == count else f"{len(read)} / {count} ({some})"
+    if not read:
+        which = Text("not found", "特定できませんでした")
     rows: list[Row] = [(Text("tokens that are read", "読み出されるトークン"), which)]
     if pooled is None:
         return tuple(rows), ()
@@ -255,7 +254,7 @@ def _as_matrix(values: Tensor, title: Text, *, size: int = 2) -> Exhibit:
     most = float(values.detach().abs().max()) or 1.0
     sheet = coloured(values, -most, most, "RdBu_r")
     caveat = Text(
-        f"Red is positive, blue negative, white zero; ± {most:.3g}.", f"赤が正、青が負、白が0（±{most:.3g}）。"
+        f"Red is positive, blue negative, white zero; ±{most:.3g}.", f"赤が正、青が負、白が0（±{most:.3g}）。"
     )
     return Exhibit("image", title, data_url(sheet), caveat, min(sheet.shape[1] * size, 460))
 

@@ -23,6 +23,10 @@ from vitscope.report.looking.gather import Views, gather
 from vitscope.report.looking.stages import StageWords, stage_words
 
 
+ROOM = 24
+"""Letters of a class's name beside a chart."""
+
+
 @dataclass(frozen=True, eq=False)
 class Look:
     """An image in a model: trace, views, proofs by stage."""
@@ -54,8 +58,9 @@ class Look:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The name of each class."""
-        return tuple(self.subject.label(index) for index in range(len(self.trace["logits"])))
+        """The name of each class, as long as a picture has room for."""
+        names = (self.subject.label(index) for index in range(len(self.trace["logits"])))
+        return tuple(name if len(name) <= ROOM else f"{name[: ROOM - 1]}…" for name in names)
 
     def top(self, count: int = 10) -> list[tuple[int, str, float, float]]:
         """The classes with the highest scores: number, name, score, probability."""
