@@ -22,7 +22,6 @@ from vitscope.recipes.subject import Subject
 from vitscope.report.looking.gather import Views, gather
 from vitscope.report.looking.stages import StageWords, stage_words
 
-
 ROOM = 24
 """Letters of a class's name beside a chart."""
 
