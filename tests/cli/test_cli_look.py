@@ -167,6 +167,7 @@ def test_images_of_every_kind(vitscope: Command, tmp_path: Path, kind: str) -> N
         (["m.yaml", "digits:1", "--out", "empty"], "--out empty is a folder, expected the name of a page such as empty/look.html"),
         (["m.yaml", "digits:1", "--out", "page.txt"], "--out page.txt would be an HTML page; give a name that ends in .html"),
         (["m.yaml", "digits:1", "--out", "text.png/x.html"], "cannot write text.png/x.html: text.png is a file"),
+        (["m.yaml", "digits:1", "--out", f"{'x' * 300}.html"], "File name too long; choose another name"),
         (["m.yaml", "digits:1", "--figures", "text.png"], "--figures text.png is a file, expected a folder"),
         (["m.yaml", "digits:1", "--kwargs", '{"a": 1}'], "--kwargs is for package.module:callable; m.yaml knows its own"),
         (["m.yaml", "digits:1", "--kwargs", "a=1"], "--kwargs is no JSON"),
@@ -174,7 +175,7 @@ def test_images_of_every_kind(vitscope: Command, tmp_path: Path, kind: str) -> N
         (["m.yaml"], "Missing argument 'IMAGE'."),
         ([], "Missing argument 'MODEL'."),
     ],
-    ids=" ".join,
+    ids=lambda given: " ".join(given)[:60],
 )  # fmt: skip
 def test_one_sentence_and_2(vitscope: Command, tmp_path: Path, words: list[str], sentence: str) -> None:
     (tmp_path / "empty").mkdir()
@@ -228,6 +229,7 @@ def test_a_disk_that_is_full_and_a_folder_that_is_closed(
         ("a.b:c", "photos/my cat.jpg", "look-a.b-c-my-cat.jpg.html"),
         ("runs/../my run/", "写真.png", "look-my-run-写真.png.html"),
         ("good-vit", "/..", "look-good-vit-.html"),
+        ("猫" * 80, "x" * 300, f"look-{'猫' * 40}-{'x' * 120}.html"),
     ],
 )
 def test_the_page_is_called_like_model_and_image(tmp_path: Path, model: str, image: str, page: str) -> None:

@@ -254,6 +254,18 @@ def test_an_image_is_of_the_weights_kind(monkeypatch: pytest.MonkeyPatch) -> Non
     assert torch.equal(half.normalised(pixels), torch.ones(1, 3, 32, 32, dtype=torch.bfloat16))
 
 
+def test_a_model_that_cannot_be_made_ready_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        nowhere = nn.Linear(2, 2)
+    with pytest.raises(ModelError, match=r"their:model cannot be made ready to look at.*meta tensor"):
+        opened(monkeypatch, nowhere)
+
+
+def test_a_compiled_model_is_tried_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: Any = torch.compile(Takes(32), backend=lambda graph, inputs: pytest.fail("it was compiled"))
+    assert opened(monkeypatch, compiled).preprocessing.image_size == (32, 32)
+
+
 @pytest.mark.parametrize(
     ("place", "given", "error", "sentence"),
     [

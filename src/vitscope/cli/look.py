@@ -114,6 +114,9 @@ def look(
 @contextmanager
 def _standard_output_is_ours() -> Iterator[None]:
     """Sends to standard error what somebody's model prints while it is imported, built or run, from Python or below it."""
+    if sys.stdout is None:  # closed: nothing can come there
+        yield
+        return
     sys.stdout.flush()
     ours = os.dup(1)
     os.dup2(2, 1)
@@ -153,19 +156,25 @@ def _show(seen: Look, lang: Lang) -> None:
 
 
 def _default_page(model: str, image: str) -> Path:
-    """`look-MODEL-IMAGE.html`, whatever they are called."""
+    """`look-MODEL-IMAGE.html`, whatever they are called, as far as a file's name goes."""
     names = (Path(model).resolve().name if Path(model).exists() else model, Path(image).name)
-    return Path("-".join(["look", *(re.sub(r"[^\w.-]+", "-", name).strip("-.") for name in names)]) + ".html")
+    plain = (re.sub(r"[^\w.-]+", "-", name).encode()[:120].decode(errors="ignore").strip("-.") for name in names)
+    return Path("-".join(["look", *plain]) + ".html")
 
 
 def refuse_what_is_no_page(target: Path | None) -> None:
     """Says at once what would come out at the end."""
-    if target is not None and target.is_dir():
-        raise UsageError(f"--out {target} is a folder, expected the name of a page such as {target / 'look.html'}")
-    if target is not None and target.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--out {target} would be an HTML page; give a name that ends in .html")
-    if target is not None and target.parent.exists() and not target.parent.is_dir():
-        raise RunError(f"cannot write {target}: {target.parent} is a file; choose another folder")
+    if target is None:
+        return
+    try:
+        if target.is_dir():
+            raise UsageError(f"--out {target} is a folder, expected the name of a page such as {target / 'look.html'}")
+        if target.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"--out {target} would be an HTML page; give a name that ends in .html")
+        if target.parent.exists() and not target.parent.is_dir():
+            raise RunError(f"cannot write {target}: {target.parent} is a file; choose another folder")
+    except OSError as error:  # a name that is too long
+        raise RunError(f"cannot write {target}: {error.strerror}; choose another name") from error
 
 
 def _data_spec(source: str | None, own: DataSpec | None) -> DataSpec | None:

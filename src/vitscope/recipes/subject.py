@@ -132,7 +132,7 @@ def _plain(size: tuple[int, int], channels: int) -> Preprocessing:
 
 
 def _of_code(place: str, kwargs: Mapping[str, Any], image_size: int | None, channels: int | None) -> Subject:
-    model = model_from_code(place, kwargs).eval().cpu()  # where pictures are drawn from
+    model = _ready(place, model_from_code(place, kwargs))
     if channels not in (None, 1, 3):
         raise UsageError(f"--channels is {channels}, but images have 1 (greyscale) or 3 (colour)")
     if image_size is not None and image_size < 1:
@@ -151,6 +151,16 @@ def _of_code(place: str, kwargs: Mapping[str, Any], image_size: int | None, chan
         how = _TRIED.format(size=f"{size[0]}×{size[1]}") if tried else Text("", "")
         note = Text(_GUESSED.en.format(size=how.en).strip(), _GUESSED.ja.format(size=how.ja))
     return Subject(place, model, preprocessing, names, None, None, (note,))
+
+
+def _ready(place: str, model: nn.Module) -> nn.Module:
+    """In evaluation mode, and on the CPU, where pictures are drawn from."""
+    try:
+        return model.eval().cpu()
+    except Exception as error:  # weights that are on no device, an `eval` of somebody's own
+        raise ModelError(
+            f"{place} cannot be made ready to look at, in evaluation mode and on the CPU: {type(error).__name__} ({error}); mend that first"
+        ) from error
 
 
 def _own_word(model: nn.Module) -> dict[str, Any]:
@@ -198,7 +208,7 @@ def _first_that_runs(
     weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     for side, depth in _candidates(size, channels):
         try:
-            with torch.no_grad(), global_generator_restored():
+            with torch.no_grad(), global_generator_restored(), torch.compiler.set_stance("force_eager"):
                 model(torch.zeros(1, depth, *side, device=weight.device, dtype=weight.dtype))
         except (Exception, SystemExit) as error:
             first = first or error
