@@ -24,6 +24,8 @@ demo: $(READY)
 	@if [ -e $(DEMO)/recipe.yaml ]; then $(BIN)/vitscope train --resume --out $(DEMO); else $(BIN)/vitscope train quickstart --out $(DEMO); fi
 	@$(BIN)/vitscope eval $(DEMO)
 	@$(BIN)/vitscope predict $(DEMO) digits:17 digits:test:3 digits:test:42
+	@$(BIN)/vitscope look $(DEMO) digits:test:3 --out $(DEMO)/look.html
+	@$(BIN)/vitscope report $(DEMO)
 
 $(BENCH)/.ready: pyproject.toml constraints.txt
 	@echo "setting up $(BENCH) (some minutes the first time)"
