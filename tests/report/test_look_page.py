@@ -63,7 +63,10 @@ def test_every_stage_is_there_in_the_contracts_order(pages: dict[Lang, str], loo
     assert [stage.key for stage in look.stages] == [stage["key"] for stage in look.to_dict()["stages"]] == STAGES
 
 
-def test_a_page_is_in_one_language(pages: dict[Lang, str], specimen: tuple[Look, str]) -> None:
+def test_a_page_is_in_one_language(
+    pages: dict[Lang, str], specimen: tuple[Look, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exhibits, "inline_svg", lambda figure: "<svg></svg>")
     for english in (pages["en"], specimen[1]):
         assert not [line for line in words_of(english) if JAPANESE.search(line)]
     shapes = {stage.shape for made in (specimen[0],) for stage in made.stages} | {"img.png"}
@@ -109,7 +112,7 @@ def test_the_page_fetches_nothing(pages: dict[Lang, str], specimen: tuple[Look, 
 
 @pytest.mark.usefixtures("_quick")
 def test_nothing_of_a_name_is_markup() -> None:
-    made = looked(our_vit(), name=NASTY, label=NASTY)
+    made = looked(our_vit(depth=1), name=NASTY, label=NASTY)
     made = replace(made, subject=replace(made.subject, name=NASTY, label_names=(NASTY,) * 10))
     for lang in LANGS:
         page = page_of(made, lang)
@@ -189,7 +192,6 @@ def test_the_answer_and_the_bars_are_the_models_scores(pages: dict[Lang, str], l
     assert f"<b>kind {look.target}</b>" in pages["en"]
 
 
-@pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize(
     ("label", "names", "right", "words"),
     [
@@ -200,11 +202,14 @@ def test_the_answer_and_the_bars_are_the_models_scores(pages: dict[Lang, str], l
         (None, True, None, "the right answer is not known"),
     ],
 )
-def test_right_wrong_or_neither(look: Look, label: str | None, names: bool, right: bool | None, words: str) -> None:
+def test_right_wrong_or_neither(
+    look: Look, monkeypatch: pytest.MonkeyPatch, label: str | None, names: bool, right: bool | None, words: str
+) -> None:
     """A label that is none of the model's own (a digit, shown to a model of animals) makes no answer wrong."""
     said = {"kind": f"kind {look.target}", "other": f"kind {(look.target + 1) % 10}"}.get(label or "", label)
     made = replace(look, label=said, subject=look.subject if names else replace(look.subject, label_names=None))
     assert made.is_right is right
+    monkeypatch.setattr(page_module, "SHOWN", dict.fromkeys(STAGES, lambda look, lang: ((), ())))
     page = page_of(made)
     assert words in page
     assert ("✗" in page, "✓" in page) == (right is False, right is True)
@@ -256,7 +261,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "rotary": {"position": "rotary"},
     "no position": {"position": "none"},
     "sine table, norm behind": {"position": "sincos", "norm": "post"},
-    "one layer, one head": {"depth": 1, "heads": 1},
+    "one head": {"heads": 1},
     "two classes": {"classes": 2},
     "flat patches": {"patch_size": [4, 16]},
 }
@@ -265,7 +270,7 @@ MODELS: dict[str, dict[str, Any]] = {
 @pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize("changed", MODELS.values(), ids=MODELS)
 def test_every_kind_of_model_gets_its_page(changed: dict[str, Any]) -> None:
-    made = looked(our_vit(**changed))
+    made = looked(our_vit(**{"depth": 1, **changed}))
     assert made.alarms == ()
     page = page_of(made)
     assert re.findall(r'<section class="stage" id="(\w+)">', page) == STAGES
@@ -274,10 +279,10 @@ def test_every_kind_of_model_gets_its_page(changed: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("_quick")
 def test_grey_long_and_foreign_models_get_their_page() -> None:
-    grey = looked(our_vit(channels=1), channels=1)
+    grey = looked(our_vit(channels=1, depth=1), channels=1)
     assert grey.pixels.shape == (32, 32, 1)
     assert "the image after normalising" in page_of(grey)
-    long = looked(our_vit(image_size=[32, 64]), size=(32, 64))
+    long = looked(our_vit(image_size=[32, 64], depth=1), size=(32, 64))
     assert data_of(page_of(long))["grid"] == [4, 8]
     torch.manual_seed(0)
     mixed = looked(Windows().eval())
@@ -289,12 +294,11 @@ def test_grey_long_and_foreign_models_get_their_page() -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_gets_its_page(fault: str) -> None:
     spec = parse_model(
-        {"name": "bad-vit", "fault": fault, "image_size": 16, "dim": 24, "depth": 2, "heads": 2, "mlp_dim": 32}
+        {"name": "bad-vit", "fault": fault, "image_size": 16, "dim": 24, "depth": 1, "heads": 2, "mlp_dim": 32}
     )
     torch.manual_seed(0)
     made = looked(build(spec).eval(), picture(16, 16), size=(16, 16), spec=spec)
-    for lang in LANGS:
-        assert re.findall(r'<section class="stage" id="(\w+)">', page_of(made, lang)) == STAGES
+    assert re.findall(r'<section class="stage" id="(\w+)">', page_of(made, "ja")) == STAGES
 
 
 def test_names_in_pictures_are_cut_where_they_would_fill_them(look: Look) -> None:
