@@ -89,7 +89,6 @@ def draw_spectrum(found: Positions, lang: Lang = "en") -> Figure:
         ):
             panel.plot(range(len(share)), (100 * share).tolist(), "o-", color=COLOURS[number], label=name[lang])
         panel.set_ylim(bottom=0)
-        panel.set_xticks(range(max(len(found.down), len(found.across))))
         panel.set_xlabel(Text("cycles over the image", "画像全体での周期数")[lang])
         panel.legend(frameon=False, fontsize=8)
         set_title(
@@ -140,7 +139,6 @@ def _by_layer(values: Tensor, name: Text, caveat: Text, lang: Lang, *, line: flo
         if line is not None:
             panel.axhline(line, color=GREY, linestyle="--", linewidth=1)
         panel.set_ylim(bottom=0)
-        panel.set_xticks(range(len(values)))
         panel.set_xlabel(LAYER[lang])
         set_title(panel, name[lang], lang)
         foot(figure, caveat, lang)

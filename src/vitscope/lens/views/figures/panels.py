@@ -20,9 +20,11 @@ LAYER, HEAD = Text("layer", "層"), Text("head", "ヘッド")
 
 def one_panel() -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 3.8), dpi=160, layout="constrained")
     panel = figure.subplots()
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))  # layers, blocks, cycles: all are counted
     panel.tick_params(labelfontfamily=LATIN)
     return figure, panel
 
