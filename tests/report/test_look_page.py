@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from look_samples import STAGES, data_of, looked, our_vit, picture, unpacked, words_of
+from look_samples import STAGES, data_of, looked, our_vit, unpacked, words_of
 from PIL import Image
-from torch import Tensor, nn
 
 from vitscope._core.text import LANGS, Lang, Text
 from vitscope.model.create import build
-from vitscope.model.presets import FAULTS, parse_model
+from vitscope.model.presets import parse_model
 from vitscope.report.html import number, script_data
-from vitscope.report.looking import exhibits, gather
+from vitscope.report.looking import exhibits
 from vitscope.report.looking import page as page_module
 from vitscope.report.looking.look import Look
 from vitscope.report.looking.page import page_of
@@ -46,13 +45,6 @@ def specimen() -> tuple[Look, str]:
     spec = parse_model({"name": "bad-vit", "fault": "no-residual"})
     made = looked(build(spec).eval(), spec=spec)
     return made, page_of(made)
-
-
-@pytest.fixture
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charts are drawn but not written out, which takes a second a page, and experiments are short."""
-    monkeypatch.setattr(exhibits, "inline_svg", lambda figure: "<svg></svg>")
-    monkeypatch.setattr(gather, "QUICK", 1.0)
 
 
 def test_every_stage_is_there_in_the_contracts_order(pages: dict[Lang, str], look: Look) -> None:
@@ -110,7 +102,7 @@ def test_the_page_fetches_nothing(pages: dict[Lang, str], specimen: tuple[Look, 
     assert len(specimen[1].encode()) < 5e6
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("quick")
 def test_nothing_of_a_name_is_markup() -> None:
     made = looked(our_vit(depth=1), name=NASTY, label=NASTY)
     made = replace(made, subject=replace(made.subject, name=NASTY, label_names=(NASTY,) * 10))
@@ -229,7 +221,7 @@ def test_what_some_blocks_have_is_said_with_their_numbers(look: Look) -> None:
     assert page_module._notes(many) == (Text("block 0, 2, 11: odd", "ブロック0, 2, 11: 妙"), Text("all", "全部"))
 
 
-@pytest.mark.usefixtures("_quick")
+@pytest.mark.usefixtures("quick")
 def test_a_page_that_would_be_too_large_averages_heads(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "MOST_SHARES", 2 * 4 * 17 * 17 - 1)
     data = data_of(page_of(look))
@@ -238,67 +230,6 @@ def test_a_page_that_would_be_too_large_averages_heads(look: Look, monkeypatch: 
     codes = unpacked(data["attention"], 2, 17, 17)
     assert np.abs(data["top"] * (codes / 255.0) ** 2 - maps).max() < 0.01
     assert WORDS["heads_averaged"].en in data["words"]["rounding"]
-
-
-class Windows(nn.Module):
-    """Tokens that do not stand for one patch each: two patches are mixed into one before the first block."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cut, self.mix = nn.Conv2d(3, 24, 8, 8), nn.Conv2d(24, 48, 2, 2)
-        self.body, self.head = nn.TransformerEncoderLayer(48, 4, 96, batch_first=True), nn.Linear(48, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.head(self.body(self.mix(self.cut(x)).flatten(2).mT).mean(dim=1))
-        return scores
-
-
-MODELS: dict[str, dict[str, Any]] = {
-    "start values": {"stirred": False},
-    "mean pooling": {"pooling": "mean"},
-    "registers": {"registers": 3},
-    "tokenizer": {"patch_embedding": "conv-tokenizer", "tokenizer_layers": 3},
-    "rotary": {"position": "rotary"},
-    "no position": {"position": "none"},
-    "sine table, norm behind": {"position": "sincos", "norm": "post"},
-    "one head": {"heads": 1},
-    "two classes": {"classes": 2},
-    "flat patches": {"patch_size": [4, 16]},
-}
-
-
-@pytest.mark.usefixtures("_quick")
-@pytest.mark.parametrize("changed", MODELS.values(), ids=MODELS)
-def test_every_kind_of_model_gets_its_page(changed: dict[str, Any]) -> None:
-    made = looked(our_vit(**{"depth": 1, **changed}))
-    assert made.alarms == ()
-    page = page_of(made)
-    assert re.findall(r'<section class="stage" id="(\w+)">', page) == STAGES
-    assert ("Not shown" in page) == bool(made.views.absent)
-
-
-@pytest.mark.usefixtures("_quick")
-def test_grey_long_and_foreign_models_get_their_page() -> None:
-    grey = looked(our_vit(channels=1, depth=1), channels=1)
-    assert grey.pixels.shape == (32, 32, 1)
-    assert "the image after normalising" in page_of(grey)
-    long = looked(our_vit(image_size=[32, 64], depth=1), size=(32, 64))
-    assert data_of(page_of(long))["grid"] == [4, 8]
-    torch.manual_seed(0)
-    mixed = looked(Windows().eval())
-    assert mixed.alarms == ()
-    page_of(mixed)
-
-
-@pytest.mark.usefixtures("_quick")
-@pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_gets_its_page(fault: str) -> None:
-    spec = parse_model(
-        {"name": "bad-vit", "fault": fault, "image_size": 16, "dim": 24, "depth": 1, "heads": 2, "mlp_dim": 32}
-    )
-    torch.manual_seed(0)
-    made = looked(build(spec).eval(), picture(16, 16), size=(16, 16), spec=spec)
-    assert re.findall(r'<section class="stage" id="(\w+)">', page_of(made, "ja")) == STAGES
 
 
 def test_names_in_pictures_are_cut_where_they_would_fill_them(look: Look) -> None:

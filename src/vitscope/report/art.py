@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from vitscope._core.pictures import GREY, INK, picture_style
+from vitscope._core.pictures import COLOURS, GREY, INK, picture_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,8 +26,9 @@ _THEMED = {
     "#999999": "var(--soft)",
     "#eeeeee": "var(--line)",
     "#000000": "var(--ink)",
+    COLOURS[0].lower(): "var(--series)",
 }
-"""What matplotlib's style draws words and lines in, and the page's own colour for it."""
+"""What matplotlib's style draws words, lines and the first series in, and the page's own colour for it."""
 
 
 def data_url(pixels: UInt8[np.ndarray, "H W *C"]) -> str:
