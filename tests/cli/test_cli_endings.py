@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,3 +115,19 @@ def test_a_reader_that_goes_away_is_no_verdict() -> None:
         )
         os.close(writing)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"]])
+def test_a_full_disk_behind_standard_output_is_one_sentence(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vitscope", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert re.fullmatch(r"vitscope: cannot write to standard output: .+\n", done.stderr)
+
+
+def test_a_name_that_no_file_could_have_is_one_sentence(vitscope: Command) -> None:
+    for command in (["look", "a" * 300, "sample:china"], ["explain", "a" * 300]):
+        assert "too long" in vitscope(*command).sentence

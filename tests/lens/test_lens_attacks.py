@@ -16,6 +16,8 @@ from vitscope.lens.anatomy import as_tokens
 from vitscope.lens.forward import refuse_model
 from vitscope.lens.layout import _tokens_of
 from vitscope.lens.trace import Trace, _refuse_image, trace
+from vitscope.lens.views.embedding import positions
+from vitscope.model.create import create_model
 
 Core = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -353,3 +355,19 @@ def test_what_is_no_score_is_not_taken_for_one(answer: Callable[[Tensor], Any]) 
 
     with pytest.raises(LensError, match="expected scores of shape"):
         trace(Other(), tiny_image())
+
+
+def test_one_patch_may_be_the_whole_image_and_lie_in_memory_as_it_likes() -> None:
+    model = create_model("vit-ti4-32", image_size=16, patch_size=16, dim=24, depth=1, heads=2)
+    image = torch.randn(16, 16, 3).permute(2, 0, 1)  # as it comes from a picture
+    found = trace(model, image)
+    assert found.layout.grid == (1, 1)
+    assert torch.equal(found["patches"][0].sort().values, image.flatten().sort().values)
+
+
+def test_positions_of_patches_are_found_among_registers_that_have_none() -> None:
+    model = create_model("vit-ti4-32", image_size=16, dim=24, depth=1, heads=2, registers=3)
+    table = model.get_parameter("position.table").detach().reshape(-1, 24)[-16:].double()
+    rows = table / table.norm(dim=1, keepdim=True)
+    found = positions(trace(model, torch.randn(3, 16, 16)))
+    assert torch.allclose(found.cosines, (rows @ rows.T).float(), atol=1e-5)

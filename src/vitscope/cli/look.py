@@ -78,6 +78,9 @@ def look(
     debug: DebugOption = False,
 ) -> None:
     """See `options.command_help`."""
+    from vitscope.recipes.naming import kind_of
+
+    kind_of(model)  # no name at all shows before anything is done
     target = page if page is not None else None if json_ else _default_page(model, image)
     refuse_what_is_no_page(target)
     if figures is not None and figures.exists() and not figures.is_dir():
@@ -92,7 +95,7 @@ def look(
 
     language = chosen(lang)
     warnings.filterwarnings("ignore", message=".*decompression bomb", category=Warning)  # our own sentence says it
-    with _standard_output_is_ours():
+    with _output_and_folder_stay_ours():
         subject = open_subject(model, kwargs=parse_kwargs(kwargs), image_size=image_size, channels=channels)
         picture, label = open_image(image, _data_spec(data, subject.data))
         seen = look_at(subject, picture, image, label, thorough=thorough)
@@ -112,11 +115,10 @@ def look(
 
 
 @contextmanager
-def _standard_output_is_ours() -> Iterator[None]:
-    """Sends to standard error what somebody's model prints while it is imported, built or run, from Python or below it."""
-    if sys.stdout is None:  # closed: nothing can come there
-        yield
-        return
+def _output_and_folder_stay_ours() -> Iterator[None]:
+    """Sends to standard error what somebody's model prints while it is imported, built or run, from Python or below it, and comes back
+    from wherever it goes."""
+    begun = Path.cwd()
     sys.stdout.flush()
     ours = os.dup(1)
     os.dup2(2, 1)
@@ -126,6 +128,7 @@ def _standard_output_is_ours() -> Iterator[None]:
     finally:
         os.dup2(ours, 1)
         os.close(ours)
+        os.chdir(begun)
 
 
 def _show(seen: Look, lang: Lang) -> None:

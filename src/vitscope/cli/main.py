@@ -6,6 +6,7 @@ Exit codes: 0 fine; 1 `curve` found a run below its band, or diverged; 2 usage, 
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -43,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "bench": bench.bench,
 }
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 BUG = 70  # EX_SOFTWARE of sysexits.h; 1, which Python would end with, is a verdict on a run
 
 # Typer brings its own click since 0.27 or uses the installed one: its public BadParameter leads to the errors of whichever it is.
@@ -73,6 +76,8 @@ for _name, _function in COMMANDS.items():
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and ends the process with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # closed by whoever called
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  until the process ends
     with _sigterm_like_ctrl_c():
         code = _run(words, debug="--debug" in words)
     sys.exit(code)
@@ -111,6 +116,13 @@ def _run(words: list[str], *, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if (
+            isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM
+        ):  # files of ours say it themselves
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left for it is let go
+            return ended(
+                error, f"cannot write to standard output: {error.strerror}; free some space or send it elsewhere", 2
+            )
         what = next(iter(str(error).splitlines()), "")[:200]
         lines = "the lines above" if debug else "what the same command shows with --debug"
         return ended(

@@ -208,6 +208,8 @@ def _moved_by(
     first = next(source for source in call.sources if tape.is_of_image(source))
     moved = before(first)
     if call.name in VIEWS | MOVES and call.name != "_to_copy":
+        # torch takes any strides for a view of one number; these lie as they come
+        moved = moved.contiguous() if call.name in ("view", "_unsafe_view") else moved
         values = iter([moved, *(source.tensor for source in call.sources[1:])])
         args = tree_map(lambda x: next(values) if isinstance(x, Tensor) else x, call.args)
         result = call.op(*args, **call.kwargs)

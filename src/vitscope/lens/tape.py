@@ -184,7 +184,12 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Raises:
             LensError: a model that writes into parts of a tensor between the two.
         """
-        new = {(-1 if call is None else call.number, 0): value.clone() for call, value in replaced.items()}
+        new: dict[tuple[int, int], Tensor] = {}
+        for call, value in replaced.items():  # laid out in memory as what it replaces: views ask for it
+            as_was = torch.empty_like(self.image if call is None else call.outputs[0])
+            new[-1 if call is None else call.number, 0] = (
+                as_was.copy_(value) if as_was.dtype == value.dtype else value.clone()
+            )
         for call in self.calls[max(0, min(number for number, _ in new)) : wanted.number + 1]:
             if call in replaced or _takes_shape_only(call) or not any(self._key(s) in new for s in call.sources):
                 continue

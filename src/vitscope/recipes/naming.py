@@ -14,6 +14,9 @@ from vitscope.model.presets import spec_by_name
 from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.load import apply_change, spec_of_file
 
+LONGEST = 255
+"""Letters of a file's name that file systems take."""
+
 Kind = Literal["name", "file", "run", "code"]
 
 _CODE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
@@ -27,6 +30,8 @@ def kind_of(model: str) -> Kind:
         UsageError: a path that is neither a YAML file nor a run folder.
     """
     path = Path(model)
+    if max(map(len, path.parts), default=0) > LONGEST:
+        raise UsageError(f"{model[:60]}… is too long for a name; give a built-in name, a YAML file or a run folder")
     if path.suffix in (".yaml", ".yml"):
         return "file"
     if path.is_dir() and not _is_name(model):

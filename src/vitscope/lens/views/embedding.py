@@ -12,7 +12,9 @@ from torch.nn.functional import normalize
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
+from vitscope.lens.anatomy import as_tokens
 from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS
+from vitscope.lens.tape import Call
 from vitscope.lens.trace import Trace
 
 
@@ -130,19 +132,35 @@ def positions(trace: Trace) -> Positions:
     rows = trace.tape.value(table).detach().double().reshape(-1, call.outputs[0].shape[-1])
     down, across = trace.layout.grid
     N = down * across
-    if len(rows) not in (N, len(trace.layout.patch_of_token)):
-        raise LensError(
-            f"the position embedding has {len(rows)} rows for {N} patches; which belongs to which cannot be told"
-        )
     if len(rows) != N:
-        if sorted(trace.layout.token_of_patch) != list(range(N)):
-            raise LensError(
-                "tokens of this model do not stand for one patch each, so which position is whose cannot be told"
-            )
-        rows = rows[[trace.layout.token_of_patch[patch] for patch in range(N)]]
+        rows = rows[_row_of_patch(trace, call, len(rows))]
     directions = normalize(rows, dim=-1)
     grid = (rows - rows.mean(dim=0)).view(down, across, -1)
     return Positions((directions @ directions.T).float(), _power(grid, 0), _power(grid, 1))
+
+
+def _row_of_patch(trace: Trace, call: Call, count: int) -> list[int]:
+    """For each patch its row in a table that has others, too: the token as the first block takes it, found among those the table was added to.
+
+    Raises:
+        LensError: there is no such row, or more than one.
+    """
+    N, first = trace.layout.grid[0] * trace.layout.grid[1], trace.anatomy.blocks[0].enters
+    if sorted(trace.layout.token_of_patch) != list(range(N)):
+        raise LensError(
+            "tokens of this model do not stand for one patch each, so which position is whose cannot be told"
+        )
+    token_of = [trace.layout.token_of_patch[patch] for patch in range(N)]
+    if count == len(trace.layout.patch_of_token):
+        return token_of
+    summed = as_tokens(trace.tape.value(call))
+    tokens = None if first is None else as_tokens(trace.tape.value(first))[token_of]
+    same = None if tokens is None or tokens.shape[1] != summed.shape[1] else (tokens[:, None] == summed).all(dim=-1)
+    if same is None or len(summed) != count or not (same.sum(dim=1) == 1).all():
+        raise LensError(
+            f"the position embedding has {count} rows for {N} patches; which belongs to which cannot be told"
+        )
+    return same.int().argmax(dim=1).tolist()
 
 
 def _power(grid: Float[Tensor, "Gh Gw D"], along: int) -> Float[Tensor, " F"]:

@@ -39,11 +39,11 @@ def stage_words(trace: Trace, spec: ModelSpec | None) -> tuple[StageWords, ...]:
     values = _values(trace)
     rows = (
         (IMAGE, "{H}×{W}×{C}"),
-        (_patches(trace), "{down}×{across} = {N} patches"),
-        (_embedding(trace), "{N} tokens of {D}"),
+        (_patches(trace), "{down}×{across} = {N} patch{es}"),
+        (_embedding(trace), "{N} token{s} of {D}"),
         (_prefix(trace), "{T} tokens of {D}"),
         (_position(trace), "{T} × {D}"),
-        (_ENCODER, "{L} layers"),
+        (_ENCODER, "{L} layer{more}"),
         (_pooled(trace), "{pooled}"),
         (HEAD if trace.anatomy.head else _NO_HEAD, "{Y}"),
     )
@@ -166,6 +166,9 @@ def _values(trace: Trace) -> dict[str, object]:
         "K": heads,
         "E": width,
         "Y": len(trace["logits"]),
+        "es": "" if down * across == 1 else "es",
+        "s": "" if down * across == 1 else "s",
+        "more": "" if len(trace.anatomy.blocks) == 1 else "s",
         "pooled": "–" if pooled is None else str(pooled.shape[-1]),
     }
 

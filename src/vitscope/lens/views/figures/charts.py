@@ -115,7 +115,9 @@ def draw_shuffling(found: Shuffling, label_names: Sequence[str], lang: Lang = "e
             probabilities = scores.float().softmax(dim=-1)
             for number, order in enumerate(orders):
                 places = [place + 0.4 * (number - 0.5) for place in range(len(best))]
-                panel.bar(places, probabilities[number][best].tolist(), width=0.38, color=COLOURS[number], label=order[lang])
+                panel.bar(
+                    places, probabilities[number][best].tolist(), width=0.38, color=COLOURS[number], label=order[lang]
+                )
             panel.set_xticks(
                 range(len(best)), [label_names[label] for label in best], rotation=30, ha="right", fontsize=7
             )
