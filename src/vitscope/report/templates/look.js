@@ -55,8 +55,8 @@
     const codes = await unpack(data.lens.codes), pen = sized(at("lens"), across * side, down * side), range = at("depth");
     const draw = () => {
       const block = Number(range.value);
-      cells(pen, codes.subarray((block - 1) * N, block * N), viridis, side);
-      at("depth-says").textContent = `${block} / ${data.layers}`;
+      cells(pen, codes.subarray(block * N, (block + 1) * N), viridis, side);
+      at("depth-says").textContent = `${block}`;
     };
     range.addEventListener("input", draw); draw();
     legend(at("lens-legend"), viridis, ["0", short(data.lens.top / 2), short(data.lens.top)], w.probability);

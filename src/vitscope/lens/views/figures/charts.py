@@ -66,7 +66,7 @@ def draw_logit_lens(found: LogitLens, label_names: Sequence[str], lang: Lang = "
         figure, panel = one_panel()
         for number, label in enumerate(best):
             panel.plot(
-                range(1, len(probabilities) + 1),
+                range(len(probabilities)),
                 probabilities[:, label],
                 "o-",
                 color=COLOURS[number],
