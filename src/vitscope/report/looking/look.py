@@ -186,13 +186,17 @@ def _pixels_are_the_input(found: Trace, subject: Subject, pixels: UInt8[np.ndarr
 
 
 def _patches_put_back(found: Trace, views: Views) -> Proof | None:
-    if views.patches is None:
+    if views.patches is None or found.layout.pixels is None:
         return None
+    image = found["image"]
+    back = torch.full((image.numel(),), torch.nan, dtype=image.dtype, device=image.device)
+    back[found.layout.pixels] = found["patches"]
+    error = float((back.view_as(image) - image).abs().max())
     words = Text(
         "Where each pixel goes was found by changing pixels, not read from the code; the patches, put back, are the image to the last digit.",
         "どの画素がどのパッチに入るかは、コードを読むのではなく画素を実際に変えて調べました。パッチを元の位置に戻すと、画像と最後の桁まで一致します。",
     )
-    return Proof(words, 0.0, 0.0)
+    return Proof(words, error, 0.0, error == 0)
 
 
 def _lens_ends_at_logits(found: Trace, views: Views) -> Proof | None:
@@ -202,6 +206,7 @@ def _lens_ends_at_logits(found: Trace, views: Views) -> Proof | None:
     error = float(
         (views.logit_lens.scores[-1].detach().double() - logits).abs().max() / logits.abs().max().clamp(min=1e-30)
     )
+    error = max(error, abs(float(found["probabilities"].detach().double().sum()) - 1))
     words = Text(
         "Read out behind the last block, the logit lens gives the model's own scores; softmax of them sums to one.",
         "最後のブロックの後で読み出したロジットレンズの値は、モデル自身のスコアと一致します。softmaxをかけた値の和は1です。",
