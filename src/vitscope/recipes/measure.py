@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from vitscope.recipes.run import recipe_of_run
 from vitscope.recipes.trained import TrainedModel, load, spec_of_config
 from vitscope.runs import RunFolder, read_metrics
 from vitscope.train.evaluate import score_batches
-from vitscope.train.evaluation import Evaluation, evaluation_of
+from vitscope.train.evaluation import Evaluation, evaluation_of, share
 from vitscope.train.memory import freed_memory_kept
 
 Progress = Callable[[int, int], None]
@@ -156,8 +156,11 @@ def predictions_of(folder: RunFolder, measured: Measured) -> list[Prediction]:
 
 
 def write_evaluation(folder: RunFolder, measured: Measured) -> None:
-    """Writes `evaluation.json` and `predictions.csv` into the run folder."""
-    write_json(folder.path / "evaluation.json", {"data": measured.table.name, **measured.evaluation.to_dict()})
+    """Writes `evaluation.json` and `predictions.csv` into the run folder; a class without images has no accuracy, which JSON calls null."""
+    value = measured.evaluation.to_dict()
+    for row in value["per_class"]:
+        row["accuracy"] = row["accuracy"] if row["images"] else None
+    write_json(folder.path / "evaluation.json", {"data": measured.table.name, **value})
     with (
         written_whole(folder.path / "predictions.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as handle,
@@ -170,10 +173,9 @@ def write_evaluation(folder: RunFolder, measured: Measured) -> None:
 
 
 def read_results(folder: RunFolder) -> tuple[str, Evaluation, list[Prediction]] | None:
-    """What a finished run was measured on, the evaluation, and every prediction; None where a file is missing or not what it should be."""
+    """What a finished run was measured on, the evaluation, and every prediction; None where a file is missing or the two contradict each other."""
     try:
         value = json.loads((folder.path / "evaluation.json").read_text(encoding="utf-8"))
-        evaluation = Evaluation.from_dict(value)
         with (folder.path / "predictions.csv").open(newline="", encoding="utf-8") as handle:
             rows = [
                 Prediction(
@@ -186,11 +188,41 @@ def read_results(folder: RunFolder) -> tuple[str, Evaluation, list[Prediction]] 
                 )
                 for row in csv.DictReader(handle)
             ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        names = tuple(map(str, folder.read_config()["label_names"]))
+        return str(value.get("data", "")), _agreed(Evaluation.from_dict(value), rows, names), rows
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
         return None
-    if len(rows) != evaluation.total.images or sum(row.right for row in rows) != evaluation.total.right:
-        return None
-    return str(value.get("data", "")), evaluation, rows
+
+
+def _agreed(told: Evaluation, rows: list[Prediction], names: tuple[str, ...]) -> Evaluation:
+    """An evaluation with its counts and shares taken from the predictions, where all that can be checked of it follows from them.
+
+    Raises:
+        ValueError, TypeError, LookupError: something does not.
+    """
+    place = {name: i for i, name in enumerate(names)}
+    confusion = np.zeros((len(names), len(names)), dtype=int)
+    for row in rows:
+        confusion[place[row.label], place[row.predicted]] += 1
+    chances = np.array([(row.probability, row.probability_of_label) for row in rows])
+    least, most = (-np.log((chances[:, 1] + step).clip(1e-300, 1)).mean() for step in (5e-7, -5e-7))  # six digits
+    error = 100 * sum(each.images * abs(each.confidence - each.accuracy) for each in told.bins) / len(rows)
+    sound = (
+        told.label_names == names,
+        told.confusion == tuple(tuple(map(int, row)) for row in confusion),
+        all(row.right == int(row.label == row.predicted) for row in rows),
+        len({row.image for row in rows}) == len(rows),
+        bool(((chances >= 0) & (chances <= 1)).all()),  # nan is neither
+        least - 1e-6 <= told.loss <= most + 1e-6,
+        sum(each.images for each in told.bins) == len(rows),
+        all(0 <= part <= 1 for each in told.bins for part in (each.low, each.high, each.confidence, each.accuracy)),
+        abs(error - told.calibration_error) < 1e-6,
+        told.top5 is None or 0 <= told.top5 <= 100,
+    )
+    if not all(sound):
+        raise ValueError("evaluation.json and predictions.csv contradict each other")
+    shares = tuple(share(int(confusion[i, i]), int(confusion[i].sum())) for i in range(len(names)))
+    return replace(told, total=share(int(confusion.trace()), len(rows)), per_class=shares)
 
 
 def draw_curve(folder: RunFolder, reference: ReferenceCurve | None, lang: Lang) -> None:
