@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ def draw_speed(runs: Sequence[RunSeen], lang: Lang) -> Figure:
             epochs = [row.epoch for row in run.rows]
             speeds = [row.images_per_second for row in run.rows]
             panel.plot(epochs, speeds, marker + "-", color=colour, markersize=3, label=run.name)
-        panel.set_ylim(0, 1.08 * max((row.images_per_second for run in runs for row in run.rows), default=1.0) or 1.0)
+        known = [row.images_per_second for run in runs for row in run.rows if 0 < row.images_per_second < math.inf]
+        panel.set_ylim(0, 1.08 * max(known, default=1.0))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.tick_params(labelfontfamily=LATIN)
         panel.set_xlabel(Text("epoch", "エポック")[lang])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ from markupsafe import Markup
 
 from vitscope._core.text import Lang, Text
 from vitscope.curves import NamedRun, draw
+from vitscope.curves.panels import BAND
+from vitscope.model.specimens.spec import ModelSpec
+from vitscope.recipes.load import load_recipe, model_spec, recipe_names
+from vitscope.recipes.schema import Recipe
 from vitscope.report.art import coloured, data_url, inline_svg, mosaic
 from vitscope.report.html import asset, render
 from vitscope.report.judging.charts import draw_calibration, draw_speed
@@ -40,8 +45,8 @@ class Thumb:
 
 def page_of(runs: Sequence[RunSeen], lang: Lang = "en") -> str:
     """The whole page."""
-    references = {run.reference.name: run.reference for run in runs if run.reference is not None}
-    shared = next(iter(references.values())) if len(references) == 1 else None
+    names = {run.reference.name if run.reference else None for run in runs}
+    shared = runs[0].reference if len(names) == 1 else None  # a band says nothing of a run on other data
     drawn = draw([NamedRun(run.name, run.rows) for run in runs], shared, lang, verdicts=[run.verdict for run in runs])
     measured = [run for run in runs if run.evaluation is not None]
     title = RUN_WORDS["report_title"].format(run=" · ".join(run.name for run in runs))[lang]
@@ -60,7 +65,6 @@ def page_of(runs: Sequence[RunSeen], lang: Lang = "en") -> str:
         ],
         differences=differences([(run.name, run.predictions) for run in runs]),
         classes=_classes(measured),
-        measured=measured,
         matrices=[None if run.evaluation is None else _matrix(run) for run in runs],
         calibration=_svg(draw_calibration(measured, lang)) if measured else None,
         galleries=[
@@ -76,7 +80,7 @@ def page_of(runs: Sequence[RunSeen], lang: Lang = "en") -> str:
 
 
 def _svg(figure: Figure) -> Markup:
-    return Markup(inline_svg(figure))
+    return Markup(inline_svg(figure).replace(BAND, "var(--line)").replace(BAND.lower(), "var(--line)"))
 
 
 def _share(run: RunSeen) -> Text | str:
@@ -89,12 +93,27 @@ def _share(run: RunSeen) -> Text | str:
     )
 
 
-def _expected(run: RunSeen) -> Text | str:
-    found = run.recipe.expect if run.recipe else ()
-    return "; ".join(f"{each.val_acc:g} % @ {each.after}" for each in found)
+def expected(recipe: Recipe | None, spec: ModelSpec) -> Text | str:
+    """What was measured with the recipe that is built in, for a run that changes nothing of it but the seed and where the data lie."""
+    if recipe is None or recipe.name not in recipe_names() or recipe.data.limit is not None:
+        return ""
+    own, model = load_recipe(recipe.name), dict(recipe.model)
+    given = {key: model[key] for key in ("classes", "channels") if key in model}
+    same = (
+        model_spec(own.changed(model={**given, **own.model})) == spec,
+        recipe.augment == own.augment,
+        recipe.train.changed(seed=own.train.seed) == own.train,
+    )
+    found = own.expect if all(same) else ()
+    return Text(
+        "; ".join(f"{each.val_acc:.2f} % after {each.after}" for each in found),
+        "、".join(f"{each.after}で{each.val_acc:.2f} %" for each in found),
+    )
 
 
 def _clock(seconds: float) -> str:
+    if not 0 <= seconds < math.inf:
+        return ""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
@@ -103,7 +122,10 @@ def _clock(seconds: float) -> str:
 _FACTS: tuple[tuple[Text, Any], ...] = (
     (Text("accuracy of the last epoch's weights", "最終エポックの重みの正解率"), _share),
     (Text("measured on", "測定データ"), lambda run: run.data_name),
-    (Text("what the recipe was measured to reach", "レシピの実測値"), _expected),
+    (
+        Text("what this recipe, unchanged, was measured to reach", "このレシピ（変更なし）の実測値"),
+        lambda run: expected(run.recipe, run.trained.spec),
+    ),
     (
         Text("loss", "損失"),
         lambda run: f"{run.evaluation.loss:.4f}" if run.evaluation else "",
@@ -129,22 +151,20 @@ _FACTS: tuple[tuple[Text, Any], ...] = (
 )
 
 
-def _classes(runs: Sequence[RunSeen]) -> list[tuple[str, list[tuple[Any, str]]]]:
-    """A row a class: for each run its share, and what it is most often taken for."""
-    if not runs:
-        return []
-    names = _of(runs[0]).label_names
-    rows = []
-    for i, name in enumerate(names):
-        cells = []
-        for run in runs:
-            found = _of(run)
-            if found.label_names != names:
-                continue
-            wrong = [(n, j) for j, n in enumerate(found.confusion[i]) if j != i and n]
-            cells.append((found.per_class[i], f"{names[max(wrong)[1]]} ({max(wrong)[0]})" if wrong else "–"))
-        rows.append((name, cells))
-    return rows
+def _classes(runs: Sequence[RunSeen]) -> list[tuple[list[RunSeen], list[tuple[str, list[tuple[Any, str]]]]]]:
+    """A table for all runs with the same classes, a row a class: for each run its share, and what it is most often taken for."""
+    together: dict[tuple[str, ...], list[RunSeen]] = {}
+    for run in runs:
+        together.setdefault(_of(run).label_names, []).append(run)
+    tables = []
+    for names, group in together.items():
+        rows = []
+        for i, name in enumerate(names):
+            wrong = [[(n, j) for j, n in enumerate(_of(run).confusion[i]) if j != i and n] for run in group]
+            worst = [f"{names[max(each)[1]]} ({max(each)[0]:,})" if each else "–" for each in wrong]
+            rows.append((name, [(_of(run).per_class[i], said) for run, said in zip(group, worst, strict=True)]))
+        tables.append((group, rows))
+    return tables
 
 
 def _of(run: RunSeen) -> Any:
@@ -200,15 +220,15 @@ _MACHINE = ("vitscope", "python", "platform", "cpu", "cores", "threads")
 def _environment(run: RunSeen) -> list[tuple[str, str]]:
     """What it was made with: versions and hardware, no place on anyone's machine."""
     found = run.environment
-    packages = found.get("packages", {})
+    packages, memory, accelerators = (found.get(key) for key in ("packages", "memory_bytes", "accelerators"))
     rows: list[tuple[str, str]] = []
     rows += [(key, str(found[key])) for key in _MACHINE if key in found]
     if isinstance(packages, dict):
         rows += [(name, str(version)) for name, version in packages.items() if version]
-    if found.get("memory_bytes"):
-        rows.append(("memory", f"{found['memory_bytes'] / 2**30:.1f} GiB"))
-    if found.get("accelerators"):
-        rows.append(("accelerators", ", ".join(map(str, found["accelerators"]))))
+    if isinstance(memory, int):
+        rows.append(("memory", f"{memory / 2**30:.1f} GiB"))
+    if isinstance(accelerators, list) and accelerators:
+        rows.append(("accelerators", ", ".join(map(str, accelerators))))
     if found.get("git_commit"):
         rows.append(("git", f"{found['git_commit']}{' + changes' if found.get('git_changed') else ''}"))
     return rows

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from vitscope._core.errors import DataError, LensError
@@ -24,6 +25,8 @@ from vitscope.train.randomness import global_generator_restored, seed_of
 
 SHOWN = 8
 """Pictures of each kind."""
+SAME = 0.01
+"""Far above what another batch size or device does to a probability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,37 +67,61 @@ class Gallery:
 
 
 def gallery_of(trained: TrainedModel, predictions: Sequence[Prediction], recipe: Recipe | None) -> Gallery:
-    """Opens the images and traces each."""
+    """Opens the images and traces each. That an image is the one that was measured is seen by what the model says of it."""
+    if not predictions:
+        return Gallery((), (), _NO_PREDICTIONS, None)
+    if recipe is None:
+        return Gallery((), (), _NO_RECIPE, None)
     wrong = sorted((p for p in predictions if not p.right), key=lambda p: -p.probability)[:SHOWN]
     named = {p.image for p in wrong}
     hard = sorted((p for p in predictions if p.image not in named), key=lambda p: p.probability_of_label)[:SHOWN]
-    if recipe is None or not predictions:
-        return Gallery((), (), _NO_PREDICTIONS, None)
     absent: Text | None = None
-    errors: list[float] = []
-    shown: dict[str, Shown] = {}
+    opened: list[tuple[Prediction, Image.Image]] = []
     for said in (*wrong, *hard):
         try:
             item = open_item(said.image, spec=recipe.data)
         except DataError as error:
             return Gallery((), (), Text(f"No pictures: {error}.", f"画像を開けません（{error}）。"), None)
-        pixels = trained.preprocessing.to_array(item.image)
+        again = float(trained.predict(item.image)[0].max())
+        if item.label != said.label or not abs(again - said.probability) < SAME:
+            absent = _NOT_AS_MEASURED
+        opened.append((said, item.image))
+    errors: list[float] = []
+    shown: dict[str, Shown] = {}
+    for said, image in opened:
         attention = None
         if absent is None:
             try:
-                found = trace(trained.model, trained.inputs(item.image)[0])
+                found = trace(trained.model, trained.inputs(image)[0])
                 attention = _looked_at(found)
-                errors.append(found.worst_error)
+                if attention is None:
+                    absent = _NO_PLACES
+                else:
+                    errors.append(found.worst_error)
             except LensError as error:
                 absent = Text(
                     f"No attention beside the pictures: {error}.", f"アテンションは表示できません（{error}）。"
                 )
-        shown[said.image] = Shown(said, pixels, attention)
+        shown[said.image] = Shown(said, trained.preprocessing.to_array(image), attention)
     return Gallery(
         tuple(shown[p.image] for p in wrong), tuple(shown[p.image] for p in hard), absent, max(errors, default=None)
     )
 
 
+_NOT_AS_MEASURED = Text(
+    "Where the model looked is not shown: given alone, an image does not get the answer that it got when the run was measured. "
+    "Either the images or the weights are others now, or the model lets the images of a batch, or chance, into its answer.",
+    "見ている場所は表示できません。画像を1枚だけ入力すると、評価時と異なる答えになるためです。"
+    "画像か重みが変わったか、モデルの答えが同じバッチのほかの画像や乱数に左右されています。",
+)
+_NO_PLACES = Text(
+    "No attention beside the pictures: the tokens do not stand for one patch each, or it could not be found from which of them the scores are read.",
+    "アテンションは表示できません。トークンが1つずつのパッチに対応していないか、どのトークンからスコアを読み出すかが分かりません。",
+)
+_NO_RECIPE = Text(
+    "No pictures: the run has no recipe.yaml, which says where its images are.",
+    "画像を開けません（データの場所を記したrecipe.yamlがありません）。",
+)
 _NO_PREDICTIONS = Text("There are no predictions to choose pictures from.", "画像を選ぶための予測がありません。")
 
 
@@ -127,8 +154,9 @@ class PositionChange:
         }
 
     @property
-    def near(self) -> tuple[float, float] | None:
-        """Mean cosine of a patch's position with its direct neighbours minus that with all others, before and after: 0 knows no nearness."""
+    def near(self) -> tuple[float | None, float | None] | None:
+        """Mean cosine of a patch's position with its direct neighbours minus that with all others, before and after: 0 knows no nearness.
+        None of a grid in which no patch has neighbours and others."""
         if self.before is None or self.after is None:
             return None
         return _near(self.before, self.grid), _near(self.after, self.grid)
@@ -160,12 +188,12 @@ def position_change(trained: TrainedModel, recipe: Recipe | None) -> PositionCha
         return PositionChange(None, None, (down, across), why)
 
 
-def _near(found: Positions, grid: tuple[int, int]) -> float:
+def _near(found: Positions, grid: tuple[int, int]) -> float | None:
     down, across = grid
     rows, columns = torch.meshgrid(torch.arange(down), torch.arange(across), indexing="ij")
     places = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
     apart = torch.cdist(places, places, p=1)
     neighbours, others = apart == 1, apart > 1
     if not neighbours.any() or not others.any():
-        return 0.0
+        return None
     return float(found.cosines[neighbours].mean() - found.cosines[others].mean())

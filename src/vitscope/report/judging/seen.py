@@ -5,6 +5,7 @@ What the run wrote at its end is taken from there; where it is missing or damage
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,12 +61,12 @@ class RunSeen:
     @property
     def seconds(self) -> float:
         """Wall time of the training, evaluation included."""
-        return self.rows[-1].seconds if self.rows else 0.0
+        return self.rows[-1].seconds
 
     @property
     def images_per_second(self) -> float | None:
         """The median over the epochs."""
-        known = [row.images_per_second for row in self.rows if row.images_per_second > 0]
+        known = [row.images_per_second for row in self.rows if 0 < row.images_per_second < math.inf]
         return statistics.median(known) if known else None
 
     @property
@@ -79,12 +80,12 @@ class RunSeen:
 
     def commands(self) -> list[str]:
         """What brings this run about again: as it was started, where vitscope was, and from its recipe."""
-        words = [str(word) for word in self.environment.get("command", [])]
+        words = _command_of(self.environment)
         own = [" ".join(map(quote, words))] if words[:2] == ["vitscope", "train"] else []
-        return [
-            *own,
-            f"vitscope train {quote(str(self.path / 'recipe.yaml'))} --out {quote(str(self.path) + '-again')}",
-        ]
+        if self.recipe is None:
+            return own
+        path = self.path if self.path.name not in ("", "..") else self.path.resolve()
+        return [*own, f"vitscope train {quote(str(path / 'recipe.yaml'))} --out {quote(str(path) + '-again')}"]
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers."""
@@ -129,11 +130,14 @@ def _see(name: str, folder: RunFolder, progress: Progress | None) -> RunSeen:
             f"{folder.path} has no epoch in {folder.metrics.name} yet; train on with: vitscope train --resume --out {folder.path}"
         )
     recipe = recipe_of_run(folder) if folder.recipe.exists() else None
-    reference = reference_of_run(folder)
+    environment = folder.read_environment() if folder.environment.exists() else {}
+    reference = reference_of_run(folder) if isinstance(environment.get("data"), dict) else None
     is_finished = folder.status() == "finished"
-    notes: list[Text] = [] if is_finished else [_UNFINISHED]
+    notes = _notes_of(folder, rows, environment)
     results = read_results(folder) if is_finished else None
-    if results is None and recipe is not None:
+    if results is None and recipe is None:
+        notes.append(_NOT_MEASURED)
+    elif results is None:
         try:
             table = table_to_measure(folder, None, None, progress)
             measured = measure_run(folder, table, progress)
@@ -153,7 +157,7 @@ def _see(name: str, folder: RunFolder, progress: Progress | None) -> RunSeen:
         evaluation=evaluation,
         predictions=tuple(predictions),
         recipe=recipe,
-        environment=folder.read_environment() if folder.environment.exists() else {},
+        environment=environment,
         trained=trained,
         gallery=gallery,
         position=position_change(trained, recipe),
@@ -161,6 +165,38 @@ def _see(name: str, folder: RunFolder, progress: Progress | None) -> RunSeen:
     )
 
 
+def _notes_of(folder: RunFolder, rows: Sequence[EpochMetrics], environment: dict[str, Any]) -> list[Text]:
+    """What a reader must know before the numbers."""
+    state, found = folder.state(), list[Text]()
+    if state.status != "finished":
+        found.append(_UNFINISHED)
+    elif state.epochs != rows[-1].epoch:
+        found.append(_OTHER_EPOCHS.format(last=rows[-1].epoch, epochs=state.epochs))
+    command = _command_of(environment)
+    if command and command[0] != "vitscope":
+        found.append(_NOT_BY_TRAIN.format(program=command[0]))
+    return found
+
+
+def _command_of(environment: dict[str, Any]) -> list[str]:
+    command = environment.get("command")
+    return [str(word) for word in command] if isinstance(command, list) else []
+
+
+_OTHER_EPOCHS = Text(
+    "metrics.csv ends at epoch {last}, but the run came to epoch {epochs}: curve, time and speed are not the whole run's.",
+    "metrics.csvはエポック{last}で終わっていますが、学習はエポック{epochs}まで進みました。学習曲線、所要時間、速度は学習全体のものではありません。",
+)
+_NOT_BY_TRAIN = Text(
+    "This run was started by {program}, not by vitscope train. What that program did beside the recipe, to the model's start for one, is not known "
+    "here: the position embedding before training and the command to repeat the run follow the recipe alone.",
+    "この学習はvitscope trainではなく{program}から開始されています。レシピ以外の処理（モデルの初期値の変更など）は分からないため、"
+    "学習前の位置埋め込みと再現用のコマンドはレシピだけに基づいています。",
+)
+_NOT_MEASURED = Text(
+    "Not measured: evaluation.json or predictions.csv is missing or damaged, and without recipe.yaml it is not known what to measure on.",
+    "評価できませんでした。evaluation.jsonかpredictions.csvがないか壊れており、recipe.yamlがないため評価に使うデータも分かりません。",
+)
 _UNFINISHED = Text(
     "The training is not finished; what is measured here are the weights of the last epoch so far.",
     "学習はまだ終わっていません。評価しているのは、現時点で最後のエポックの重みです。",

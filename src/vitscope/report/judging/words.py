@@ -7,7 +7,7 @@ from vitscope.report.words import WORDS
 
 RUN_WORDS: dict[str, Text] = {
     **WORDS,
-    "report_title": Text("How {run} went", "{run}の学習結果"),
+    "report_title": Text("Training report: {run}", "学習レポート：{run}"),
     "summary": Text("In short", "まとめ"),
     "paired": Text(
         "On the very same {images} images, accuracy of {one} minus that of {other}: {points} points (95 % interval {low} to {high}). "
@@ -23,6 +23,19 @@ RUN_WORDS: dict[str, Text] = {
     "is_open": Text(
         "The interval holds zero: nothing tells the two apart.", "信頼区間に0が含まれるため、差があるとはいえません。"
     ),
+    "pairs_how": Text(
+        "Accuracy of the one minus that of the other, on the very same images. Each interval is for that pair by itself: of twenty pairs with no "
+        "difference, one leaves out zero by chance. "
+        "It says how sure the difference between two models is, not between two recipes: those need several seeds.",
+        "まったく同じ画像で比べた正解率の差です。信頼区間は組ごとのもので、差のない組でも20組に1組は偶然0を含まなくなります。"
+        "これは2つのモデルの差の確かさであり、レシピの差ではありません。レシピの比較には複数のシードが必要です。",
+    ),
+    "to": Text(" to ", "〜"),
+    "pair": Text("one − other", "比較（一方 − 他方）"),
+    "points": Text("points", "ポイント"),
+    "only_one": Text("only the one is right", "一方だけ正解"),
+    "only_other": Text("only the other", "他方だけ正解"),
+    "images": Text("images", "枚数"),
     "curve": Text("The learning curve", "学習曲線"),
     "per_class": Text("Class by class", "クラス別"),
     "accuracy": Text("accuracy %", "正解率 %"),
@@ -32,6 +45,10 @@ RUN_WORDS: dict[str, Text] = {
     "confusion_how": Text(
         "Rows are the right classes, columns what the model said; the deeper the colour, the larger the share of the row.",
         "行が正解、列が予測です。色が濃いほど、その行に占める割合が大きいことを示します。",
+    ),
+    "confusion_bright": Text(
+        "There are many classes: a pixel each, from 0 % (dark) to 100 % of the row (bright).",
+        "クラスが多いため1マスを1画素とし、行の0 %（暗）〜100 %（明）で示します。",
     ),
     "most_confused": Text("Most often confused", "多い誤分類"),
     "calibration": Text("How far its certainty can be trusted", "確信度はどこまで信頼できるか"),
@@ -53,6 +70,15 @@ RUN_WORDS: dict[str, Text] = {
         "One colour scale for all: 0 (dark) to {highest} of the attention (bright). Checked: map · v gives the module's own output, "
         "largest error {error}.",
         "目盛りは共通で、アテンションの割合0（暗）〜{highest}（明）です。マップ・vがモジュール自身の出力と一致することを検証済み（最大誤差{error}）。",
+    ),
+    "gallery_blind": Text(
+        "The tokens that the scores are read from look at no patch at all: for each of these images, all maps are 0. "
+        "vitscope look {run} IMAGE says more.",
+        "スコアの読み出しに使うトークンはどのパッチも見ていません（すべてのマップが0）。詳しくはvitscope look {run} 画像で確認できます。",
+    ),
+    "no_script": Text(
+        "Scripts are off: only the button for light and dark is missing.",
+        "スクリプトが無効のため、明暗の切り替えボタンのみ使えません。",
     ),
     "position": Text("The position embedding, before and after", "位置埋め込みの変化"),
     "position_how": Text(
@@ -80,5 +106,7 @@ RUN_WORDS: dict[str, Text] = {
         "gives the same numbers.",
         "結果フォルダのrecipe.yamlには、データソース、モデル、すべての設定とシードが含まれています。同じバージョンとハードウェアなら同じ数値になります。",
     ),
+    "as_started": Text("as it was started", "開始時のコマンド"),
+    "from_folder": Text("from the recipe in the run folder", "結果フォルダのレシピから"),
     "environment": Text("versions and hardware", "バージョンとハードウェア"),
 }
