@@ -120,7 +120,7 @@ def _clock(seconds: float) -> str:
 
 
 _FACTS: tuple[tuple[Text, Any], ...] = (
-    (Text("accuracy of the last epoch's weights", "最終エポックの重みの正解率"), _share),
+    (Text("accuracy of the last epoch's weights, in fp32", "最終エポックの重みの正解率（fp32）"), _share),
     (Text("measured on", "測定データ"), lambda run: run.data_name),
     (
         Text("what this recipe, unchanged, was measured to reach", "このレシピ（変更なし）の実測値"),
