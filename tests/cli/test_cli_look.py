@@ -180,7 +180,7 @@ def test_images_of_every_kind(vitscope: Command, tmp_path: Path, kind: str) -> N
         (["m.yaml", "half.png"], "half.png cannot be decoded"),
         (["m.yaml", "dot.png"], "dot.png is 1×1 pixels, expected at least 2×2"),
         (["m.yaml", "digits:99999"], "digits all has no image 99999"),
-        (["m.yaml", "digits:1", "--out", "empty"], "--out empty is a folder, expected the name of a page such as empty/look.html"),
+        (["m.yaml", "digits:1", "--out", "empty"], "--out empty is a folder, expected the name of a page such as empty/page.html"),
         (["m.yaml", "digits:1", "--out", "page.txt"], "--out page.txt would be an HTML page; give a name that ends in .html"),
         (["m.yaml", "digits:1", "--out", "text.png/x.html"], "cannot write text.png/x.html: text.png is a file"),
         (["m.yaml", "digits:1", "--out", f"{'x' * 300}.html"], "File name too long; choose another name"),

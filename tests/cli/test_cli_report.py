@@ -241,7 +241,7 @@ def test_what_a_recipe_reached_is_said_of_that_recipe_only(vitscope: Command, ru
     other_seed = spec.changed(train={**spec.train.to_dict(), "seed": 5})
     other_rate = spec.changed(train={**spec.train.to_dict(), "lr": 0.5})
     said = [str(expected(each, model_spec(spec))) for each in (spec, other_seed, other_rate)]
-    assert ["99.17 % after 80ep" in each for each in said] == [True, True, False]
+    assert ["99.17 % after 80 epochs" in each for each in said] == [True, True, False]
 
 
 @pytest.mark.parametrize(

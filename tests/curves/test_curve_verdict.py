@@ -157,7 +157,7 @@ def test_the_words_of_a_run_below() -> None:
             [53, 54],
             "left",
             Text(
-                "above the band from its first epoch, 1, on (at most 2.0 points over its edge, at epoch 2)",
+                "above the band all along, from epoch 1 on (at most 2.0 points over its edge, at epoch 2)",
                 "最初のエポック 1 からずっと帯の上です（差が最大なのはエポック 2 で、上端から 2.0 ポイント上）",
             ),
         ),

@@ -146,6 +146,8 @@ def _show(seen: Look, lang: Lang) -> None:
         errors = [proof.error for proof in proofs if proof.tolerance is not None and proof.error is not None]
         mark = ("✓" if holds else Text("✗ does not hold", "✗ 不成立")[lang]) if proofs else "–"
         shown.add_row(str(stage.number), stage.name[lang], stage.shape, mark, f"{max(errors):.1e}" if errors else "–")
+    for note in (*seen.subject.notes, *seen.views.shortened):
+        err().print(note[lang])
     out().print(shown)
     best = "  ".join(f"{name} {100 * p:.1f} %" for _, name, _, p in seen.top(5))
     out().print(f"\n{Text('prediction', '予測')[lang]}: {best}", soft_wrap=True)
@@ -154,8 +156,6 @@ def _show(seen: Look, lang: Lang) -> None:
         out().print(f"{Text('label', '正解')[lang]}: {seen.label}{mark}", soft_wrap=True)
     for alarm in seen.alarms:
         out().print(f"\n✗ {alarm.text[lang]}", soft_wrap=True)
-    for note in (*seen.subject.notes, *seen.views.shortened):
-        err().print(note[lang])
 
 
 def _default_page(model: str, image: str) -> Path:
@@ -171,7 +171,7 @@ def refuse_what_is_no_page(target: Path | None) -> None:
         return
     try:
         if target.is_dir():
-            raise UsageError(f"--out {target} is a folder, expected the name of a page such as {target / 'look.html'}")
+            raise UsageError(f"--out {target} is a folder, expected the name of a page such as {target / 'page.html'}")
         if target.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"--out {target} would be an HTML page; give a name that ends in .html")
         if target.parent.exists() and not target.parent.is_dir():

@@ -111,7 +111,7 @@ def of_excursion(e: Excursion, *, from_start: bool) -> Text:
     )
     if from_start:
         return Text(
-            f"{e.side} the band from its first epoch, {e.first}, on ({how_far.en}){advice.en}",
+            f"{e.side} the band all along, from epoch {e.first} on ({how_far.en}){advice.en}",
             f"最初のエポック {e.first} からずっと帯の{side_ja}です（{how_far.ja}）{advice.ja}",
         )
     return Text(

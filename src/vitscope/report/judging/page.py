@@ -106,8 +106,19 @@ def expected(recipe: Recipe | None, spec: ModelSpec) -> Text | str:
     )
     found = own.expect if all(same) else ()
     return Text(
-        "; ".join(f"{each.val_acc:.2f} % after {each.after}" for each in found),
-        "、".join(f"{each.after}で{each.val_acc:.2f} %" for each in found),
+        "; ".join(f"{each.val_acc:.2f} % after {_length(each.after).en}" for each in found),
+        "、".join(f"{_length(each.after).ja}で{each.val_acc:.2f} %" for each in found),
+    )
+
+
+def _length(duration: object) -> Text:
+    """`10ep` as a reader says it."""
+    count, unit = str(duration)[:-2], str(duration)[-2:]
+    words = {"ep": Text("epochs", "エポック"), "st": Text("steps", "ステップ")}
+    return (
+        Text(f"{count} {words[unit].en}", f"{count}{words[unit].ja}")
+        if unit in words
+        else Text(f"{duration}", f"{duration}")
     )
 
 
