@@ -15,6 +15,8 @@ import pytest
 from cli_samples import TINY, Command
 from PIL import Image
 
+from vitscope.recipes.measure import read_results
+from vitscope.report.judging import pictures
 from vitscope.runs import RunFolder
 
 SECTIONS = (
@@ -30,6 +32,12 @@ SECTIONS = (
     "again",
 )
 JAPANESE = re.compile(r"[぀-ヿ一-鿿]")
+
+
+@pytest.fixture(autouse=True)
+def _few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "mistakes" not in request.node.name:
+        monkeypatch.setattr(pictures, "SHOWN", 2)
 
 
 def shown(page: Path) -> str:
@@ -125,10 +133,19 @@ def test_two_runs_beside_each_other(vitscope: Command, run: Path, tmp_path: Path
     assert not (run / "report.html").exists()
 
 
+def test_what_is_missing_is_measured_again(vitscope: Command, run: Path) -> None:
+    before = json.loads((run / "evaluation.json").read_text())
+    (run / "predictions.csv").unlink()
+    (after,) = vitscope("report", str(run), "--json").json["runs"]
+    assert after["evaluation"]["total"] == before["total"]
+    assert after["evaluation"]["loss"] == pytest.approx(before["loss"])
+    assert after["mistakes"]
+
+
 @pytest.mark.parametrize("name", ["evaluation.json", "predictions.csv"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])
-def test_what_is_missing_or_damaged_is_measured_again(vitscope: Command, run: Path, name: str, damage: str) -> None:
-    before = vitscope("report", str(run), "--json").json["runs"][0]["evaluation"]
+def test_what_is_missing_or_damaged_does_not_count(run: Path, name: str, damage: str) -> None:
+    assert read_results(RunFolder.open(run)) is not None
     file = run / name
     content = file.read_text()
     match damage:
@@ -138,9 +155,7 @@ def test_what_is_missing_or_damaged_is_measured_again(vitscope: Command, run: Pa
             file.write_text(content[: len(content) // 2])
         case _:
             file.write_text("{}\n" if name.endswith("json") else content.replace(",1,", ",0,", 1))
-    after = vitscope("report", str(run), "--json").json["runs"][0]
-    assert after["evaluation"]["total"] == before["total"]
-    assert after["mistakes"]
+    assert read_results(RunFolder.open(run)) is None
 
 
 def edited(file: Path, **parts: Any) -> None:
@@ -159,24 +174,21 @@ def edited(file: Path, **parts: Any) -> None:
         {"total": {"right": 9, "images": 9, "accuracy": 100.0, "low": "<b>", "high": None}},
     ],
 )
-def test_an_evaluation_that_the_predictions_contradict_is_measured_again(
-    vitscope: Command, run: Path, told: dict[str, Any]
-) -> None:
-    before = json.loads((run / "evaluation.json").read_text())
+def test_an_evaluation_counts_only_where_the_predictions_bear_it_out(run: Path, told: dict[str, Any]) -> None:
+    found = read_results(RunFolder.open(run))
+    assert found is not None
     edited(run / "evaluation.json", **told)
-    after = vitscope("report", str(run), "--json").json["runs"][0]["evaluation"]
-    assert after["total"] == before["total"]
-    assert (after["loss"], after["label_names"]) == (pytest.approx(before["loss"]), before["label_names"])
+    after = read_results(RunFolder.open(run))
+    assert after is None or after[1] == found[1]  # what follows from the predictions is not taken from the file
 
 
-def test_an_evaluation_is_no_json_at_any_depth(vitscope: Command, run: Path) -> None:
+def test_an_evaluation_is_no_json_at_any_depth(run: Path) -> None:
     (run / "evaluation.json").write_text("[" * 100_000)
-    assert vitscope("report", str(run)).code == 0
+    assert read_results(RunFolder.open(run)) is None
 
 
 @pytest.mark.parametrize("change", ["labels", "one image for all", "nan"])
-def test_predictions_that_cannot_be_are_measured_again(vitscope: Command, run: Path, change: str) -> None:
-    before = vitscope("report", str(run), "--json").json["runs"][0]["mistakes"]
+def test_predictions_that_cannot_be_do_not_count(run: Path, change: str) -> None:
     file = run / "predictions.csv"
     text = file.read_text()
     match change:
@@ -187,9 +199,7 @@ def test_predictions_that_cannot_be_are_measured_again(vitscope: Command, run: P
         case _:
             text = re.sub(r"0\.\d{6}", "nan", text)
     file.write_text(text)
-    assert [each["image"] for each in vitscope("report", str(run), "--json").json["runs"][0]["mistakes"]] == [
-        each["image"] for each in before
-    ]
+    assert read_results(RunFolder.open(run)) is None
 
 
 def test_a_class_without_validation_images_has_no_accuracy(vitscope: Command, tmp_path: Path) -> None:
