@@ -87,6 +87,14 @@ def mosaic(
     return sheet
 
 
+def map_of_maps(values: Float[Tensor, "N N"], grid: tuple[int, int], side: int) -> UInt8[np.ndarray, "H W 4"]:
+    """Cosines of each place with all: a little map for each place of a grid, in its place, about `side` pixels wide."""
+    down, across = grid
+    maps = [coloured(each, -1.0, 1.0, "RdBu_r") for each in values.view(-1, down, across)]
+    scale = max(1, round(side / across**2))
+    return mosaic(np.stack(maps).astype(np.float64) / 255, across, gap=2, scale=scale)
+
+
 def inline_svg(figure: Figure) -> str:
     """A figure as SVG inside the page: no line of caveat (the page prints it), no background, words and lines in the theme's colours."""
     figure.supxlabel("")

@@ -17,7 +17,7 @@ from vitscope.curves.panels import BAND
 from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.load import load_recipe, model_spec, recipe_names
 from vitscope.recipes.schema import Recipe
-from vitscope.report.art import coloured, data_url, inline_svg, mosaic
+from vitscope.report.art import coloured, data_url, inline_svg, map_of_maps
 from vitscope.report.html import asset, render
 from vitscope.report.judging.charts import draw_calibration, draw_speed
 from vitscope.report.judging.pairs import differences
@@ -28,7 +28,6 @@ from vitscope.report.judging.words import RUN_WORDS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vitscope.lens.views.embedding import Positions
 
 MATRIX = 20
 """Classes up to which the whole confusion matrix is a table of numbers; above, it is a picture."""
@@ -210,15 +209,8 @@ def _positions(run: RunSeen) -> dict[str, Any]:
     found = run.position
     if found.before is None or found.after is None or found.near is None:
         return {"absent": found.absent, "before": None, "after": None}
-    before, after = (_mosaic(each, found.grid) for each in (found.before, found.after))
+    before, after = (data_url(map_of_maps(each.cosines, found.grid, 360)) for each in (found.before, found.after))
     return {"absent": None, "before": before, "after": after, "near": found.near}
-
-
-def _mosaic(found: Positions, grid: tuple[int, int]) -> str:
-    down, across = grid
-    scale = max(1, round(360 / across**2))
-    images = [coloured(each, -1.0, 1.0, "RdBu_r") for each in found.cosines.view(-1, down, across)]
-    return data_url(mosaic(np.stack(images).astype(np.float64) / 255, across, gap=2, scale=scale))
 
 
 def _recipe_text(run: RunSeen) -> str:

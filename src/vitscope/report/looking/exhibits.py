@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vitscope._core.text import Lang, Text
 from vitscope.lens.views import figures
-from vitscope.report.art import coloured, data_url, inline_svg, mosaic
+from vitscope.report.art import coloured, data_url, inline_svg, map_of_maps, mosaic
 from vitscope.report.html import number
 from vitscope.report.looking.gather import has_places
 from vitscope.report.looking.look import Look
@@ -136,12 +136,8 @@ def _class(look: Look, lang: Lang) -> Made:
 def _position(look: Look, lang: Lang) -> Made:
     exhibits: list[Exhibit] = []
     views, rows = look.views, []
-    down, across = look.trace.layout.grid
     if (positions := views.positions) is not None:
-        cosines = positions.cosines.view(-1, down, across)
-        scale = max(1, round(400 / (across * across)))
-        images = np.stack([coloured(each, -1.0, 1.0, "RdBu_r") for each in cosines]).astype(np.float64) / 255
-        sheet = mosaic(images, across, gap=2, scale=scale)
+        sheet = map_of_maps(positions.cosines, look.trace.layout.grid, 400)
         found = Text(
             "One little map for each patch, in its place: cosine with the position embedding of every patch, red 1, white 0, blue -1. "
             f"{positions.caveat.en}",
