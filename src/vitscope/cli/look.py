@@ -106,11 +106,11 @@ def look(
         print_json({**seen.to_dict(), "page": str(target) if target else None, "figures": [str(f) for f in written]})
         return
     _show(seen, language)
-    for count, where in ((1, target), (len(written), figures)):
-        if where is not None:
-            wrote = Text("wrote {where}", "{where} を書き出しました")
-            many = Text("wrote {count} pictures to {where}", "{where} に図を{count}個書き出しました")
-            err().print((wrote if where is target else many).format(where=where, count=count)[language])
+    if target is not None:
+        err().print(Text(f"wrote {target}", f"{target} を書き出しました")[language])
+    if figures is not None:
+        many = Text(f"wrote {len(written)} pictures to {figures}", f"{figures} に図を{len(written)}個書き出しました")
+        err().print(many[language])
     tell_of_english_pictures(language)
 
 

@@ -11,6 +11,7 @@ from vitscope._core.text import Lang, Text
 from vitscope.report.judging.seen import RunSeen
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vP*X"
@@ -36,11 +37,8 @@ def draw_calibration(runs: Sequence[RunSeen], lang: Lang) -> Figure:
             panel.scatter(sure, right, s=sizes, color=colour, marker=marker, label=run.name, zorder=3)
         panel.set_xlim(0, 102)
         panel.set_ylim(0, 102)
-        panel.tick_params(labelfontfamily=LATIN)
-        panel.set_xlabel(Text("how sure the model was, %", "モデルの確信度（%）")[lang])
-        set_title(panel, Text("how often it was right, %", "実際の正解率（%）")[lang], lang)
-        if len(runs) > 1:
-            panel.legend(frameon=False, fontsize=8)
+        across = Text("how sure the model was, %", "モデルの確信度（%）")
+        _name(panel, Text("how often it was right, %", "実際の正解率（%）"), across, len(runs), lang)
     return figure
 
 
@@ -60,9 +58,15 @@ def draw_speed(runs: Sequence[RunSeen], lang: Lang) -> Figure:
         known = [row.images_per_second for run in runs for row in run.rows if 0 < row.images_per_second < math.inf]
         panel.set_ylim(0, 1.08 * max(known, default=1.0))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.tick_params(labelfontfamily=LATIN)
-        panel.set_xlabel(Text("epoch", "エポック")[lang])
-        set_title(panel, Text("training images a second", "学習速度（画像／秒）")[lang], lang)
-        if len(runs) > 1:
-            panel.legend(frameon=False, fontsize=8)
+        up = Text("training images a second", "学習速度（画像／秒）")
+        _name(panel, up, Text("epoch", "エポック"), len(runs), lang)
     return figure
+
+
+def _name(panel: Axes, up: Text, across: Text, runs: int, lang: Lang) -> None:
+    """What the axes mean, and where there are several runs, which is which."""
+    panel.tick_params(labelfontfamily=LATIN)
+    panel.set_xlabel(across[lang])
+    set_title(panel, up[lang], lang)
+    if runs > 1:
+        panel.legend(frameon=False, fontsize=8)
