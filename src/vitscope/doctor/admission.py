@@ -1,0 +1,236 @@
+"""Whether a model can be examined at all, and how: in goes a copy, out comes a `Patient` with the precision, batch and images that suit it.
+
+What cannot be examined (no image size that fits, no attention anywhere, no forward that ends) is refused in one sentence; what is wrong and
+can be, becomes a finding of the check `forward`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vitscope._core.errors import ModelError, UsageError
+from vitscope._core.text import Text
+from vitscope.doctor.copying import moved
+from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.patient import CPU, Patient, first_line, scores_of
+from vitscope.lens.operations import FUSED, PRODUCTS, SOFTMAX, factors
+from vitscope.lens.tape import Tape
+
+IMAGES = 8
+"""How many images most experiments take."""
+FIRST_SIZES = (2, 1, 3, 8)
+"""Batch sizes that experiments need."""
+OTHER_SIZES = (4, 5, 16, 32, 64, 128, 10, 100, 256)
+"""Tried where the model takes none of those."""
+
+HARD_WIRED_DTYPE = Fault(
+    "hard-wired-precision",
+    "M29",
+    "forward",
+    "warning",
+    Text(
+        "The model makes tensors of a fixed precision, so it fails in any other: float64 for checks, bfloat16 or half precision on a GPU.",
+        "モデルが固定の精度でテンソルを作っているため、ほかの精度（検証用のfloat64、GPUでのbfloat16や半精度）では動きません。",
+    ),
+    Text(
+        "make each tensor in the precision and on the device of what it meets",
+        "テンソルは、相手となるテンソルと同じ精度・同じデバイスで作ってください",
+    ),
+    "torch.arange(n, device=x.device, dtype=x.dtype)   # not dtype=torch.float32",
+)
+
+
+class NoScores(ModelError):
+    """The model runs and gives back something that is no scores B Y; `shape` is that of what it gave."""
+
+    def __init__(self, message: str, answer: object) -> None:
+        super().__init__(message)
+        self.shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+
+
+def admitted(
+    model: nn.Module,
+    *,
+    image_size: int | tuple[int, int] | None,
+    num_classes: int | None,
+    channels: int,
+    images: Tensor | None,
+    labels: Tensor | None,
+    batch_size: int | None,
+) -> tuple[Patient, list[Finding], list[Text]]:
+    """A patient, what is wrong already, and what a reader must know.
+
+    Raises:
+        ModelError: it takes no such images, is no ViT, or gives no scores (`NoScores`).
+        UsageError: arguments that do not fit together.
+    """
+    given = _images(image_size, channels, images, labels)
+    dtype, works, failure = _what_works(model, given, batch_size)
+    findings: list[Finding] = []
+    notes: list[Text] = []
+    if dtype == torch.float32:
+        findings.append(HARD_WIRED_DTYPE.found(_no_float64(failure), {"precision": "float64", "error": failure}))
+        notes.append(_IN_FLOAT32)
+    batch = None if set(FIRST_SIZES) <= set(works) else max(works)
+    count = batch or max(IMAGES, 0)
+    shown = given.repeat(-(-count // len(given)), 1, 1, 1)[: max(count, len(given)) if batch is None else batch].to(
+        dtype
+    )
+    with torch.no_grad():
+        answer = moved(model, CPU, dtype)(shown[: batch or 2].clone())
+    try:
+        scores = scores_of(answer, batch or 2)
+    except ModelError as error:
+        raise NoScores(str(error), answer) from None
+    classes = scores.shape[1]
+    if num_classes is not None and num_classes != classes:
+        findings.append(_wrong_classes(num_classes, classes))
+    marks = _labels(labels, shown, classes)
+    patient = Patient(
+        model, shown, marks, classes, dtype, batch=batch, has_real_images=images is not None, batch_size=batch_size
+    )
+    if not attends(patient.tape):
+        raise ModelError(
+            "there is no attention in this model: no softmax over tokens, no product of two tensors that both come from the image; "
+            "the doctor is for Vision Transformers (a CNN or an MLP-Mixer has other faults)"
+        )
+    return patient, findings, notes
+
+
+_IN_FLOAT32 = Text(
+    "The model does not run in float64, so experiments are in float32 and tell 'no influence' from 'little' less sharply (1e-4 instead of 1e-9).",
+    "モデルがfloat64で動かないため、実験はfloat32で行いました。「影響なし」と「わずかな影響」の区別は粗くなります（1e-9ではなく1e-4）。",
+)
+
+WRONG_SHAPE = Fault(
+    "wrong-output-shape",
+    "M28",
+    "forward",
+    "error",
+    Text(
+        "A loss for classification takes one row of scores for each image; anything else fails, or is broadcast silently into another loss.",
+        "分類の損失は、画像1枚につき1行のスコアを受け取ります。それ以外の形状はエラーになるか、暗黙のブロードキャストで別の損失になります。",
+    ),
+    Text(
+        "read the tokens out (class token or mean) before the head",
+        "ヘッドの前でトークンを読み出してください（クラストークンまたは平均）",
+    ),
+    "return self.head(self.norm(x)[:, 0])   # or self.norm(x).mean(dim=1)",
+)
+
+
+def _wrong_classes(asked: int, given: int) -> Finding:
+    return WRONG_SHAPE.found(
+        Text(
+            f"The model gives {given} scores for an image where {asked} classes were asked for.",
+            f"クラス数は{asked}と指定されましたが、モデルは画像1枚につき{given}個のスコアを返します。",
+        ),
+        {"scores": given, "classes": asked},
+    )
+
+
+def no_scores(error: NoScores) -> Finding:
+    """The finding for a model that gives back no scores."""
+    shape = error.shape if isinstance(error.shape, str) else "×".join(map(str, error.shape))
+    return WRONG_SHAPE.found(
+        Text(
+            f"For a batch of images the model gives back {shape} and no row of scores for each image.",
+            f"画像のバッチに対してモデルが返すのは{shape}で、画像ごとのスコアの行ではありません。",
+        ),
+        {"shape": error.shape},
+    )
+
+
+def _no_float64(failure: str) -> Text:
+    return Text(
+        f"In float64 the forward fails ({failure}); in float32 it does not.",
+        f"float64では順伝播が失敗します（{failure}）。float32では動きます。",
+    )
+
+
+def _images(
+    image_size: int | tuple[int, int] | None, channels: int, images: Tensor | None, labels: Tensor | None
+) -> Tensor:
+    if images is not None:
+        if images.ndim != 4 or not len(images) or not images.is_floating_point():
+            raise UsageError(
+                f"images are {images.dtype} {tuple(images.shape)}, expected floating-point B C H W as the model takes them (normalised)"
+            )
+        if not bool(images.isfinite().all()):
+            raise UsageError("images hold NaN or infinity; give the doctor images as the model takes them")
+        if labels is not None and len(labels) != len(images):
+            raise UsageError(f"there are {len(images)} images and {len(labels)} labels; give one label an image")
+        return images.detach().cpu()
+    if labels is not None:
+        raise UsageError("labels were given without images; give both")
+    if image_size is None:
+        raise UsageError(
+            "the doctor needs the side of the model's images: diagnose(model, image_size=224), or images themselves"
+        )
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(height, width, channels) < 1:
+        raise UsageError(
+            f"an image of {channels} channels and {height}×{width} pixels has no pixels; give the size that the model takes"
+        )
+    return torch.randn(IMAGES, channels, height, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def _labels(labels: Tensor | None, images: Tensor, classes: int) -> Tensor:
+    """The images' own labels, or drawn ones, each class as often as the others."""
+    if labels is None:
+        drawn = torch.arange(len(images)) % max(classes, 1)
+        return drawn[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise UsageError(
+            f"labels run from {int(labels.min())} to {int(labels.max())} and the model gives {classes} scores; "
+            f"give labels from 0 to {classes - 1}, or the model a head of the right size"
+        )
+    return labels.detach().cpu().long().repeat(-(-len(images) // len(labels)))[: len(images)]
+
+
+def _what_works(model: nn.Module, images: Tensor, batch_size: int | None) -> tuple[torch.dtype, list[int], str]:
+    """The precision and the batch sizes at which the model runs, and what it said in float64 where it does not run in it."""
+    said: dict[torch.dtype, str] = {}
+    for dtype in (torch.float64, torch.float32):
+        moved(model, CPU, dtype)
+        works = [size for size in FIRST_SIZES if _failure(model, images, size, dtype, said) is None]
+        if not works:
+            sizes = (*((batch_size,) if batch_size else ()), *OTHER_SIZES)
+            works = [size for size in sizes if _failure(model, images, size, dtype, said) is None][:1]
+        if works:
+            return dtype, works, said.get(torch.float64, "")
+    shape = "×".join(map(str, images.shape[1:]))
+    raise ModelError(
+        f"the model does not run on images of {shape} (channels, height, width) at any batch size that was tried: {said[torch.float32]}; "
+        "give its own --image-size and --channels, or mend its forward first"
+    )
+
+
+def _failure(
+    model: nn.Module, images: Tensor, size: int, dtype: torch.dtype, said: dict[torch.dtype, str]
+) -> str | None:
+    given = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].to(dtype)
+    try:
+        with torch.no_grad():
+            model(given)
+    except (Exception, SystemExit) as error:
+        return said.setdefault(dtype, f"{type(error).__name__}: {first_line(error)}")
+    return None
+
+
+def attends(tape: Tape) -> bool:
+    """Whether anything on a tape is an attention: a fused one, a product of two tensors that both come from the image, or a softmax whose
+    result goes into a product."""
+    softmaxes: set[int] = set()
+    for call in tape.calls:
+        if call.name.startswith(FUSED) or "attention" in str(call.op):
+            return True
+        if call.name in PRODUCTS:
+            if all(tape.is_of_image(source) for source in factors(call)):
+                return True
+            if any(source.call is not None and source.call.number in softmaxes for source in call.sources):
+                return True
+        elif call.name in SOFTMAX or any(s.call is not None and s.call.number in softmaxes for s in call.sources):
+            softmaxes.add(call.number)
+    return False

@@ -1,0 +1,94 @@
+"""What an examination comes to. In go findings in the order in which checks made them, out comes an `Examination`: causes first, their
+consequences folded under them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vitscope._core.text import Lang, Text
+from vitscope.doctor.finding import SEVERITIES, Finding, Skip
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """All that was found in one model."""
+
+    target: str
+    findings: tuple[Finding, ...]
+    """Causes first, each followed by what it explains; the worst first."""
+    checks_run: tuple[str, ...]
+    skipped: tuple[Skip, ...]
+    seconds: Mapping[str, float]
+    """What each check took."""
+    facts: Mapping[str, Any]
+    """What the model is: parameters, classes, tokens, blocks, precision of the experiments, their seed."""
+    notes: tuple[Text, ...] = ()
+    """What a reader must know beside: hooks that were left out, a precision that was fallen back to."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is an error."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def causes(self) -> tuple[Finding, ...]:
+        """The findings that no other explains."""
+        return tuple(finding for finding in self.findings if finding.folded_under is None)
+
+    def under(self, cause: Finding) -> tuple[Finding, ...]:
+        """The findings that one explains."""
+        return tuple(finding for finding in self.findings if finding.folded_under == cause.id)
+
+    def to_dict(self, lang: Lang = "en") -> dict[str, Any]:
+        """As the command's JSON holds it."""
+        return {
+            "target": self.target,
+            "healthy": self.healthy,
+            "checks_run": list(self.checks_run),
+            "skipped": [skip.to_dict(lang) for skip in self.skipped],
+            "findings": [finding.to_dict(lang) for finding in self.findings],
+            "facts": dict(self.facts),
+            "seconds": {check: round(seconds, 3) for check, seconds in self.seconds.items()},
+            "notes": [note[lang] for note in self.notes],
+        }
+
+
+def in_order(findings: Iterable[Finding], checks: Sequence[str]) -> tuple[Finding, ...]:
+    """Causes first: by severity, then by the order of the checks; behind each what it explains, in the same order."""
+    found = _folded(tuple(findings))
+
+    def rank(finding: Finding) -> tuple[int, int]:
+        place = checks.index(finding.check) if finding.check in checks else len(checks)
+        return SEVERITIES.index(finding.severity), place
+
+    ordered: list[Finding] = []
+    for cause in sorted((each for each in found if each.folded_under is None), key=rank):
+        ordered += [cause, *sorted((each for each in found if each.folded_under == cause.id), key=rank)]
+    return tuple(ordered)
+
+
+def _folded(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Each finding under the cause that explains it, where one is there: the one that nothing else explains. A lighter finding explains no
+    graver one."""
+    by_id = {finding.id: finding for finding in findings}
+    causes: dict[str, str] = {}
+    for finding in findings:
+        for cause in findings:
+            if cause is not finding and _explains(cause, finding) and not _explains(finding, cause):
+                causes.setdefault(finding.id, cause.id)
+
+    def root(of: str) -> str:
+        seen = {of}
+        while causes.get(of) is not None and causes[of] not in seen:
+            of = causes[of]
+            seen.add(of)
+        return of
+
+    return tuple(by_id[each].under(root(each) if root(each) != each else None) for each in by_id)
+
+
+def _explains(cause: Finding, finding: Finding) -> bool:
+    is_named = finding.id in cause.fault.explains or finding.check in cause.fault.explains
+    return is_named and SEVERITIES.index(cause.severity) <= SEVERITIES.index(finding.severity)

@@ -1,0 +1,198 @@
+"""The examination itself: `diagnose` takes somebody's model, makes a patient of a copy, runs every check and puts what they found in order.
+
+The user's object, its mode, gradients and hooks, and all random states are afterwards as they were.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitscope._core.errors import ModelError, UsageError
+from vitscope._core.suggest import did_you_mean
+from vitscope._core.text import Text
+from vitscope.doctor.admission import NoScores, admitted, no_scores
+from vitscope.doctor.checks import CHECKS
+from vitscope.doctor.copying import copy_of
+from vitscope.doctor.examination import Examination, in_order
+from vitscope.doctor.finding import Finding, Skip, Skipped
+from vitscope.doctor.patient import SEED, Patient, first_line
+
+LEARNING_SECONDS = 60.0
+"""How long the learning checks may take together."""
+Progress = Callable[[str, int, int], None]
+"""Told of each check before it begins: its id, its number from 0, and how many there are."""
+
+
+def diagnose(
+    model: nn.Module,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    num_classes: int | None = None,
+    channels: int = 3,
+    images: Tensor | None = None,
+    labels: Tensor | None = None,
+    loss: str | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    deep: bool = False,
+    checks: Sequence[str] | None = None,
+    factory: Callable[[], nn.Module] | None = None,
+    is_trained: bool = False,
+    target: str | None = None,
+    progress: Progress | None = None,
+) -> Examination:
+    """Examines how a ViT behaves, without reading its source.
+
+    Args:
+        model: images B C H W in, scores B Y out; it is copied, and left as it is.
+        image_size: side of its images in pixels, or (height, width); not needed where `images` are given.
+        num_classes: how many scores it should give; left out, what it gives.
+        channels: of its images, where no `images` are given.
+        images: B C H W, as the model takes them (normalised), to examine it with; noise where left out.
+        labels: B, of the images.
+        loss: what it is trained with (`cross-entropy`, `nll`, `bce`, `mse`): with it, an output that does not fit is an error.
+        lr: the learning rate it is trained with, to be held against the range in which it is stable.
+        batch_size: that it is trained with; tried beside others.
+        deep: do the learning checks of a large model too.
+        checks: only these, by their ids.
+        factory: makes a fresh instance, to see whether a state dict restores one.
+        is_trained: its weights are not start values.
+        target: what it is called in the result; its class where left out.
+
+    Raises:
+        VitscopeError: what was given is no ViT, or does not run, in one sentence.
+    """
+    chosen = chosen_checks(checks)
+    with as_it_was():
+        twin, hooks = copy_of(model)
+        name = target or type(model).__name__
+        try:
+            patient, early, notes = admitted(
+                twin,
+                image_size=image_size,
+                num_classes=num_classes,
+                channels=channels,
+                images=images,
+                labels=labels,
+                batch_size=batch_size,
+            )
+        except NoScores as error:
+            rest = tuple(Skip(check, _NOTHING_TO_EXAMINE) for check in chosen if check != "forward")
+            return Examination(name, (no_scores(error),), ("forward",), rest, {}, {})
+        patient.loss, patient.lr, patient.deep = loss, lr, deep
+        patient.factory, patient.is_trained = factory, is_trained
+        if hooks:
+            notes.append(_HOOKS.format(count=hooks))
+        findings, skipped, seconds = run_checks(patient, chosen, progress)
+        findings = [*(each for each in early if each.check in chosen), *findings]
+        return Examination(
+            target=name,
+            findings=in_order(findings, tuple(CHECKS)),
+            checks_run=tuple(
+                check
+                for check in chosen
+                if check not in {s.check for s in skipped} or check in {f.check for f in findings}
+            ),
+            skipped=tuple(skipped),
+            seconds=seconds,
+            facts=_facts(patient),
+            notes=tuple(notes),
+        )
+
+
+_NOTHING_TO_EXAMINE = Text(
+    "the model gives no scores to examine",
+    "調べるべきスコアをモデルが返しません",
+)
+_HOOKS = Text(
+    "{count} hooks that were registered on the model were not run.",
+    "モデルに登録されたフック{count}個は実行していません。",
+)
+
+
+def chosen_checks(checks: Sequence[str] | None) -> tuple[str, ...]:
+    """The ids that were asked for, in the order of the examination; all where none were.
+
+    Raises:
+        UsageError: there is no such check.
+    """
+    for name in checks or ():
+        if name not in CHECKS:
+            raise UsageError(f"there is no check '{name}'{did_you_mean(name, CHECKS)}; they are {', '.join(CHECKS)}")
+    return tuple(name for name in CHECKS if checks is None or name in checks)
+
+
+def run_checks(
+    patient: Patient, chosen: Sequence[str], progress: Progress | None = None
+) -> tuple[list[Finding], list[Skip], dict[str, float]]:
+    """Runs checks one by one: what they found, what was not done, and the seconds of each."""
+    findings: list[Finding] = []
+    skipped: list[Skip] = []
+    seconds: dict[str, float] = {}
+    for number, check in enumerate(chosen):
+        if progress is not None:
+            progress(check, number, len(chosen))
+        begun = time.monotonic()
+        if check in ("overfit", "learning-rate") and patient.deadline == float("inf"):
+            patient.deadline = begun + LEARNING_SECONDS
+        try:
+            for finding in CHECKS[check](patient):
+                findings.append(finding)
+        except Skipped as why:
+            skipped.append(Skip(check, why.why))
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ModelError) as error:
+            skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
+        seconds[check] = time.monotonic() - begun
+    return findings, skipped, seconds
+
+
+_FAILED = Text(
+    "the experiment could not be made on this model ({kind}: {said})",
+    "このモデルでは実験を行えませんでした（{kind}: {said}）",
+)
+
+
+def _facts(patient: Patient) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "parameters": patient.parameter_count,
+        "classes": patient.classes,
+        "image": list(patient.images.shape[1:]),
+        "precision": str(patient.dtype).removeprefix("torch."),
+        "seed": SEED,
+        "real_images": patient.has_real_images,
+    }
+    try:
+        facts |= {"blocks": len(patient.anatomy.blocks), "tokens": len(patient.layout.patch_of_token)}
+    except Skipped:
+        facts |= {"blocks": None, "tokens": None}
+    return facts
+
+
+@contextmanager
+def as_it_was() -> Iterator[None]:
+    """Python's, numpy's and torch's random states, torch's default precision and its gradient mode are after the block what they were."""
+    python, numpy, dtype, grad = (
+        random.getstate(),
+        np.random.get_state(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+    )
+    with torch.random.fork_rng(), torch.autocast("cpu", enabled=False):
+        random.seed(SEED)
+        np.random.seed(SEED)
+        torch.set_grad_enabled(True)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(grad)

@@ -1,0 +1,132 @@
+"""What a check finds: a fault that is known by name, the sentence and the numbers that show it here. In go faults, out come findings.
+
+A `Fault` stands once, beside the check that finds it, with all that does not hang on the model: what it does to learning, the fix in words and
+in code, and which check proves the fix. A `Finding` is that fault in one model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor
+
+from vitscope._core.text import Lang, Text
+
+Severity = Literal["error", "warning", "note"]
+"""Error: the model or the loop is wrong whatever was intended. Warning: legal and usually harmful. Note: style, or worth knowing."""
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that can be wrong with a ViT, by name."""
+
+    id: str
+    """Says it in a few words: `attention-across-the-batch`; no two faults share one."""
+    mode: str
+    """Its number in docs/failure-modes.md: `M1`."""
+    check: str
+    """The check that finds it."""
+    severity: Severity
+    why: Text
+    """What it does to learning."""
+    advice: Text
+    """The fix in words."""
+    code: str = ""
+    """The fix in code, where a few lines say it."""
+    proof: str = ""
+    """The check that shows that the fix is one; left out, the check that found it."""
+    explains: tuple[str, ...] = ()
+    """What follows from it: ids of faults, or of checks of which every finding follows."""
+
+    def found(
+        self,
+        summary: Text,
+        evidence: Mapping[str, Any],
+        *,
+        severity: Severity | None = None,
+        picture: Tensor | None = None,
+    ) -> Finding:
+        """This fault in one model: the sentence that says what is wrong there and the numbers that show it."""
+        return Finding(self, severity or self.severity, summary, dict(evidence), picture)
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A fault in one model."""
+
+    fault: Fault
+    severity: Severity
+    summary: Text
+    evidence: Mapping[str, Any]
+    """Numbers, words and lists of them, by name."""
+    picture: Tensor | None = None
+    """H W, from 0 to 1: where in the image."""
+    folded_under: str | None = None
+    """The id of the finding that explains it."""
+
+    @property
+    def id(self) -> str:
+        return self.fault.id
+
+    @property
+    def check(self) -> str:
+        return self.fault.check
+
+    @property
+    def proof(self) -> str:
+        return self.fault.proof or self.fault.check
+
+    def under(self, cause: str | None) -> Finding:
+        """The same, explained by another."""
+        return replace(self, folded_under=cause)
+
+    def to_dict(self, lang: Lang) -> dict[str, Any]:
+        """As the command's JSON holds it, its sentences in one language."""
+        return {
+            "id": self.id,
+            "mode": self.fault.mode,
+            "check": self.check,
+            "severity": self.severity,
+            "summary": self.summary[lang],
+            "evidence": {name: plain(value) for name, value in self.evidence.items()},
+            "why_it_matters": self.fault.why[lang],
+            "advice": self.fault.advice[lang],
+            "code": self.fault.code,
+            "folded_under": self.folded_under,
+            "proof": self.proof,
+        }
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A check, or a part of one, that was not done, and why."""
+
+    check: str
+    why: Text
+
+    def to_dict(self, lang: Lang) -> dict[str, str]:
+        return {"check": self.check, "why": self.why[lang]}
+
+
+class Skipped(Exception):  # noqa: N818  no error of anyone's
+    """Raised by a check that does not apply to a model, or cannot be done on it; what it found before stands."""
+
+    def __init__(self, why: Text) -> None:
+        super().__init__(why.en)
+        self.why = why
+
+
+def plain(value: Any) -> Any:
+    """A number, word or list as JSON holds it; what is not finite becomes a word, for JSON has no other."""
+    if isinstance(value, Tensor):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return str(value)
+    return value

@@ -1,0 +1,1 @@
+"""Checks that need a loss or a training of some steps."""

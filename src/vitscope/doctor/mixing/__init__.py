@@ -1,0 +1,1 @@
+"""Checks on how tokens meet: who sees whom, and by what attention."""

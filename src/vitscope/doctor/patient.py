@@ -1,0 +1,315 @@
+"""The model on the examination table. In go a copy of a model and images, out comes a `Patient`: what checks ask of it (scores, gradients, its
+tape, its attentions), each computed once, under one seed.
+
+Shapes: images B C H W, scores B Y. Experiments are in float64, where "has no influence" is told from "has little"; a model that cannot be, is
+examined in float32, and the bar for "the same" is a wider one.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vitscope._core.errors import LensError, ModelError
+from vitscope._core.text import Text
+from vitscope.doctor.copying import hidden, moved
+from vitscope.doctor.finding import Skipped
+from vitscope.lens.anatomy import Anatomy, find_anatomy
+from vitscope.lens.attention import Attention, find_attentions
+from vitscope.lens.heads import with_heads_together
+from vitscope.lens.layout import Layout, find_layout
+from vitscope.lens.tape import Tape, record
+
+SEED = 0
+CPU = torch.device("cpu")
+SAME = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""How far two results may be apart, beside one and the largest score, to count as the same: far over rounding, far under any influence."""
+LARGE_PARAMETERS, LARGE_TOKENS = 20_000_000, 100
+"""A model over either is large: learning checks need `deep`, experiments make do with fewer images."""
+_Found = TypeVar("_Found")
+
+
+@dataclass(eq=False)
+class Patient:
+    """A model, the images it is examined with, and what is known of the two."""
+
+    model: nn.Module
+    """A copy, in evaluation mode, in `dtype`; checks leave it as they find it."""
+    images: Tensor
+    """B C H W in `dtype`: real ones where the user gave some, else noise."""
+    labels: Tensor
+    """B: the images' own, or drawn."""
+    classes: int
+    dtype: torch.dtype
+    batch: int | None = None
+    """The one batch size that the model works at, where it is one; None where it works at several."""
+    has_real_images: bool = False
+    is_trained: bool = False
+    """Whether its weights are known to have been trained (a run folder)."""
+    loss: str | None = None
+    """The loss that the user trains with, if told: `cross-entropy`, `nll`, `bce`, …"""
+    lr: float | None = None
+    batch_size: int | None = None
+    """The batch size that the user trains with, if told."""
+    deep: bool = False
+    factory: Callable[[], nn.Module] | None = None
+    """Makes a fresh instance of the model."""
+    deadline: float = float("inf")
+    """When the time that the learning checks may take ends, by `time.monotonic`."""
+    _known: dict[str, object] = field(default_factory=dict)
+
+    # what a model says
+
+    def scores(self, images: Tensor, model: nn.Module | None = None, *, seed: int = SEED) -> Tensor:
+        """The class scores B Y of images, differentiable if gradients are switched on.
+
+        Raises:
+            ModelError: the model gives no scores for them.
+        """
+        torch.manual_seed(seed)
+        return scores_of((model or self.model)(images), len(images))
+
+    @torch.no_grad()
+    def quiet_scores(self, images: Tensor, model: nn.Module | None = None, *, seed: int = SEED) -> Tensor:
+        """The same, without a gradient."""
+        return self.scores(images, model, seed=seed).detach()
+
+    @cached_property
+    def answers(self) -> Tensor:
+        """The scores of all of its images, B Y."""
+        return self.quiet_scores(self.images)
+
+    def same(self, one: Tensor, other: Tensor) -> bool:
+        """Whether two results differ by no more than rounding."""
+        return self.apart(one, other) <= SAME[self.dtype]
+
+    @staticmethod
+    def apart(one: Tensor, other: Tensor) -> float:
+        """The largest difference between two results, beside one and the largest number of the first."""
+        return float((one - other).abs().max()) / (1 + float(one.abs().max()))
+
+    def noise(self, count: int, *, seed: int = SEED) -> Tensor:
+        """Images that have nothing in common with the patient's own: count C H W, normal."""
+        generator = torch.Generator().manual_seed(1_000 + seed)
+        return torch.randn(count, *self.images.shape[1:], generator=generator, dtype=torch.float64).to(self.dtype)
+
+    # what it is
+
+    @cached_property
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @cached_property
+    def is_large(self) -> bool:
+        """Over 20 M parameters, or 100 tokens as far as these were found."""
+        try:
+            tokens = max(int(attention.map.shape[-1]) for attention in self.attentions)
+        except Skipped:
+            tokens = self._longest_softmax()
+        return self.parameter_count > LARGE_PARAMETERS or tokens > LARGE_TOKENS
+
+    def _longest_softmax(self) -> int:
+        calls = [call for call in self.tape.calls if call.name in ("_softmax", "_safe_softmax")]
+        return max((int(call.outputs[0].shape[-1]) for call in calls), default=0)
+
+    @cached_property
+    def few(self) -> int:
+        """How many images an expensive experiment takes."""
+        return min(len(self.images), 2 if self.is_large else 8)
+
+    # what happens inside, in one forward of one image
+
+    @cached_property
+    def tape(self) -> Tape:
+        """One forward of one image, or of the only batch that the model takes."""
+        return self.tape_of(self.images[: self.batch or 1])
+
+    def tape_of(self, images: Tensor) -> Tape:
+        """One forward, recorded."""
+        torch.manual_seed(SEED)
+        given = images.clone()
+        with record(self.model, given) as tape:
+            self._known["answer"] = self.model(given)
+        return tape
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """The attentions of one image's forward, each proved.
+
+        Raises:
+            Skipped: the lens cannot follow them.
+        """
+        return self._looked("attentions", lambda: with_heads_together(self.tape, find_attentions(self.tape)))
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Where embedding, blocks, norm and head stand on the tape.
+
+        Raises:
+            Skipped: they were not found.
+        """
+        return self._looked("anatomy", self._anatomy)
+
+    def _anatomy(self) -> Anatomy:
+        tape = self.tape
+        scores = scores_of(self._known["answer"], self.batch or 1)
+        return find_anatomy(tape, scores, self.attentions)
+
+    @property
+    def layout(self) -> Layout:
+        """Which token stands for which patch.
+
+        Raises:
+            Skipped: that was not found.
+        """
+        return self._looked("layout", lambda: find_layout(self.tape, self.anatomy))
+
+    def _looked(self, name: str, find: Callable[[], _Found]) -> _Found:
+        """What the lens finds, once; if it refuses, the same refusal each time."""
+        if name not in self._known:
+            try:
+                if self.batch is not None:
+                    raise LensError(f"the model takes batches of {self.batch} only, and the lens follows one image")
+                with torch.no_grad():
+                    self._known[name] = find()
+            except Skipped as why:
+                self._known[name] = why
+            except (LensError, RuntimeError, IndexError, KeyError, AttributeError) as error:
+                self._known[name] = Skipped(not_followed(error))
+        found = self._known[name]
+        if isinstance(found, Skipped):
+            raise found
+        return found  # type: ignore[return-value]
+
+    # gradients
+
+    @cached_property
+    def gradients(self) -> Mapping[str, Tensor | None]:
+        """The gradient of the cross-entropy of `few` images for each registered parameter that asks for one; None where none arrives."""
+        return gradients_of(self.model, self, self.images[: self.few], self.labels[: self.few])
+
+    def image_gradient(self, images: Tensor, model: nn.Module | None = None, *, seed: int = SEED) -> Tensor:
+        """The gradient B C H W of a random projection of each image's scores."""
+        given = images.clone().requires_grad_(True)
+        with torch.enable_grad():
+            scores = self.scores(given * 1.0, model)  # not a leaf, so that a model may write into it
+            generator = torch.Generator().manual_seed(seed)
+            weights = torch.randn(scores.shape, generator=generator, dtype=torch.float64).to(scores.dtype)
+            if not scores.requires_grad:
+                return torch.zeros_like(images)
+            (gradient,) = torch.autograd.grad((scores * weights).sum(), given, allow_unused=True)
+        return torch.zeros_like(images) if gradient is None else gradient
+
+    @cached_property
+    def trained(self) -> Patient:
+        """The same model after 20 steps of Adam (1e-3) on a few images, in float32: what was zero only at the start is no longer."""
+        model = trained_copy(self, steps=20)
+        return replace(self, model=model, is_trained=True, _known={})
+
+    def time_left(self) -> float:
+        """Seconds that learning checks still have."""
+        return self.deadline - time.monotonic()
+
+
+def scores_of(answer: object, batch: int) -> Tensor:
+    """The class scores B Y in what a model gave back: a tensor, something with `logits`, or the first of a tuple or mapping that fits.
+
+    Raises:
+        ModelError: there are none.
+    """
+    candidates = [answer, getattr(answer, "logits", None)]
+    if isinstance(answer, Mapping):
+        candidates += [answer.get("logits"), *answer.values()]
+    if isinstance(answer, tuple | list):
+        candidates += [x for x in answer if isinstance(x, Tensor)]
+    scores = next((x for x in candidates if isinstance(x, Tensor) and x.ndim == 2 and len(x) == batch), None)
+    if scores is None:
+        what = (
+            f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+        )
+        raise ModelError(
+            f"for {batch} images the model gives back {what}, expected scores of shape ({batch}, classes), by themselves or as logits; "
+            "give the doctor a model that classifies"
+        )
+    return scores
+
+
+def not_followed(error: Exception) -> Text:
+    """Why a part of a model was not found. What the lens says of it is English in both."""
+    said = next(iter(str(error).splitlines()), type(error).__name__)
+    return Text(
+        f"the inside of this model was not followed so far: {said}", f"モデルの内部を追跡できませんでした（{said}）"
+    )
+
+
+def gradients_of(model: nn.Module, patient: Patient, images: Tensor, labels: Tensor) -> dict[str, Tensor | None]:
+    """The gradient of the cross-entropy for each parameter; the model is left without any."""
+    names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
+    with torch.enable_grad():
+        scores = patient.scores(images, model)
+        if not scores.requires_grad:
+            return dict.fromkeys(names)
+        loss = torch.nn.functional.cross_entropy(scores, labels)
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return {name: None if g is None else g.detach() for name, g in zip(names, found, strict=True)}
+
+
+def trained_copy(patient: Patient, *, steps: int, lr: float = 1e-3) -> nn.Module:
+    """The model after some steps of Adam on its own images, in evaluation mode throughout: no dropout, no statistics of the batch."""
+    images, labels = patient.images[: patient.batch or patient.few], patient.labels[: patient.batch or patient.few]
+    try:
+        model = moved(copied(patient.model), CPU, torch.float32)
+        patient.quiet_scores(images.float(), model)
+        images = images.float()
+    except RuntimeError:  # float64 is its own
+        model = copied(patient.model)
+    learns = [p for p in model.parameters() if p.requires_grad]
+    for each in hidden(model):  # what is not registered stays as it is: no optimizer would hold it
+        if isinstance(each.value, Tensor):
+            each.value.requires_grad_(False)
+    optimizer = torch.optim.Adam(learns, lr=lr)
+    for _ in range(steps):
+        with torch.enable_grad():
+            scores = patient.scores(images, model)
+            loss = torch.nn.functional.cross_entropy(scores, labels)
+            if not loss.requires_grad or not bool(loss.isfinite()):
+                break
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    optimizer.zero_grad()
+    return moved(model, CPU, patient.dtype)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of the copy, for what changes weights."""
+    for each in hidden(model):
+        if isinstance(each.value, Tensor) and not each.value.is_leaf:
+            each.value.detach_()
+    return copy.deepcopy(model)
+
+
+@contextmanager
+def changed(tensor: Tensor, value: Tensor) -> Iterator[None]:
+    """A parameter that holds other numbers for the block."""
+    was = tensor.detach().clone()
+    with torch.no_grad():
+        tensor.copy_(value)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            tensor.copy_(was)
+
+
+def first_line(error: Any) -> str:
+    """What an error says, short."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
