@@ -1,13 +1,146 @@
-"""To be written."""
+"""Whether each pixel reaches the scores. In goes a patient, out come findings with a map of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vitscope.doctor.finding import Finding
+import torch
+from torch import Tensor
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.patient import Patient
+from vitscope.doctor.reading.blindness import is_blind
+
+ENOUGH = 32
+"""Pictures after which a pixel without any gradient is one that is never read (8 for a large model)."""
+LARGE_SHARE = 0.05
+"""Of the image's area, from which it is an error: a border of a pixel may be meant."""
+
+UNREAD_PIXELS = Fault(
+    "part-of-the-image-never-read",
+    "M24",
+    "pixel-coverage",
+    "error",
+    Text(
+        "What is in these pixels cannot be learned. The model trains, to a lower ceiling, and nothing says why.",
+        "この画素にある情報は学習できません。学習は進みますが到達できる精度が下がり、その理由はどこにも表示されません。",
+    ),
+    Text(
+        "let the patch size divide the image size (resize or pad the images), build the model for the size that it is given, and check it",
+        "画像サイズをパッチサイズで割り切れるようにし（リサイズまたはパディング）、モデルを実際の画像サイズに合わせて構築し、確認してください",
+    ),
+    "assert image.shape[-1] % patch_size == 0",
+    explains=("overfit",),
+)
+UNREAD_CHANNEL = Fault(
+    "channel-never-read",
+    "M24",
+    "pixel-coverage",
+    "warning",
+    Text(
+        "What only these colours show cannot be learned.",
+        "この色チャンネルだけに現れる情報は学習できません。",
+    ),
+    Text(
+        "give the patch embedding as many channels as the images have",
+        "パッチ埋め込みのチャンネル数を画像に合わせてください",
+    ),
+    "nn.Conv2d(channels, dim, patch_size, stride=patch_size)",
+)
 
 
 def pixel_coverage(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """Which pixels have no influence on the scores.
+
+    Does: the gradient of a random projection of the scores for the pixels of up to 32 pictures; a pixel is unread when it is exactly zero for all of
+    them and when noise there changes no score.
+    Finds: part of the image never read (M24): patches that do not divide the image, a model built for another size, a slice; a channel never read.
+    Must not accuse: a border of few pixels (a warning, for a crop may be meant); a model that is blind to all of it, which `input-blindness` names.
+    """
+    size = patient.batch or 1
+    if is_blind(patient) and not _some(patient):
+        raise Skipped(_BLIND)
+    seen = _seen(patient, size)
+    if not bool(seen.any()):
+        raise Skipped(_BLIND)
+    unread = ~seen
+    if not bool(unread.any()) or not _changes_nothing(patient, unread):
+        return
+    pixels = unread.all(dim=0)
+    share = float(pixels.double().mean())
+    if share > 0:
+        height, width = pixels.shape
+        rows, columns = pixels.all(dim=1), pixels.all(dim=0)
+        yield UNREAD_PIXELS.found(
+            Text(
+                f"{100 * share:.1f} % of the image never reaches the scores{_where(pixels).en}: noise there changes nothing.",
+                f"画像の{100 * share:.1f} %がスコアにまったく影響しません{_where(pixels).ja}。そこをノイズに替えても何も変わりません。",
+            ),
+            {
+                "share_never_read": share,
+                "pixels_never_read": int(pixels.sum()),
+                "height": height,
+                "width": width,
+                "whole_rows": int(rows.sum()),
+                "whole_columns": int(columns.sum()),
+            },
+            severity="error" if share > LARGE_SHARE else "warning",
+            picture=pixels.float(),
+        )
+    channels = [number for number, each in enumerate(unread) if bool(each.all())]
+    if channels and len(channels) < len(unread):
+        yield UNREAD_CHANNEL.found(
+            Text(
+                f"Of {len(unread)} channels, number {', '.join(map(str, channels))} never reaches the scores.",
+                f"{len(unread)}チャンネルのうち、{', '.join(map(str, channels))}番はスコアにまったく影響しません。",
+            ),
+            {"channels_never_read": channels, "channels": len(unread)},
+        )
+
+
+_BLIND = Text(
+    "no gradient of any pixel arrives, so there is no part of the image to tell from another (see input-blindness)",
+    "どの画素の勾配も届かないため、画像のどの部分が読まれていないかを区別できません（input-blindnessを参照）",
+)
+
+
+def _some(patient: Patient) -> bool:
+    """Whether a model whose scores start out as the same for all pictures has a gradient once it has taken a few steps."""
+    return not patient.is_trained and not is_blind(patient.trained)
+
+
+def _seen(patient: Patient, size: int) -> Tensor:
+    """C H W: whether a pixel of any picture had a gradient."""
+    model = patient.trained.model if is_blind(patient) else patient.model
+    images = torch.cat([patient.images, patient.noise(ENOUGH, seed=2)])
+    seen = torch.zeros_like(patient.images[0], dtype=torch.bool)
+    for begin in range(0, 8 if patient.is_large else ENOUGH, size):
+        given = images[begin : begin + size]
+        if len(given) < size:
+            break
+        seen |= (patient.image_gradient(given, model, seed=begin) != 0).any(dim=0)
+        if bool(seen.all()):
+            break
+    return seen
+
+
+def _changes_nothing(patient: Patient, unread: Tensor) -> bool:
+    """Whether noise in these places leaves the scores as they are: a gradient may be zero where an influence is not (rounding)."""
+    images = patient.images[: patient.batch or 2]
+    other = torch.where(unread, patient.noise(len(images), seed=3) * 3, images)
+    return patient.same(patient.quiet_scores(images), patient.quiet_scores(other))
+
+
+def _where(pixels: Tensor) -> Text:
+    """` (the last 2 of 32 columns)`, where it is such a strip."""
+    for axis, (en, ja) in ((1, ("rows", "行")), (0, ("columns", "列"))):
+        whole = pixels.all(dim=axis)
+        count, total = int(whole.sum()), len(whole)
+        if not count or int(pixels.sum()) < count:
+            continue
+        if bool(whole[total - count :].all()):
+            return Text(f" (the last {count} of {total} {en} among it)", f"（{total}{ja}のうち最後の{count}{ja}を含む）")
+        if bool(whole[:count].all()):
+            return Text(f" (the first {count} of {total} {en} among it)", f"（{total}{ja}のうち最初の{count}{ja}を含む）")
+    return Text("", "")

@@ -1,13 +1,130 @@
-"""To be written."""
+"""Whether tokens are made of patches: squares of neighbouring pixels, one a token, and enough of them. In goes a patient, out come findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vitscope.doctor.finding import Finding
+import torch
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient
+from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.layout import MIXED, Layout
+from vitscope.lens.tape import Call
+
+FEW_TOKENS, SMALL_SIDE = 36, 28
+"""Fewer patches than this are few for an image of at least this side (a rule of thumb for small images: 32 pixels want patches of 4 or 5)."""
+
+_WHY = Text(
+    "Neighbouring pixels do not stay together, so no token shows a piece of the picture and its place means nothing. The model learns all the same, "
+    "clearly worse, with a large gap between training and test: it looks as if data were missing.",
+    "隣り合う画素がばらばらになり、どのトークンも画像の一部分を表さず、位置にも意味がなくなります。学習自体は進みますが精度は明らかに低く、"
+    "訓練とテストの差が大きくなるため、データ不足のように見えます。",
+)
+SCRAMBLED = Fault(
+    "patches-cut-wrong",
+    "M4",
+    "patch-layout",
+    "error",
+    _WHY,
+    Text(
+        "bring the axes into order before they are flattened (permute, then reshape), or use a convolution with stride = kernel = patch size",
+        "平坦化する前に軸を並べ替えてください（permuteしてからreshape）。または、カーネルとストライドをパッチサイズにした畳み込みを使ってください",
+    ),
+    "x = x.unfold(2, P, P).unfold(3, P, P)            # B C H/P W/P P P\n"
+    "x = x.permute(0, 2, 3, 1, 4, 5).reshape(B, N, C * P * P)\n"
+    "# or: nn.Conv2d(C, dim, P, stride=P)(x).flatten(2).transpose(1, 2)",
+    explains=("overfit", "position"),
+)
+MIXED_TOKENS = Fault(
+    "tokens-reshaped-not-transposed",
+    "M5",
+    "patch-layout",
+    "error",
+    _WHY,
+    Text(
+        "flatten the grid and transpose (B D N to B N D): a reshape or view alone cuts the numbers at the wrong places",
+        "グリッドを平坦化してから転置してください（B D N → B N D）。reshapeやviewだけでは数値が誤った位置で区切られます",
+    ),
+    "tokens = conv(x).flatten(2).transpose(1, 2)       # not .reshape(B, N, D)\n"
+    "tokens = nn.Unfold(P, stride=P)(x).transpose(1, 2)  # not .view(B, N, -1)",
+    explains=("overfit", "position"),
+)
+FEW = Fault(
+    "too-few-tokens",
+    "M25",
+    "patch-layout",
+    "warning",
+    Text(
+        "Attention has little to compare, and each token has to hold a large piece of the picture in one linear map: accuracy stays low.",
+        "アテンションが比較できる対象が少なく、1つのトークンが画像の広い範囲を1回の線形変換だけで表すことになり、精度が上がりません。",
+    ),
+    Text("use smaller patches (4 for 32 pixels, 16 for 224)", "パッチを小さくしてください（32ピクセルなら4、224ピクセルなら16）"),
+    "patch_size = 4",
+)
 
 
 def patch_layout(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """Whether each token is one square of neighbouring pixels.
+
+    Does: follows each pixel through the cutting, embedding and joining to the tokens that the first block takes, and proves what it finds by changing
+    one square of pixels and counting the tokens that change.
+    Finds: patches cut by a reshape without a permute (M4), channels-by-positions read as tokens (M5), too few patches for the image (M25).
+    Must not accuse: overlapping stems, convolutions over tokens, shifted patches, grey images for which the reshape is right; where pixels are mixed
+    before they are cut, the lens finds no patches and nothing is said.
+    """
+    layout, entering = patient.layout, _entering(patient)
+    patches = layout.grid[0] * layout.grid[1]
+    is_mixed = MIXED in layout.patch_of_token
+    if is_mixed or not layout.are_squares:
+        side = (patient.images.shape[-2] // layout.grid[0], patient.images.shape[-1] // layout.grid[1])
+        changed = _tokens_changed(patient, entering, side)
+        if changed > 1:
+            yield _cut_wrong(layout, changed, side, is_mixed=is_mixed)
+    if patches < FEW_TOKENS and min(patient.images.shape[-2:]) >= SMALL_SIDE:
+        height, width = patient.images.shape[-2:]
+        yield FEW.found(
+            Text(
+                f"The image of {height}×{width} pixels becomes {patches} patches ({layout.grid[0]}×{layout.grid[1]}) only.",
+                f"{height}×{width}ピクセルの画像が、わずか{patches}個のパッチ（{layout.grid[0]}×{layout.grid[1]}）にしか分割されていません。",
+            ),
+            {"patches": patches, "grid": list(layout.grid), "height": height, "width": width},
+        )
+
+
+def _cut_wrong(layout: Layout, changed: int, side: tuple[int, int], *, is_mixed: bool) -> Finding:
+    square, count = f"{side[0]}×{side[1]}", len([p for p in layout.patch_of_token if p >= 0 or p == MIXED])
+    what = (
+        Text("numbers of several patches are mixed into each token", "各トークンに複数のパッチの値が混ざっています")
+        if is_mixed
+        else Text("the pieces that become tokens are no squares of neighbouring pixels", "トークンになる断片が、隣り合う画素の正方形になっていません")
+    )
+    return (MIXED_TOKENS if is_mixed else SCRAMBLED).found(
+        Text(
+            f"Changing one square of {square} pixels changes {changed} of {count} tokens instead of one: {what.en}.",
+            f"{square}ピクセルの正方形を1つ変えると、1個ではなく{count}個中{changed}個のトークンが変わります。{what.ja}。",
+        ),
+        {"tokens_changed_by_one_patch": changed, "tokens": count, "patch": list(side)},
+    )
+
+
+def _entering(patient: Patient) -> Call:
+    anatomy = patient.anatomy
+    return anatomy.blocks[0].enters or anatomy.with_position or anatomy.with_class or anatomy.embedded
+
+
+@torch.no_grad()
+def _tokens_changed(patient: Patient, entering: Call, side: tuple[int, int]) -> int:
+    """How many tokens change with one aligned square of pixels: the most of a few squares."""
+    tape, height, width = patient.tape, *side
+    was, noise = as_tokens(tape.value(entering)), patient.noise(1, seed=4)
+    most = 0
+    rows, columns = patient.images.shape[-2] // height, patient.images.shape[-1] // width
+    for row, column in {(0, 0), (rows // 2, columns // 2), (rows - 1, columns - 1)}:
+        image = tape.image.clone()
+        place = (..., slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width))
+        image[place] += noise[place]
+        now = as_tokens(tape.play({None: image}, entering))
+        most = max(most, int(((now - was).abs() > 1e-12).any(dim=1).sum()))
+    return most

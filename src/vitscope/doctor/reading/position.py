@@ -1,13 +1,199 @@
-"""To be written."""
+"""Whether the model knows where patches are. In goes a patient, out come findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import gcd
 
-from vitscope.doctor.finding import Finding
+import torch
+from torch import Tensor
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.patient import Patient
+from vitscope.doctor.reading.blindness import is_blind
+from vitscope.lens.anatomy import as_tokens
+
+DROWNED = 1.5
+"""Spread of the position embedding beside that of the patches, from which it drowns them: `torch.randn` over a default embedding has 1.7,
+a start of 0.02 has 0.03."""
+
+BLIND = Fault(
+    "position-blind",
+    "M21",
+    "position",
+    "warning",
+    Text(
+        "The model sees a bag of patches: textures and colours, but no shape and no layout. It learns, some points of accuracy worse "
+        "(3.3 on CIFAR-10 after four epochs, docs/lab-notes.md).",
+        "モデルにはパッチの集まりとしか見えません。テクスチャや色は分かっても、形や配置は分かりません。学習は進みますが精度が数ポイント下がります"
+        "（CIFAR-10の4エポックで3.3ポイント、docs/lab-notes.md）。",
+    ),
+    Text(
+        "add a position embedding with one row for each token to the tokens, before the first block, and let it learn",
+        "トークンごとに1行を持つ位置埋め込みを、最初のブロックの前でトークンに足し、学習させてください",
+    ),
+    "self.pos_embed = nn.Parameter(torch.randn(1, 1 + patches, dim) * 0.02)\nx = x + self.pos_embed",
+)
+AT_START = Fault(
+    "position-starts-at-zero",
+    "M21",
+    "position",
+    "note",
+    Text(
+        "A position embedding that starts at zero is a usual choice: it moves with the first steps.",
+        "位置埋め込みをゼロで初期化するのはよくある設計で、最初の数ステップで値が動きます。",
+    ),
+    Text("nothing to do", "対処は不要です"),
+)
+DROWNS = Fault(
+    "position-drowns-the-patches",
+    "I3",
+    "position",
+    "note",
+    Text(
+        "What a token is starts out as little beside where it is, so the first epochs go into turning the position embedding down.",
+        "初期状態では、トークンの「内容」が「位置」に埋もれています。最初の数エポックは位置埋め込みを弱めることに費やされます。",
+    ),
+    Text("start the position embedding with a standard deviation of 0.02", "位置埋め込みの初期値の標準偏差を0.02にしてください"),
+    "nn.init.trunc_normal_(self.pos_embed, std=0.02)",
+)
 
 
 def position(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """Whether it matters where a patch is.
+
+    Does: puts the squares of the image in another order; scores that stay exactly as they are, at the start and after 20 steps, belong to a model that
+    is blind to places. And measures the position embedding beside the patches (I3).
+    Finds: no position, one row for all tokens, a position made of the content, one that is held and never added, frozen zeros (M21).
+    Must not accuse: tables that start at zero (a note); models without a table that know places by convolutions.
+    Source: Dosovitskiy et al. 2021, appendix D.4.
+    """
+    if is_blind(patient):
+        if patient.is_trained or is_blind(patient.trained):
+            raise Skipped(_NOTHING_READ)
+        patient_seen = patient.trained
+    else:
+        patient_seen = patient
+    blind_to = _blind_to(patient_seen)
+    if blind_to is not None:
+        if patient_seen is patient and not patient.is_trained and _blind_to(patient.trained) is None:
+            yield AT_START.found(
+                Text(
+                    "At the start the model does not know where a patch is; after 20 steps of training it does. The position embedding starts at zero.",
+                    "初期状態ではパッチの位置を区別しませんが、20ステップ学習すると区別するようになります。位置埋め込みがゼロで初期化されています。",
+                ),
+                {"square": blind_to},
+            )
+        else:
+            yield _blind(patient, blind_to)
+    yield from _drowned(patient)
+
+
+_NOTHING_READ = Text(
+    "the scores do not depend on the picture, so neither on where anything is in it (see input-blindness)",
+    "スコアが画像に依存しないため、位置にも依存しません（input-blindnessを参照）",
+)
+
+
+def _blind_to(patient: Patient) -> int | None:
+    """The side of squares that may change places without changing any score; None where there is none."""
+    images = patient.images[: patient.batch or 2]
+    here = patient.quiet_scores(images)
+    for side in _sides(patient):
+        if all(patient.same(here, patient.quiet_scores(_shuffled(images, side, seed))) for seed in (0, 1)):
+            return side
+    return None
+
+
+def _sides(patient: Patient) -> list[int]:
+    """Sides of squares that may be patches, or whole numbers of them: the lens's word, else all that divide the image."""
+    height, width = patient.images.shape[-2:]
+    whole = gcd(height, width)
+    try:
+        down, across = (side // n for side, n in zip((height, width), patient.layout.grid, strict=True))
+        if down == across and down < height and height % down == 0 and width % across == 0:
+            return [down]
+    except Skipped:
+        pass
+    return [side for side in range(whole // 2, 1, -1) if whole % side == 0][:6]
+
+
+def _shuffled(images: Tensor, side: int, seed: int) -> Tensor:
+    """The same images with their squares in another order."""
+    batch, channels, height, width = images.shape
+    squares = images.unfold(2, side, side).unfold(3, side, side)
+    rows, columns = squares.shape[2:4]
+    squares = squares.reshape(batch, channels, rows * columns, side, side)
+    order = torch.randperm(rows * columns, generator=torch.Generator().manual_seed(seed))
+    if bool((order == torch.arange(len(order))).all()):
+        order = order.roll(1)
+    squares = squares[:, :, order].reshape(batch, channels, rows, columns, side, side)
+    return squares.permute(0, 1, 2, 4, 3, 5).reshape(batch, channels, height, width)
+
+
+def _blind(patient: Patient, side: int) -> Finding:
+    """The finding, with what became of the position embedding as far as it was found."""
+    why, evidence = _mechanism(patient)
+    return BLIND.found(
+        Text(
+            f"The model is blind to where patches are: squares of {side}×{side} pixels in another order give exactly the same scores{why.en}.",
+            f"パッチの位置を区別していません。{side}×{side}ピクセルの正方形を並べ替えても、スコアはまったく同じです{why.ja}。",
+        ),
+        {"square": side, "largest_change_of_scores": 0.0, **evidence},
+    )
+
+
+def _mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
+    unused = _unused_table(patient)
+    if unused is not None:
+        return (
+            Text(f"; {unused} is held and never added", f"。{unused}は保持されていますが、どこにも足されていません"),
+            {"never_added": unused},
+        )
+    try:
+        call = patient.anatomy.with_position
+    except Skipped:
+        return Text("", ""), {}
+    if call is None:
+        return Text("; nothing is added for the place", "。位置を表す値がどこにも足されていません"), {}
+    added = [s.tensor for s in call.sources if not patient.tape.is_of_image(s) and s.tensor.ndim]
+    if added and not bool(added[0].any()):
+        return Text("; what is added for the place is all zeros", "。位置として足される値はすべてゼロです"), {"position_norm": 0.0}
+    return Text("; what is added is the same for all tokens", "。足される値がすべてのトークンで同じです"), {}
+
+
+def _unused_table(patient: Patient) -> str | None:
+    """A parameter with a row for each token that no operation of the forward is given."""
+    given = {source.tensor.data_ptr() for call in patient.tape.calls for source in call.sources if source.call is None}
+    count = max((len(as_tokens(call.outputs[0])) for call in patient.tape.calls if call.name == "native_layer_norm"), default=0)
+    for name, parameter in patient.model.named_parameters():
+        if parameter.data_ptr() not in given and parameter.ndim > 1 and count and count - 1 <= parameter.shape[-2] <= count + 1:
+            return name
+    return None
+
+
+def _drowned(patient: Patient) -> Iterator[Finding]:
+    """Whether the position embedding is so large that patches hardly differ beside it."""
+    try:
+        call, tokens = patient.anatomy.with_position, set(patient.layout.token_of_patch.values())
+    except Skipped:
+        return
+    if call is None or patient.is_trained:
+        return
+    before = next((s for s in call.sources if patient.tape.is_of_image(s)), None)
+    if before is None or before.tensor.shape != call.outputs[0].shape or not tokens:
+        return
+    content = as_tokens(patient.tape.value(before))
+    placed = as_tokens(patient.tape.value(call)) - content
+    rows = [token for token in sorted(tokens) if token < len(content)]
+    spread = float(content[rows].std(dim=0).mean())
+    ratio = float(placed[rows].std(dim=0).mean()) / max(spread, 1e-12) if len(rows) > 1 else 0.0
+    if ratio > DROWNED:
+        yield DROWNS.found(
+            Text(
+                f"The position embedding is {ratio:.1f} times as large as the patches that it is added to.",
+                f"位置埋め込みの大きさが、足される先のパッチの{ratio:.1f}倍あります。",
+            ),
+            {"position_beside_patches": ratio, "spread_of_patches": spread},
+        )
