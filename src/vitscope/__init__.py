@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vitscope._core.errors import VitscopeError as VitscopeError
+    from vitscope.doctor.examination import Examination as Examination
+    from vitscope.doctor.examine import diagnose as diagnose
     from vitscope.lens.trace import Trace as Trace
     from vitscope.lens.trace import trace as trace
     from vitscope.lens.trace import tracing as tracing
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from vitscope.train.spec import TrainSpec as TrainSpec
 
 _HOME = {
+    "Examination": "vitscope.doctor.examination",
     "Trace": "vitscope.lens.trace",
     "TrainSpec": "vitscope.train.spec",
     "ViTSpec": "vitscope.model.spec",
     "VitscopeError": "vitscope._core.errors",
     "create_model": "vitscope.model.create",
+    "diagnose": "vitscope.doctor.examine",
     "fit": "vitscope.train.fit",
     "load": "vitscope.recipes.trained",
     "resized": "vitscope.model.create",
@@ -35,12 +39,14 @@ _HOME = {
     "tracing": "vitscope.lens.trace",
 }
 __all__ = [
+    "Examination",
     "Trace",
     "TrainSpec",
     "ViTSpec",
     "VitscopeError",
     "__version__",
     "create_model",
+    "diagnose",
     "fit",
     "load",
     "resized",

@@ -95,7 +95,7 @@ def look(
 
     language = chosen(lang)
     warnings.filterwarnings("ignore", message=".*decompression bomb", category=Warning)  # our own sentence says it
-    with _output_and_folder_stay_ours():
+    with output_and_folder_stay_ours():
         subject = open_subject(model, kwargs=parse_kwargs(kwargs), image_size=image_size, channels=channels)
         picture, label = open_image(image, _data_spec(data, subject.data))
         seen = look_at(subject, picture, image, label, thorough=thorough)
@@ -115,7 +115,7 @@ def look(
 
 
 @contextmanager
-def _output_and_folder_stay_ours() -> Iterator[None]:
+def output_and_folder_stay_ours() -> Iterator[None]:
     """Sends to standard error what somebody's model prints while it is imported, built or run, from Python or below it, and comes back
     from wherever it goes."""
     begun = Path.cwd()
@@ -165,15 +165,17 @@ def _default_page(model: str, image: str) -> Path:
     return Path("-".join(["look", *plain]) + ".html")
 
 
-def refuse_what_is_no_page(target: Path | None) -> None:
+def refuse_what_is_no_page(target: Path | None, *, option: str = "--out") -> None:
     """Says at once what would come out at the end."""
     if target is None:
         return
     try:
         if target.is_dir():
-            raise UsageError(f"--out {target} is a folder, expected the name of a page such as {target / 'page.html'}")
+            raise UsageError(
+                f"{option} {target} is a folder, expected the name of a page such as {target / 'page.html'}"
+            )
         if target.suffix.lower() not in (".html", ".htm"):
-            raise UsageError(f"--out {target} would be an HTML page; give a name that ends in .html")
+            raise UsageError(f"{option} {target} would be an HTML page; give a name that ends in .html")
         if target.parent.exists() and not target.parent.is_dir():
             raise RunError(f"cannot write {target}: {target.parent} is a file; choose another folder")
     except OSError as error:  # a name that is too long

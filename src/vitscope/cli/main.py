@@ -1,7 +1,7 @@
 """The command line: in go words, out come text or one JSON document, and an exit code. Heavy libraries load inside the commands.
 
-Exit codes: 0 fine; 1 `curve` found a run below its band, or diverged; 2 usage, input or configuration error (one sentence); 70 a bug;
-130 interrupted. `--debug` adds a traceback and changes none of them.
+Exit codes: 0 fine; 1 `curve` found a run below its band or diverged, `doctor` an error in a model; 2 usage, input or configuration error (one
+sentence); 70 a bug; 130 interrupted. `--debug` adds a traceback and changes none of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import typer
 
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
-from vitscope.cli import bench, curve, explain, lists, look, measure, predict, report, train
+from vitscope.cli import bench, curve, doctor, explain, lists, look, measure, predict, report, train
 from vitscope.cli.options import Command, command_help
 from vitscope.cli.screen import fail
 
@@ -43,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "curve": curve.curve,
     "look": look.look,
     "report": report.report,
+    "doctor": doctor.doctor,
     "bench": bench.bench,
 }
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
@@ -93,7 +94,7 @@ def _run(words: list[str], *, debug: bool) -> int:
         return code
 
     try:
-        code = app(args=words or ["--help"], prog_name="vitscope", standalone_mode=False)
+        code = app(args=words or ["--help"], prog_name="vitscope", standalone_mode=False, obj=words)
         sys.stdout.flush()
         if not words:
             return 2

@@ -127,6 +127,13 @@ _HELP: dict[str, tuple[Text, str]] = {
         ),
         "vitscope report runs/first",
     ),
+    "doctor": (
+        Text(
+            "Examine how a ViT behaves and say what is wrong with it, with evidence and the fix.",
+            "ViTの振る舞いを検査し、何が問題かを、根拠と対処方法とともに示します。",
+        ),
+        "vitscope doctor mypackage.models:MyViT --image-size 32",
+    ),
     "bench": (
         Text(
             "Measure speed against other ViT libraries and against the machine's limit, in one run.",

@@ -41,7 +41,7 @@ HARD_WIRED_DTYPE = Fault(
 )
 
 
-class NoScores(ModelError):
+class NoScoresError(ModelError):
     """The model runs and gives back something that is no scores B Y; `shape` is that of what it gave."""
 
     def __init__(self, message: str, answer: object) -> None:
@@ -62,7 +62,7 @@ def admitted(
     """A patient, what is wrong already, and what a reader must know.
 
     Raises:
-        ModelError: it takes no such images, is no ViT, or gives no scores (`NoScores`).
+        ModelError: it takes no such images, is no ViT, or gives no scores (`NoScoresError`).
         UsageError: arguments that do not fit together.
     """
     given = _images(image_size, channels, images, labels)
@@ -82,7 +82,7 @@ def admitted(
     try:
         scores = scores_of(answer, batch or 2)
     except ModelError as error:
-        raise NoScores(str(error), answer) from None
+        raise NoScoresError(str(error), answer) from None
     classes = scores.shape[1]
     if num_classes is not None and num_classes != classes:
         findings.append(_wrong_classes(num_classes, classes))
@@ -130,7 +130,7 @@ def _wrong_classes(asked: int, given: int) -> Finding:
     )
 
 
-def no_scores(error: NoScores) -> Finding:
+def no_scores(error: NoScoresError) -> Finding:
     """The finding for a model that gives back no scores."""
     shape = error.shape if isinstance(error.shape, str) else "×".join(map(str, error.shape))
     return WRONG_SHAPE.found(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vitscope._core.errors import ModelError, UsageError
 from vitscope._core.suggest import did_you_mean
 from vitscope._core.text import Text
-from vitscope.doctor.admission import NoScores, admitted, no_scores
+from vitscope.doctor.admission import NoScoresError, admitted, no_scores
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
@@ -84,7 +84,7 @@ def diagnose(
                 labels=labels,
                 batch_size=batch_size,
             )
-        except NoScores as error:
+        except NoScoresError as error:
             rest = tuple(Skip(check, _NOTHING_TO_EXAMINE) for check in chosen if check != "forward")
             return Examination(name, (no_scores(error),), ("forward",), rest, {}, {})
         patient.loss, patient.lr, patient.deep = loss, lr, deep

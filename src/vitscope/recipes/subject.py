@@ -5,7 +5,7 @@ In goes a built-in name, a YAML file, a run folder or `package.module:callable`;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -64,6 +64,7 @@ def open_subject(
     kwargs: Mapping[str, Any] | None = None,
     image_size: int | None = None,
     channels: int | None = None,
+    batches: Sequence[int] = (1,),
 ) -> Subject:
     """Opens a model by its name.
 
@@ -72,6 +73,7 @@ def open_subject(
         kwargs: arguments of code.
         image_size: side of the image in pixels that code takes; left out, the model's own word, or the first size that it takes.
         channels: of the image; as `image_size`.
+        batches: batch sizes of which code has to take one.
 
     Raises:
         VitscopeError: whatever is wrong with it, in one sentence.
@@ -92,7 +94,7 @@ def open_subject(
         name = Path(model).resolve().name
         return Subject(name, trained.model, trained.preprocessing, trained.label_names, trained.spec, data, notes)
     if kind == "code":
-        return _of_code(model, kwargs or {}, image_size, channels)
+        return _of_code(model, kwargs or {}, image_size, channels, batches)
     spec, _ = spec_of(model)
     if spec.channels not in (1, 3):
         raise ConfigError(f"the model has {spec.channels} channels, but images have 1 (greyscale) or 3 (colour)")
@@ -131,7 +133,13 @@ def _plain(size: tuple[int, int], channels: int) -> Preprocessing:
     return Preprocessing(image_size=size, channels=cast(Literal[1, 3], channels), mean=half, std=half)
 
 
-def _of_code(place: str, kwargs: Mapping[str, Any], image_size: int | None, channels: int | None) -> Subject:
+def _of_code(
+    place: str,
+    kwargs: Mapping[str, Any],
+    image_size: int | None,
+    channels: int | None,
+    batches: Sequence[int],
+) -> Subject:
     model = _ready(place, model_from_code(place, kwargs))
     if channels not in (None, 1, 3):
         raise UsageError(f"--channels is {channels}, but images have 1 (greyscale) or 3 (colour)")
@@ -140,7 +148,8 @@ def _of_code(place: str, kwargs: Mapping[str, Any], image_size: int | None, chan
     said = _own_word(model)
     size = (image_size, image_size) if image_size is not None else said.get("size")
     tried = size is None
-    size, depth = _first_that_runs(place, model, size, channels if channels is not None else said.get("channels"))
+    depth_said = channels if channels is not None else said.get("channels")
+    size, depth = _first_that_runs(place, model, size, depth_said, batches)
     names = said.get("names")
     mean, std = said.get("mean"), said.get("std")
     if mean is not None and std is not None and len(mean) == len(std) == depth:
@@ -197,7 +206,7 @@ def _own_word(model: nn.Module) -> dict[str, Any]:
 
 
 def _first_that_runs(
-    place: str, model: nn.Module, size: tuple[int, int] | None, channels: int | None
+    place: str, model: nn.Module, size: tuple[int, int] | None, channels: int | None, batches: Sequence[int]
 ) -> tuple[tuple[int, int], Literal[1, 3]]:
     """The first size and number of channels that the model takes.
 
@@ -206,10 +215,11 @@ def _first_that_runs(
     """
     first: BaseException | None = None
     weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-    for side, depth in _candidates(size, channels):
+    tries = [(batch, *each) for batch in batches for each in _candidates(size, channels)]
+    for batch, side, depth in tries:
         try:
             with torch.no_grad(), global_generator_restored(), torch.compiler.set_stance("force_eager"):
-                model(torch.zeros(1, depth, *side, device=weight.device, dtype=weight.dtype))
+                model(torch.zeros(batch, depth, *side, device=weight.device, dtype=weight.dtype))
         except (Exception, SystemExit) as error:
             first = first or error
         else:

@@ -217,7 +217,9 @@ def _where_it_is_lost(patient: Patient) -> Call | None:
     if len(one.calls) != len(other.calls):
         return None
     differs = {a.number for a, b in zip(one.calls, other.calls, strict=True) if _differ(a.outputs, b.outputs)}
-    ends = [call for call in one.calls if call.outputs and call.outputs[0].shape == (patient.batch or 1, patient.classes)]
+    ends = [
+        call for call in one.calls if call.outputs and call.outputs[0].shape == (patient.batch or 1, patient.classes)
+    ]
     if not ends:
         return None
     for number in sorted(ancestors(ends[-1]), reverse=True):
@@ -232,7 +234,8 @@ def _where_it_is_lost(patient: Patient) -> Call | None:
 
 def _differ(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
     return any(
-        a.shape != b.shape or (a.is_floating_point() and float((a - b).abs().max()) > 1e-12 * (1 + float(a.abs().max())))
+        a.shape != b.shape
+        or (a.is_floating_point() and float((a - b).abs().max()) > 1e-12 * (1 + float(a.abs().max())))
         for a, b in zip(ours, theirs, strict=False)
         if a.numel()
     )
@@ -260,5 +263,3 @@ def is_blind(patient: Patient) -> bool:
 
 def _list(names: tuple[str, ...] | list[str]) -> str:
     return ", ".join(names[:3]) + (f" … ({len(names)})" if len(names) > 3 else "")
-
-

@@ -140,7 +140,11 @@ def _where(pixels: Tensor) -> Text:
         if not count or int(pixels.sum()) < count:
             continue
         if bool(whole[total - count :].all()):
-            return Text(f" (the last {count} of {total} {en} among it)", f"（{total}{ja}のうち最後の{count}{ja}を含む）")
+            return Text(
+                f" (the last {count} of {total} {en} among it)", f"（{total}{ja}のうち最後の{count}{ja}を含む）"
+            )
         if bool(whole[:count].all()):
-            return Text(f" (the first {count} of {total} {en} among it)", f"（{total}{ja}のうち最初の{count}{ja}を含む）")
+            return Text(
+                f" (the first {count} of {total} {en} among it)", f"（{total}{ja}のうち最初の{count}{ja}を含む）"
+            )
     return Text("", "")

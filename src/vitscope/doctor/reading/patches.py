@@ -60,7 +60,10 @@ FEW = Fault(
         "Attention has little to compare, and each token has to hold a large piece of the picture in one linear map: accuracy stays low.",
         "アテンションが比較できる対象が少なく、1つのトークンが画像の広い範囲を1回の線形変換だけで表すことになり、精度が上がりません。",
     ),
-    Text("use smaller patches (4 for 32 pixels, 16 for 224)", "パッチを小さくしてください（32ピクセルなら4、224ピクセルなら16）"),
+    Text(
+        "use smaller patches (4 for 32 pixels, 16 for 224)",
+        "パッチを小さくしてください（32ピクセルなら4、224ピクセルなら16）",
+    ),
     "patch_size = 4",
 )
 
@@ -98,7 +101,10 @@ def _cut_wrong(layout: Layout, changed: int, side: tuple[int, int], *, is_mixed:
     what = (
         Text("numbers of several patches are mixed into each token", "各トークンに複数のパッチの値が混ざっています")
         if is_mixed
-        else Text("the pieces that become tokens are no squares of neighbouring pixels", "トークンになる断片が、隣り合う画素の正方形になっていません")
+        else Text(
+            "the pieces that become tokens are no squares of neighbouring pixels",
+            "トークンになる断片が、隣り合う画素の正方形になっていません",
+        )
     )
     return (MIXED_TOKENS if is_mixed else SCRAMBLED).found(
         Text(

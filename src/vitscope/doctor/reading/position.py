@@ -55,7 +55,10 @@ DROWNS = Fault(
         "What a token is starts out as little beside where it is, so the first epochs go into turning the position embedding down.",
         "初期状態では、トークンの「内容」が「位置」に埋もれています。最初の数エポックは位置埋め込みを弱めることに費やされます。",
     ),
-    Text("start the position embedding with a standard deviation of 0.02", "位置埋め込みの初期値の標準偏差を0.02にしてください"),
+    Text(
+        "start the position embedding with a standard deviation of 0.02",
+        "位置埋め込みの初期値の標準偏差を0.02にしてください",
+    ),
     "nn.init.trunc_normal_(self.pos_embed, std=0.02)",
 )
 
@@ -63,8 +66,8 @@ DROWNS = Fault(
 def position(patient: Patient) -> Iterator[Finding]:
     """Whether it matters where a patch is.
 
-    Does: puts the squares of the image in another order; scores that stay exactly as they are, at the start and after 20 steps, belong to a model that
-    is blind to places. And measures the position embedding beside the patches (I3).
+    Does: puts the squares of the image in another order; scores that stay exactly as they are, at the start and after 20 steps, belong to a
+    model that is blind to places. And measures the position embedding beside the patches (I3).
     Finds: no position, one row for all tokens, a position made of the content, one that is held and never added, frozen zeros (M21).
     Must not accuse: tables that start at zero (a note); models without a table that know places by convolutions.
     Source: Dosovitskiy et al. 2021, appendix D.4.
@@ -80,7 +83,7 @@ def position(patient: Patient) -> Iterator[Finding]:
         if patient_seen is patient and not patient.is_trained and _blind_to(patient.trained) is None:
             yield AT_START.found(
                 Text(
-                    "At the start the model does not know where a patch is; after 20 steps of training it does. The position embedding starts at zero.",
+                    "At the start the model does not know where a patch is; after 20 steps it does. The position embedding starts at zero.",
                     "初期状態ではパッチの位置を区別しませんが、20ステップ学習すると区別するようになります。位置埋め込みがゼロで初期化されています。",
                 ),
                 {"square": blind_to},
@@ -159,16 +162,25 @@ def _mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
         return Text("; nothing is added for the place", "。位置を表す値がどこにも足されていません"), {}
     added = [s.tensor for s in call.sources if not patient.tape.is_of_image(s) and s.tensor.ndim]
     if added and not bool(added[0].any()):
-        return Text("; what is added for the place is all zeros", "。位置として足される値はすべてゼロです"), {"position_norm": 0.0}
+        return Text("; what is added for the place is all zeros", "。位置として足される値はすべてゼロです"), {
+            "position_norm": 0.0
+        }
     return Text("; what is added is the same for all tokens", "。足される値がすべてのトークンで同じです"), {}
 
 
 def _unused_table(patient: Patient) -> str | None:
     """A parameter with a row for each token that no operation of the forward is given."""
     given = {source.tensor.data_ptr() for call in patient.tape.calls for source in call.sources if source.call is None}
-    count = max((len(as_tokens(call.outputs[0])) for call in patient.tape.calls if call.name == "native_layer_norm"), default=0)
+    count = max(
+        (len(as_tokens(call.outputs[0])) for call in patient.tape.calls if call.name == "native_layer_norm"), default=0
+    )
     for name, parameter in patient.model.named_parameters():
-        if parameter.data_ptr() not in given and parameter.ndim > 1 and count and count - 1 <= parameter.shape[-2] <= count + 1:
+        if (
+            parameter.data_ptr() not in given
+            and parameter.ndim > 1
+            and count
+            and count - 1 <= parameter.shape[-2] <= count + 1
+        ):
             return name
     return None
 

@@ -1,0 +1,150 @@
+"""`vitscope doctor`: a model, a run or a learning curve in; what is wrong with it, why it matters and how to mend it out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitscope._core.errors import UsageError
+from vitscope._core.text import Text
+from vitscope.cli.apart import is_apart, keep_within_limits, run_apart
+from vitscope.cli.doctor_screen import check_progress, show
+from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
+from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
+from vitscope.cli.screen import err, print_json
+
+if TYPE_CHECKING:
+    from vitscope.recipes.examining import Question
+
+LOSSES = ("cross-entropy", "nll", "bce", "mse")
+
+
+def doctor(
+    ctx: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A built-in name, a YAML file, a run folder, package.module:callable, or a metrics CSV.",
+            show_default=False,
+        ),
+    ],
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", metavar="S", help="Side of the images that code takes.", show_default=False),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option("--channels", metavar="C", help="Channels of the images that code takes.", show_default=False),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option("--classes", metavar="Y", help="How many scores code should give.", show_default=False),
+    ] = None,
+    kwargs: Annotated[
+        str | None,
+        typer.Option("--kwargs", metavar="JSON", help="Arguments for package.module:callable.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="Examine these images too: digits, cifar10, a folder, …",
+            show_default=False,
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            "--loss", metavar="LOSS", help=f"What it is trained with: {', '.join(LOSSES)}.", show_default=False
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option("--lr", metavar="LR", help="Learning rate to hold against the stable range.", show_default=False),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", metavar="B", help="Batch size that it is trained with.", show_default=False),
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Do the learning checks of a large model too.")] = False,
+    checks: Annotated[
+        str | None,
+        typer.Option("--checks", metavar="ID,ID", help="Only these checks of the model.", show_default=False),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="PAGE.html", help="Also write a page.", show_default=False),
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", metavar="SECONDS", help="After which somebody's code is ended.")
+    ] = 600,
+    json_: JsonOption = False,
+    lang: LangOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """See `options.command_help`."""
+    from vitscope.recipes.naming import kind_of
+
+    refuse_what_is_no_page(page, option="--html")
+    _refuse_odd_numbers(loss, lr, batch_size, classes, time_limit)
+    is_code = Path(target).suffix != ".csv" and kind_of(target) == "code"
+    if is_code and not is_apart():
+        raise typer.Exit(run_apart(ctx.obj, what=target, seconds=time_limit))
+    if is_apart():
+        keep_within_limits()
+    from vitscope.recipes.code import parse_kwargs
+    from vitscope.recipes.examining import Question
+
+    question = Question(
+        kwargs=parse_kwargs(kwargs),
+        image_size=image_size,
+        channels=channels,
+        classes=classes,
+        data=data,
+        loss=loss,
+        lr=lr,
+        batch_size=batch_size,
+        deep=deep,
+        checks=None if checks is None else [each.strip() for each in checks.split(",")],
+    )
+    _examine(target, question, page, is_json=json_, lang=lang)
+
+
+def _examine(target: str, question: Question, page: Path | None, *, is_json: bool, lang: object) -> None:
+    """Examines, shows, and ends with 1 where something is an error."""
+    from vitscope._core.files import write_text
+    from vitscope.cli.options import LangChoice
+    from vitscope.recipes.examining import examine_target
+    from vitscope.report.doctoring.page import page_of
+
+    language = chosen(lang if isinstance(lang, LangChoice) else None)
+    with output_and_folder_stay_ours(), check_progress(language) as progress:
+        found = examine_target(target, question, progress)
+    if page is not None:
+        write_text(page, page_of(found, language))
+    if is_json:
+        print_json({**found.to_dict(language), "page": str(page) if page else None})
+    else:
+        show(found, language)
+    if page is not None:
+        err().print(Text(f"wrote {page}", f"{page} を書き出しました")[language])
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
+def _refuse_odd_numbers(
+    loss: str | None, lr: float | None, batch_size: int | None, classes: int | None, time_limit: float
+) -> None:
+    if loss is not None and loss not in LOSSES:
+        raise UsageError(f"--loss is {loss}, expected one of {', '.join(LOSSES)}")
+    if lr is not None and not 0 < lr < float("inf"):
+        raise UsageError(f"--lr is {lr:g}, expected a learning rate over 0")
+    for name, value in (("--batch-size", batch_size), ("--classes", classes)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}, expected a number of at least 1")
+    if not 0 < time_limit < float("inf"):
+        raise UsageError(f"--time-limit is {time_limit:g}, expected seconds")

@@ -1,0 +1,151 @@
+"""What `vitscope doctor TARGET` does, without its screen: a target by its name in, an `Examination` out.
+
+A target is a built-in name, a YAML file, a run folder (its curve is examined too), `package.module:callable`, or a metrics CSV (its curve alone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitscope._core.errors import UsageError, VitscopeError
+from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.text import Text
+from vitscope.data import DataSpec, open_data
+from vitscope.doctor.checks import CHECKS
+from vitscope.doctor.curve import examine_metrics_file, examine_run
+from vitscope.doctor.data import examine_table
+from vitscope.doctor.examination import Examination, in_order
+from vitscope.doctor.examine import Progress, diagnose
+from vitscope.doctor.finding import Finding, Skip
+from vitscope.doctor.patient import first_line
+from vitscope.model.create import build
+from vitscope.recipes.code import model_from_code
+from vitscope.recipes.naming import kind_of
+from vitscope.recipes.subject import Subject, open_subject
+from vitscope.runs import RunFolder
+
+PICTURES = 8
+"""Images of a data source that the model is examined with."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the user told the doctor."""
+
+    kwargs: Mapping[str, Any] | None = None
+    image_size: int | None = None
+    channels: int | None = None
+    classes: int | None = None
+    data: str | None = None
+    loss: str | None = None
+    lr: float | None = None
+    batch_size: int | None = None
+    deep: bool = False
+    checks: Sequence[str] | None = None
+
+
+def examine_target(target: str, question: Question, progress: Progress | None = None) -> Examination:
+    """Examines what a word on the command line names.
+
+    Raises:
+        VitscopeError: whatever keeps it from being examined, in one sentence.
+    """
+    if Path(target).suffix == ".csv":
+        findings, skipped, done = examine_metrics_file(Path(target), classes=question.classes)
+        return Examination(target, in_order(findings, done), tuple(done), tuple(skipped), {}, {})
+    kind = kind_of(target)
+    if kind != "code" and question.classes is not None:
+        raise UsageError(f"--classes is for package.module:callable; {target} knows its own")
+    batches = (1, 2, *((question.batch_size,) if question.batch_size else ()), 8, 16, 32, 64, 128)
+    subject = open_subject(
+        target, kwargs=question.kwargs, image_size=question.image_size, channels=question.channels, batches=batches
+    )
+    images, labels, notes = _pictures(subject, question)
+    found = diagnose(
+        subject.model,
+        image_size=subject.preprocessing.image_size,
+        channels=subject.preprocessing.channels,
+        num_classes=question.classes,
+        images=images,
+        labels=labels,
+        loss=question.loss or ("cross-entropy" if kind == "run" else None),
+        lr=question.lr,
+        batch_size=question.batch_size,
+        deep=question.deep,
+        checks=[each for each in question.checks if each in CHECKS] if question.checks is not None else None,
+        factory=_factory(target, kind, subject, question.kwargs or {}),
+        is_trained=kind == "run",
+        target=target,
+        progress=progress,
+    )
+    found = replace(found, notes=(*notes, *found.notes))
+    if kind == "run":
+        found = _with(found, *examine_run(RunFolder.open(target)))
+    if question.data is not None:
+        splits = _splits(question.data, subject.preprocessing)
+        found = _with(found, *examine_table(splits.train, splits.validation, classes=found.facts.get("classes")))
+    return found
+
+
+def _with(found: Examination, findings: Sequence[Finding], skipped: Sequence[Skip], done: Sequence[str]) -> Examination:
+    """An examination and what else was examined."""
+    checks = (*found.checks_run, *done)
+    return replace(
+        found,
+        findings=in_order([*found.findings, *findings], (*CHECKS, *done)),
+        checks_run=checks,
+        skipped=(*found.skipped, *skipped),
+    )
+
+
+def _factory(target: str, kind: str, subject: Subject, kwargs: Mapping[str, Any]) -> Callable[[], nn.Module] | None:
+    """Makes the model once more, where that is possible: a name or code does, a finished module does not."""
+    if kind == "code":
+        first = model_from_code(target, kwargs)
+        return None if first is model_from_code(target, kwargs) else lambda: model_from_code(target, kwargs).cpu()
+    spec = subject.spec
+    return None if spec is None else lambda: build(spec)
+
+
+def _pictures(subject: Subject, question: Question) -> tuple[Tensor | None, Tensor | None, tuple[Text, ...]]:
+    """Real images of the data that the model belongs to, if there are any."""
+    said = question.data
+    if said is None and subject.data is None:
+        return None, None, ()
+    try:
+        splits = (
+            _splits(said, subject.preprocessing)
+            if said is not None
+            else open_data(
+                subject.data or DataSpec.parse({}),
+                image_size=subject.preprocessing.image_size,
+                channels=subject.preprocessing.channels,
+            )
+        )
+    except VitscopeError as error:
+        if said is not None:
+            raise
+        return None, None, (_NO_DATA.format(why=first_line(error)),)
+    table = splits.train
+    step = max(1, len(table) // PICTURES)
+    rows = [table.item(number) for number in range(0, step * PICTURES, step) if number < len(table)]
+    pixels = torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image, _ in rows])
+    return subject.preprocessing.normalise(pixels), torch.tensor([label for _, label in rows]), ()
+
+
+_NO_DATA = Text(
+    "The data of this run could not be opened, so it was examined with noise for images ({why}).",
+    "この学習のデータを開けなかったため、画像の代わりにノイズで検査しました（{why}）。",
+)
+
+
+def _splits(source: str, preprocessing: Preprocessing) -> Any:
+    return open_data(
+        DataSpec.parse({"source": source}), image_size=preprocessing.image_size, channels=preprocessing.channels
+    )
