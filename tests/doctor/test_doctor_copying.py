@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ CHEAP = ["forward", "determinism", "batch-independence", "input-blindness", "par
 
 def small() -> nn.Module:
     torch.manual_seed(3)
-    return vitscope.create_model("vit-ti8-32", depth=2, dim=32, heads=2, mlp_dim=64)
+    return vitscope.create_model("vit-ti8-32", depth=2, dim=32, heads=2, mlp_dim=64, classes=10)
 
 
 def test_nothing_of_the_users_changes() -> None:
@@ -33,12 +34,14 @@ def test_nothing_of_the_users_changes() -> None:
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     modes = {name: module.training for name, module in model.named_modules()}
     wants = {name: p.requires_grad for name, p in model.named_parameters()}
-    random.seed(5), np.random.seed(5), torch.manual_seed(5)
-    expected = random.random(), float(np.random.rand()), torch.rand(3)
-    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    np.random.seed(5)
+    torch.manual_seed(5)
+    expected = float(np.random.rand()), torch.rand(3)
+    np.random.seed(5)
+    torch.manual_seed(5)
     found = diagnose(model, image_size=32, checks=CHEAP)
-    assert (random.random(), float(np.random.rand())) == expected[:2]
-    assert torch.equal(torch.rand(3), expected[2])
+    assert float(np.random.rand()) == expected[0]
+    assert torch.equal(torch.rand(3), expected[1])
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
     assert all(torch.equal(g, model.get_parameter(name).grad) for name, g in gradients.items())  # type: ignore[arg-type]
     assert {name: module.training for name, module in model.named_modules()} == modes
@@ -47,6 +50,17 @@ def test_nothing_of_the_users_changes() -> None:
     assert not seen, "and is not run"
     assert any("hook" in note.en for note in found.notes)
     handle.remove()
+
+
+def test_pythons_own_random_numbers_go_on_as_they_would() -> None:
+    """In a process without the tests' type checker, which draws some itself."""
+    code = (
+        "import random, vitscope\n"
+        "model = vitscope.create_model('vit-ti8-32', depth=1, dim=16, heads=1, mlp_dim=16)\n"
+        "random.seed(5)\nvitscope.diagnose(model, image_size=32, checks=['determinism'])\nprint(random.random())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0.6229016948897019"
 
 
 def test_the_models_own_failure_leaves_everything_too() -> None:
@@ -118,6 +132,7 @@ def test_what_is_no_model_is_refused(model: object, said: str) -> None:
 
 def test_weight_norm_goes_along() -> None:
     model = small()
+    nn.init.normal_(model.head.weight)  # type: ignore[union-attr, arg-type]
     model.head = nn.utils.weight_norm(model.head)  # type: ignore[arg-type]
     twin, left_out = copy_of(model)
     x = torch.randn(2, 3, 32, 32)
