@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient
 from vitscope.lens.anatomy import as_tokens
-from vitscope.lens.layout import MIXED, Layout
+from vitscope.lens.layout import MIXED
 from vitscope.lens.tape import Call
 
 FEW_TOKENS, SMALL_SIDE = 36, 28
@@ -32,23 +33,22 @@ SCRAMBLED = Fault(
         "bring the axes into order before they are flattened (permute, then reshape), or use a convolution with stride = kernel = patch size",
         "平坦化する前に軸を並べ替えてください（permuteしてからreshape）。または、カーネルとストライドをパッチサイズにした畳み込みを使ってください",
     ),
-    "x = x.unfold(2, P, P).unfold(3, P, P)            # B C H/P W/P P P\n"
+    "x = x.unfold(2, P, P).unfold(3, P, P)   # B C H/P W/P P P\n"
     "x = x.permute(0, 2, 3, 1, 4, 5).reshape(B, N, C * P * P)\n"
     "# or: nn.Conv2d(C, dim, P, stride=P)(x).flatten(2).transpose(1, 2)",
     explains=("overfit", "position"),
 )
-MIXED_TOKENS = Fault(
-    "tokens-reshaped-not-transposed",
+NOT_TRANSPOSED = Fault(
+    "unfold-not-transposed",
     "M5",
     "patch-layout",
     "error",
     _WHY,
     Text(
-        "flatten the grid and transpose (B D N to B N D): a reshape or view alone cuts the numbers at the wrong places",
-        "グリッドを平坦化してから転置してください（B D N → B N D）。reshapeやviewだけでは数値が誤った位置で区切られます",
+        "nn.Unfold gives (batch, numbers of a patch, patches): transpose the last two axes, do not view",
+        "nn.Unfoldの出力は(バッチ, パッチ内の数値, パッチ)の順です。viewではなく、最後の2軸を転置してください",
     ),
-    "tokens = conv(x).flatten(2).transpose(1, 2)       # not .reshape(B, N, D)\n"
-    "tokens = nn.Unfold(P, stride=P)(x).transpose(1, 2)  # not .view(B, N, -1)",
+    "tokens = nn.Unfold(P, stride=P)(x).transpose(1, 2)   # not .view(B, N, -1)",
     explains=("overfit", "position"),
 )
 FEW = Fault(
@@ -73,18 +73,21 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
 
     Does: follows each pixel through the cutting, embedding and joining to the tokens that the first block takes, and proves what it finds by changing
     one square of pixels and counting the tokens that change.
-    Finds: patches cut by a reshape without a permute (M4), channels-by-positions read as tokens (M5), too few patches for the image (M25).
+    Finds: patches cut by a reshape without a permute (M4), `nn.Unfold` without a transpose (M5), too few patches for the image (M25).
     Must not accuse: overlapping stems, convolutions over tokens, shifted patches, grey images for which the reshape is right; where pixels are mixed
     before they are cut, the lens finds no patches and nothing is said.
     """
     layout, entering = patient.layout, _entering(patient)
     patches = layout.grid[0] * layout.grid[1]
     is_mixed = MIXED in layout.patch_of_token
-    if is_mixed or not layout.are_squares:
-        side = (patient.images.shape[-2] // layout.grid[0], patient.images.shape[-1] // layout.grid[1])
+    is_scattered = layout.pixels is None and _scattered(patient, entering)
+    if is_mixed or is_scattered or not layout.are_squares:
+        tokens = len(as_tokens(patient.tape.value(entering)))
+        side = _side(patient, tokens if is_scattered else patches)
         changed = _tokens_changed(patient, entering, side)
         if changed > 1:
-            yield _cut_wrong(layout, changed, side, is_mixed=is_mixed)
+            yield _cut_wrong(patient, tokens, changed, side, is_mixed=is_mixed)
+            return
     if patches < FEW_TOKENS and min(patient.images.shape[-2:]) >= SMALL_SIDE:
         height, width = patient.images.shape[-2:]
         yield FEW.found(
@@ -96,8 +99,15 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _cut_wrong(layout: Layout, changed: int, side: tuple[int, int], *, is_mixed: bool) -> Finding:
-    square, count = f"{side[0]}×{side[1]}", len([p for p in layout.patch_of_token if p >= 0 or p == MIXED])
+def _side(patient: Patient, patches: int) -> tuple[int, int]:
+    """Height and width of a patch, where so many cover the image."""
+    height, width = patient.images.shape[-2:]
+    down = next((n for n in range(int(patches**0.5), 0, -1) if patches % n == 0 and height % n == 0), 1)
+    return height // down, max(1, width // max(patches // down, 1))
+
+
+def _cut_wrong(patient: Patient, tokens: int, changed: int, side: tuple[int, int], *, is_mixed: bool) -> Finding:
+    square = f"{side[0]}×{side[1]}"
     what = (
         Text("numbers of several patches are mixed into each token", "各トークンに複数のパッチの値が混ざっています")
         if is_mixed
@@ -106,13 +116,39 @@ def _cut_wrong(layout: Layout, changed: int, side: tuple[int, int], *, is_mixed:
             "トークンになる断片が、隣り合う画素の正方形になっていません",
         )
     )
-    return (MIXED_TOKENS if is_mixed else SCRAMBLED).found(
+    fault = NOT_TRANSPOSED if any(call.name == "im2col" for call in patient.tape.calls) else SCRAMBLED
+    return fault.found(
         Text(
-            f"Changing one square of {square} pixels changes {changed} of {count} tokens instead of one: {what.en}.",
-            f"{square}ピクセルの正方形を1つ変えると、1個ではなく{count}個中{changed}個のトークンが変わります。{what.ja}。",
+            f"Changing one square of {square} pixels changes {changed} of {tokens} tokens instead of one: {what.en}.",
+            f"{square}ピクセルの正方形を1つ変えると、1個ではなく{tokens}個中{changed}個のトークンが変わります。{what.ja}。",
         ),
-        {"tokens_changed_by_one_patch": changed, "tokens": count, "patch": list(side)},
+        {"tokens_changed_by_one_patch": changed, "tokens": tokens, "patch": list(side)},
     )
+
+
+def _scattered(patient: Patient, entering: Call) -> bool:
+    """Whether tokens read pixels that lie apart, and other tokens other colours: no stem does that, whatever it overlaps."""
+    image = patient.tape.image.clone().requires_grad_(True)
+    with torch.enable_grad():
+        tokens = as_tokens(patient.tape.play({None: image}, entering))
+        weights = torch.randn(tokens.shape[-1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        read = []
+        for token in {0, len(tokens) // 2, len(tokens) - 1}:
+            (gradient,) = torch.autograd.grad(
+                (tokens[token] * weights.to(tokens.dtype)).sum(), image, retain_graph=True
+            )
+            read.append(gradient[0] != 0)
+    read = [each for each in read if bool(each.any())]  # a class token reads nothing
+    colours = [tuple(each.flatten(1).any(dim=1).tolist()) for each in read]
+    return (
+        bool(read) and all(not all(each) for each in colours) and all(_filled(each.any(dim=0)) < 0.5 for each in read)
+    )
+
+
+def _filled(pixels: Tensor) -> float:
+    """How much of the rectangle around these pixels they fill."""
+    rows, columns = pixels.any(dim=1).nonzero().flatten(), pixels.any(dim=0).nonzero().flatten()
+    return float(pixels.sum()) / float((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
 
 
 def _entering(patient: Patient) -> Call:
