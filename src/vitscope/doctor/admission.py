@@ -13,14 +13,14 @@ from vitscope._core.errors import ModelError, UsageError
 from vitscope._core.text import Text
 from vitscope.doctor.copying import moved
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.patient import CPU, Patient, first_line, scores_of
+from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, first_line, scores_of
 from vitscope.lens.operations import FUSED, PRODUCTS, SOFTMAX, factors
 from vitscope.lens.tape import Tape
 
 IMAGES = 8
 """How many images most experiments take."""
 FIRST_SIZES = (2, 1, 3, 8)
-"""Batch sizes that experiments need."""
+"""Batch sizes that experiments need; the last only where the model is not large."""
 OTHER_SIZES = (4, 5, 16, 32, 64, 128, 10, 100, 256)
 """Tried where the model takes none of those."""
 
@@ -72,7 +72,7 @@ def admitted(
     if dtype == torch.float32:
         findings.append(HARD_WIRED_DTYPE.found(_no_float64(failure), {"precision": "float64", "error": failure}))
         notes.append(_IN_FLOAT32)
-    batch = None if set(FIRST_SIZES) <= set(works) else max(works)
+    batch = None if set(_needed(model)) <= set(works) else max(works)
     count = batch or max(IMAGES, 0)
     shown = given.repeat(-(-count // len(given)), 1, 1, 1)[: max(count, len(given)) if batch is None else batch].to(
         dtype
@@ -194,7 +194,7 @@ def _what_works(model: nn.Module, images: Tensor, batch_size: int | None) -> tup
     said: dict[torch.dtype, str] = {}
     for dtype in (torch.float64, torch.float32):
         moved(model, CPU, dtype)
-        works = [size for size in FIRST_SIZES if _failure(model, images, size, dtype, said) is None]
+        works = [size for size in _needed(model) if _failure(model, images, size, dtype, said) is None]
         if not works:
             sizes = (*((batch_size,) if batch_size else ()), *OTHER_SIZES)
             works = [size for size in sizes if _failure(model, images, size, dtype, said) is None][:1]
@@ -205,6 +205,10 @@ def _what_works(model: nn.Module, images: Tensor, batch_size: int | None) -> tup
         f"the model does not run on images of {shape} (channels, height, width) at any batch size that was tried: {said[torch.float32]}; "
         "give its own --image-size and --channels, or mend its forward first"
     )
+
+
+def _needed(model: nn.Module) -> tuple[int, ...]:
+    return FIRST_SIZES[:3] if sum(p.numel() for p in model.parameters()) > LARGE_PARAMETERS else FIRST_SIZES
 
 
 def _failure(

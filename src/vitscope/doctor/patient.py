@@ -130,15 +130,19 @@ class Patient:
     @cached_property
     def tape(self) -> Tape:
         """One forward of one image, or of the only batch that the model takes."""
-        return self.tape_of(self.images[: self.batch or 1])
+        tape, self._known["answer"] = self._recorded(self.images[: self.batch or 1])
+        return tape
 
     def tape_of(self, images: Tensor) -> Tape:
-        """One forward, recorded."""
+        """One forward of other images, recorded."""
+        return self._recorded(images)[0]
+
+    def _recorded(self, images: Tensor) -> tuple[Tape, object]:
         torch.manual_seed(SEED)
         given = images.clone()
         with record(self.model, given) as tape:
-            self._known["answer"] = self.model(given)
-        return tape
+            answer = self.model(given)
+        return tape, answer
 
     @property
     def attentions(self) -> tuple[Attention, ...]:
@@ -210,8 +214,10 @@ class Patient:
 
     @cached_property
     def trained(self) -> Patient:
-        """The same model after 20 steps of Adam (1e-3) on a few images, in float32: what was zero only at the start is no longer."""
-        model = trained_copy(self, steps=20)
+        """The same model after some steps of Adam (1e-3) on a few images, in float32: what was zero only at the start is no longer.
+
+        20 steps, for a large model 6: each step frees what hangs on the zeros that the one before has moved."""
+        model = trained_copy(self, steps=6 if self.is_large else 20)
         return replace(self, model=model, is_trained=True, _known={})
 
     def time_left(self) -> float:

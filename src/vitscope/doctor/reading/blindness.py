@@ -119,11 +119,11 @@ def input_blindness(patient: Patient) -> Iterator[Finding]:
         return
     yield AT_START.found(
         Text(
-            "At the start the scores are the same for every picture; after 20 steps of training they differ. Something starts at zero (the head, "
+            "At the start the scores are the same for every picture; after some steps of training they differ. Something starts at zero (the head, "
             "as a rule).",
-            "初期状態ではどの画像でもスコアが同じですが、20ステップ学習すると画像ごとに変わります。どこか（通常はヘッド）がゼロで初期化されています。",
+            "初期状態ではどの画像でもスコアが同じですが、数ステップ学習すると画像ごとに変わります。どこか（通常はヘッド）がゼロで初期化されています。",
         ),
-        {"change_at_start": 0.0, "change_after_20_steps": _largest_change(patient.trained)},
+        {"change_at_start": 0.0, "change_after_some_steps": _largest_change(patient.trained)},
     )
 
 
@@ -171,7 +171,7 @@ def _learns_later(patient: Patient, learning: list[str]) -> bool:
 def _named(patient: Patient) -> Finding:
     """The finding with its mechanism."""
     across = attentions_along_the_batch(patient)
-    evidence: dict[str, object] = {"largest_change_of_scores": 0.0, "largest_change_after_20_steps": 0.0}
+    evidence: dict[str, object] = {"largest_change_of_scores": 0.0, "largest_change_after_some_steps": 0.0}
     lost = _where_it_is_lost(patient)
     if lost is not None:
         evidence |= {"lost_in": lost.path or "the model", "lost_at": lost.name}

@@ -83,8 +83,8 @@ def position(patient: Patient) -> Iterator[Finding]:
         if patient_seen is patient and not patient.is_trained and _blind_to(patient.trained) is None:
             yield AT_START.found(
                 Text(
-                    "At the start the model does not know where a patch is; after 20 steps it does. The position embedding starts at zero.",
-                    "初期状態ではパッチの位置を区別しませんが、20ステップ学習すると区別するようになります。位置埋め込みがゼロで初期化されています。",
+                    "At the start the model does not know where a patch is; after some steps it does. The position embedding starts at zero.",
+                    "初期状態ではパッチの位置を区別しませんが、数ステップ学習すると区別するようになります。位置埋め込みがゼロで初期化されています。",
                 ),
                 {"square": blind_to},
             )
