@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from sick_case import Case
-from sick_hosts import LinearHost
+from sound_hosts import LinearHost
 from torch import Tensor, nn
 
 
@@ -79,7 +79,7 @@ class SoftmaxLayer(nn.Module):
 class SoftmaxStreamViT(nn.Module):
     """A softmax over the features between layers, as if it were an activation; sequence first, class token."""
 
-    def __init__(self, d: int = 32, depth: int = 3) -> None:
+    def __init__(self, d: int = 32, depth: int = 4) -> None:
         super().__init__()
         self.cut, self.lin = nn.Unfold(4, stride=4), nn.Linear(48, d)
         self.cls = nn.Parameter(torch.randn(1, 1, d) * 0.02)

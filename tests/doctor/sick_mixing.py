@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from sick_case import Case
+from sound_hosts import LinearHost
 from torch import Tensor, nn
 
 
@@ -246,18 +247,17 @@ class Residual(nn.Module):
         return x + self.fn(self.norm(x))
 
 
-class TokenViT(nn.Module):
-    """Class token and pre-norm residuals, around an attention of which only merge or split is wrong."""
+class FlatMergeViT(nn.Module):
+    """Class token and pre-norm residuals; the heads are split as they should be and merged without going back."""
 
-    def __init__(self, attention: type[nn.Module], dim: int, *, pool: str) -> None:
+    def __init__(self, dim: int = 48) -> None:
         super().__init__()
-        self.pool = pool
         self.to_patches = nn.Linear(48, dim)
         self.cls = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
         self.pos = nn.Parameter(torch.randn(1, 65, dim) * 0.02)
         stack: list[nn.Module] = []
         for _ in range(3):
-            stack.append(Residual(dim, attention(dim, 2)))
+            stack.append(Residual(dim, FlatMergeAttention(dim)))
             stack.append(Residual(dim, nn.Sequential(nn.Linear(dim, 128), nn.GELU(), nn.Linear(128, dim))))
         self.stack = nn.Sequential(*stack)
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 10))
@@ -265,7 +265,7 @@ class TokenViT(nn.Module):
     def forward(self, img: Tensor) -> Tensor:
         x = self.to_patches(rearrange(img, "b c (h p) (w q) -> b (h w) (p q c)", p=4, q=4))
         x = self.stack(torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1) + self.pos)
-        return self.head(x[:, 0] if self.pool == "cls" else x.mean(1))
+        return self.head(x[:, 0])
 
 
 CASES: tuple[Case, ...] = (
@@ -275,6 +275,6 @@ CASES: tuple[Case, ...] = (
     Case("row-mask", "M3", "token-mixing", "error", RowMaskViT),
     Case("length-one", "M3", "token-mixing", "error", LengthOneViT),
     Case("view-heads", "M6", "token-mixing", "error", ViewHeadsViT),
-    Case("flat-merge", "M6", "token-mixing", "error", lambda: TokenViT(FlatMergeAttention, 48, pool="cls")),
-    Case("fused-split", "M6", "token-mixing", "error", lambda: TokenViT(FusedSplitAttention, 64, pool="mean")),
+    Case("flat-merge", "M6", "token-mixing", "error", FlatMergeViT),
+    Case("fused-split", "M6", "token-mixing", "error", lambda: LinearHost(FusedSplitAttention)),
 )

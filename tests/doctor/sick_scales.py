@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from sick_case import Case
-from sick_hosts import ConvHost, LinearHost, RegisterHost
+from sound_hosts import ConvHost, LinearHost, RegisterHost
 from torch import Tensor, nn
 
 
