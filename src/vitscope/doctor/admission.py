@@ -194,12 +194,13 @@ def _what_works(model: nn.Module, images: Tensor, batch_size: int | None) -> tup
     said: dict[torch.dtype, str] = {}
     for dtype in (torch.float64, torch.float32):
         moved(model, CPU, dtype)
-        works = [size for size in _needed(model) if _failure(model, images, size, dtype, said) is None]
+        unscored: list[int] = []
+        works = [size for size in _needed(model) if _failure(model, images, size, dtype, said, unscored) is None]
         if not works:
             sizes = (*((batch_size,) if batch_size else ()), *OTHER_SIZES)
-            works = [size for size in sizes if _failure(model, images, size, dtype, said) is None][:1]
-        if works:
-            return dtype, works, said.get(torch.float64, "")
+            works = [size for size in sizes if _failure(model, images, size, dtype, said, unscored) is None][:1]
+        if works or unscored:
+            return dtype, works or unscored[:1], said.get(torch.float64, "")
     shape = "×".join(map(str, images.shape[1:]))
     raise ModelError(
         f"the model does not run on images of {shape} (channels, height, width) at any batch size that was tried: {said[torch.float32]}; "
@@ -212,14 +213,20 @@ def _needed(model: nn.Module) -> tuple[int, ...]:
 
 
 def _failure(
-    model: nn.Module, images: Tensor, size: int, dtype: torch.dtype, said: dict[torch.dtype, str]
+    model: nn.Module, images: Tensor, size: int, dtype: torch.dtype, said: dict[torch.dtype, str], unscored: list[int]
 ) -> str | None:
+    """What goes wrong at a batch size; `unscored` gets those at which the model runs and gives no scores for each image."""
     given = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].to(dtype)
     try:
         with torch.no_grad():
-            model(given)
+            answer = model(given)
     except (Exception, SystemExit) as error:
         return said.setdefault(dtype, f"{type(error).__name__}: {first_line(error)}")
+    try:
+        scores_of(answer, size)
+    except ModelError as error:
+        unscored.append(size)
+        return str(error)
     return None
 
 

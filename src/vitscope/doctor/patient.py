@@ -75,7 +75,7 @@ class Patient:
             ModelError: the model gives no scores for them.
         """
         torch.manual_seed(seed)
-        return scores_of((model or self.model)(images), len(images))
+        return scores_of((model or self.model)(images.clone()), len(images))  # a clone: a model may write into it
 
     @torch.no_grad()
     def quiet_scores(self, images: Tensor, model: nn.Module | None = None, *, seed: int = SEED) -> Tensor:
