@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor, nn
+
+from vitscope.doctor.forward.shapes import empty_images, without_numbers
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import FUSED, SOFTMAX
-from vitscope.lens.tape import Call, Tape
+from vitscope.lens.tape import Call, Tape, record
 
 SIZES = (3, 5)
 """Two batches, whose sizes hardly anything else in a model has."""
 
 
 def attentions_along_the_batch(patient: Patient) -> tuple[str, ...]:
-    """The modules (empty: the model itself) whose attention compares images of a batch with one another, in order.
+    """The modules (`the model` for itself) whose attention compares images of a batch with one another, in order.
 
-    The forward is recorded at two batch sizes. An attention along the tokens is as long at both; one along the batch is as long as the batch.
+    The forward is recorded at two batch sizes. An attention along the tokens is as long at both; one along the batch grows with it. A softmax
+    that gives the scores is no attention.
     """
     known = patient._known.get("along_the_batch")
     if not isinstance(known, tuple):
@@ -24,21 +29,32 @@ def attentions_along_the_batch(patient: Patient) -> tuple[str, ...]:
 def _found(patient: Patient) -> tuple[str, ...]:
     if patient.batch is not None:  # there are no two batch sizes
         return ()
-    few, many = (_lengths(patient.tape_of(patient.images[:size])) for size in SIZES)
+    twin = without_numbers(patient)  # lengths need no numbers, and a tape keeps them all
+    sizes = (2, 3) if twin is None and patient.is_large else SIZES
+    few, many = (_lengths(patient, size, twin) for size in sizes)
     if len(few) != len(many):
         return ()
-    paths = [path for (path, a), (_, b) in zip(few, many, strict=True) if (a, b) == SIZES]
+    paths = [path for (path, a), (_, b) in zip(few, many, strict=True) if a != b and a * sizes[1] == b * sizes[0]]
     return tuple(dict.fromkeys(path or "the model" for path in paths))
 
 
-def _lengths(tape: Tape) -> list[tuple[str, int]]:
+def _lengths(patient: Patient, size: int, twin: nn.Module | None) -> list[tuple[str, int]]:
     """Each attention's module and how many keys each of its queries is compared with."""
-    return [(call.path, length) for call in tape.calls for length in [_length(call)] if length is not None]
+    tape = _tape(twin, empty_images(patient, size)) if twin is not None else patient.tape_of(patient.images[:size])
+    lengths = [(call.path, _length(call, (size, patient.classes))) for call in tape.calls]
+    return [(path, length) for path, length in lengths if length is not None]
 
 
-def _length(call: Call) -> int | None:
+def _tape(model: nn.Module, images: Tensor) -> Tape:
+    with torch.random.fork_rng(devices=[]), record(model, images) as tape:
+        model(images)
+    return tape
+
+
+def _length(call: Call, scores: tuple[int, int]) -> int | None:
     if call.name in SOFTMAX:
-        return int(call.outputs[0].shape[int(call.args[1])]) if call.outputs[0].ndim else None
+        out = call.outputs[0]
+        return int(out.shape[int(call.args[1])]) if out.ndim and tuple(out.shape) != scores else None
     if call.name.startswith(FUSED):
         return int(call.sources[1].tensor.shape[-2])
     return None
