@@ -1,13 +1,141 @@
-"""To be written."""
+"""Whether a model says the same twice. In goes a patient, out comes at most one finding, which names what draws."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vitscope.doctor.finding import Finding
+import torch
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient
+from vitscope.lens.flow import ancestors
+from vitscope.lens.operations import FUSED
+from vitscope.lens.tape import Call, Tape
+
+DRAWS = frozenset(
+    {"native_dropout", "bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like", "randint", "randint_like"}
+    | {"uniform_", "uniform", "normal", "normal_", "normal_functional", "exponential_", "random_", "multinomial"}
+    | {"geometric_", "log_normal_", "cauchy_", "poisson", "randperm", "rrelu_with_noise", "_fused_dropout"}
+)
+"""torch's operations that give other numbers each time."""
+_ORDERS = frozenset({"argsort", "sort", "topk", "randperm", "multinomial"})
+_DROPS = frozenset({"native_dropout", "bernoulli", "bernoulli_", "_fused_dropout"})
+
+RANDOM = Fault(
+    "random-in-evaluation",
+    "M27",
+    "determinism",
+    "error",
+    Text(
+        "In evaluation each prediction is another one, and noisier than the model has to be: measured accuracy is too low and differs from run to run.",
+        "評価のたびに予測が変わり、本来より雑音の多い結果になります。測定される精度は低めに出て、実行ごとに異なります。",
+    ),
+    Text(
+        "switch the noise off in evaluation: functional dropout takes `training=self.training`, a fused attention its `dropout_p` from it, and "
+        "layers are made in the constructor",
+        "評価時には乱数を使わないようにしてください。関数形式のドロップアウトには`training=self.training`を渡し、アテンションの`dropout_p`もそれに応じて"
+        "切り替え、層はコンストラクタで作ります",
+    ),
+    "F.dropout(x, self.p, training=self.training)\n"
+    "F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0)",
+)
 
 
 def determinism(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """Whether two forwards of the same images give the same scores.
+
+    Does: forwards in evaluation mode under different seeds; what differs is sought among the operations on the way to the scores.
+    Finds: dropout and other noise that evaluation mode does not switch off (M27).
+    Must not accuse: layers that are off in evaluation; rounding. Tokens that are chosen at random, as masked training does, are a warning.
+    Source: torch.nn.functional.dropout and scaled_dot_product_attention, whose defaults know no evaluation mode.
+    """
+    change = _largest_change(patient)
+    if change == 0:
+        return
+    size = patient.batch or 1
+    drawing = _drawing(patient)
+    names = list(dict.fromkeys(_named(call) for call in drawing))
+    paths = list(dict.fromkeys(call.path or "the model" for call in drawing))
+    if drawing:
+        where = f"{', '.join(names[:3])} in {_list(paths)}"
+        en = f" Numbers are drawn by {where}."
+        ja = f"乱数を生成しているのは{_list(paths).replace('the model', 'モデル本体')}の{'、'.join(names[:3])}です。"
+    else:
+        en = " No operation of torch draws them: they come from random, numpy, the time, or from what the model keeps between calls."
+        ja = "torchの演算による乱数ではありません。random、numpy、時刻、または呼び出し間で保持される値が原因です。"
+    yield RANDOM.found(
+        Text(
+            f"In evaluation mode the same {'image gets' if size == 1 else 'images get'} other scores each time (off by {change:.2g} of their size).{en}",
+            f"評価モードなのに、同じ画像のスコアが毎回変わります（相対的な差{change:.2g}）。{ja}",
+        ),
+        {"largest_change": change, "drawn_by": names, "modules": paths},
+        severity="warning" if drawing and all(_chooses(patient.tape, call) for call in drawing) else "error",
+    )
+
+
+def _named(call: Call) -> str:
+    if call.name.startswith(FUSED):
+        return "attention with dropout_p"
+    return f"dropout ({call.name})" if call.name in _DROPS else call.name
+
+
+def is_random(patient: Patient) -> bool:
+    """Whether the scores of the same images differ from one forward to the next."""
+    return _largest_change(patient) > 0
+
+
+def _largest_change(patient: Patient) -> float:
+    """How far scores are apart under different seeds, 0 where that is rounding. Where something draws, several are tried: it may be rare."""
+    known = patient._known.get("change_by_seed")
+    if isinstance(known, float):
+        return known
+    images = patient.images[: patient.batch or (1 if patient.is_large else 2)]
+    first = patient.quiet_scores(images, seed=0)
+    change = 0.0
+    for seed in range(1, 2 + 6 * bool(_drawn(patient.tape))):
+        again = patient.quiet_scores(images, seed=seed)
+        if not patient.same(first, again):
+            change = patient.apart(first, again)
+            break
+    patient._known["change_by_seed"] = change
+    return change
+
+
+def _drawn(tape: Tape) -> list[Call]:
+    """The operations of a forward that draw."""
+    return [call for call in tape.calls if call.name in DRAWS or (call.name.startswith(FUSED) and _drops(call))]
+
+
+def _drops(fused: Call) -> bool:
+    names = [argument.name for argument in fused.op._schema.arguments]
+    given = dict(zip(names, fused.args, strict=False)) | fused.kwargs
+    return float(given.get("dropout_p") or 0) > 0
+
+
+@torch.no_grad()
+def _drawing(patient: Patient) -> list[Call]:
+    """Those on the way to the scores; all, where the way was not found. Dropout first, which is nearly always it."""
+    tape = patient.tape
+    drawn = _drawn(tape)
+    ends = [c for c in tape.calls if c.outputs and c.outputs[0].shape == (patient.batch or 1, patient.classes)]
+    if ends:
+        way = ancestors(ends[-1])
+        drawn = [call for call in drawn if call.number in way] or drawn
+    return [call for call in drawn if call.name in _DROPS or call.name.startswith(FUSED)] or drawn
+
+
+def _chooses(tape: Tape, call: Call) -> bool:
+    """Whether what is drawn only puts tokens in an order."""
+    if call.name in _ORDERS:
+        return True
+    users = tape.users(call)
+    return bool(users) and all(user.name in _ORDERS or _chooses_next(tape, user) for user in users)
+
+
+def _chooses_next(tape: Tape, call: Call) -> bool:
+    return call.name in {"view", "clone", "detach", "_to_copy"} and all(u.name in _ORDERS for u in tape.users(call))
+
+
+def _list(paths: list[str]) -> str:
+    return ", ".join(paths[:3]) + (f" … ({len(paths)})" if len(paths) > 3 else "")

@@ -45,10 +45,11 @@ def failure(patient: Patient, size: int, model: nn.Module | None, images: Tensor
         with one_by_one():
             answer = model(given)
         scores_of(answer, size)
-    except ModelError as error:
-        return str(error).split(", expected")[0]
+    except ModelError:
+        shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        return f"batch size {size}: scores {shape}"
     except (Exception, SystemExit) as error:
-        return f"{type(error).__name__}: {first_line(error)}"
+        return f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     return None
 
 
