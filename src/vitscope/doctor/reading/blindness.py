@@ -12,7 +12,6 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
-from vitscope.lens.reading import read_tokens
 from vitscope.lens.tape import Call
 
 CONSEQUENCES = (
@@ -242,18 +241,16 @@ def _differ(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
 
 
 def _is_masked(patient: Patient) -> bool:
-    """Whether the tokens that are read have exact zeros for all patches in every map, and another token has not."""
+    """Whether a token that is no patch has exact zeros for all patches in every map, where other tokens have not."""
     try:
-        reads, patches = read_tokens(patient.tape, patient.anatomy), set(patient.layout.token_of_patch.values())
+        extra, patches = patient.layout.extra, sorted(patient.layout.token_of_patch.values())
         maps = [attention.map for attention in patient.attentions]
     except Skipped:
         return False
-    if not reads or set(reads) & patches or not patches or any(m.shape[-1] <= max(patches) for m in maps):
+    if not patches or any(m.shape[-1] <= max(patches) or m.shape[-2] != m.shape[-1] for m in maps):
         return False
-    columns = sorted(patches)
-    return all(not bool((m[:, list(reads)][..., columns] != 0).any()) for m in maps) and any(
-        bool((m[..., columns] != 0).any()) for m in maps
-    )
+    meets = torch.stack([(m[..., patches] != 0).any(dim=0).any(dim=-1) for m in maps]).any(dim=0)  # T: any patch, ever
+    return bool(meets.any()) and any(not bool(meets[token]) for token in extra)
 
 
 def is_blind(patient: Patient) -> bool:
