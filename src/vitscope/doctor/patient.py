@@ -197,8 +197,10 @@ class Patient:
 
     @cached_property
     def gradients(self) -> Mapping[str, Tensor | None]:
-        """The gradient of the cross-entropy of `few` images for each registered parameter that asks for one; None where none arrives."""
-        return gradients_of(self.model, self, self.images[: self.few], self.labels[: self.few])
+        """The gradient of the cross-entropy of `few` images (of the only batch that the model takes) for each registered parameter that asks for
+        one; None where none arrives."""
+        count = self.batch or self.few
+        return gradients_of(self.model, self, self.images[:count], self.labels[:count])
 
     def image_gradient(self, images: Tensor, model: nn.Module | None = None, *, seed: int = SEED) -> Tensor:
         """The gradient B C H W of a random projection of each image's scores."""
