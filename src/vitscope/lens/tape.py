@@ -176,8 +176,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             "let it compute out of place (no copy_, mul_ and the like)"
         )
 
-    def play(self, replaced: Mapping[Call | None, Tensor], wanted: Call) -> Tensor:
-        """What a call would have given first, had others given what they are replaced by; `None` stands for the image.
+    def play(self, replaced: Mapping[Call | None, Tensor], wanted: Call, index: int = 0) -> Tensor:
+        """What a call would have given first (or as another of its results), had others given what they are replaced by; `None` stands for
+        the image.
 
         The numbers must have the shapes of those that they replace. Nothing on the tape changes.
 
@@ -206,8 +207,10 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = _without_drawing(call, args) if call.name == "native_dropout" else call.op(*args, **kwargs)
             for index, out in enumerate(t for t in tree_leaves(result) if isinstance(t, Tensor)):
                 new[call.number, index] = out
-        found = new.get((wanted.number, 0))
-        return self.value(wanted) if found is None else found
+        found = new.get((wanted.number, index))
+        if found is None:
+            return self.value(wanted if index == 0 else Source(wanted.outputs[index], wanted, index, wanted.written))
+        return found
 
     def _key(self, source: Source) -> tuple[int, int]:
         """Under what a source's new number stands: its call, or for what was written into through a view, where it first came from."""

@@ -1,13 +1,339 @@
-"""To be written."""
+"""Whether tokens meet: all patches, both ways, and each head the same tokens. In goes a patient, out come findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vitscope.doctor.finding import Finding
-from vitscope.doctor.patient import Patient
+from jaxtyping import Bool
+from torch import Tensor
+
+from vitscope._core.errors import LensError
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
+from vitscope.doctor.mixing.experiments import Tokens
+from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
+from vitscope.doctor.mixing.masks import allowed, is_triangular
+from vitscope.doctor.mixing.meeting import Groups, earlier_hear_later, groups_of, mixes_behind, way_in, ways_in_and_out
+from vitscope.doctor.patient import Patient, not_followed
+from vitscope.lens.attention import Attention
+from vitscope.lens.blocks import Block
+
+NEVER_MEET = Fault(
+    "patches-never-meet",
+    "M3",
+    "token-mixing",
+    "error",
+    Text(
+        "What makes a transformer is that patches tell each other what they hold. Without that, each patch (or group of them) is judged by itself "
+        "and the opinions are averaged: a shape larger than it cannot be recognised.",
+        "トランスフォーマーの要は、パッチどうしが情報を交換することです。それがなければ、各パッチ（またはそのグループ）は単独で判断され、"
+        "結果が平均されるだけになり、それより大きな形は認識できません。",
+    ),
+    Text(
+        "let attention run along the tokens, all of one image: (batch, tokens, width) with batch_first=True; and in a mask, look which value means "
+        "'may attend' (True in scaled_dot_product_attention, False in nn.MultiheadAttention)",
+        "アテンションは1枚の画像の全トークンに沿って計算してください（batch_first=Trueで(バッチ, トークン, 幅)の順）。マスクを使う場合は、"
+        "どちらの値が「参照してよい」かを確認してください（scaled_dot_product_attentionではTrue、nn.MultiheadAttentionではFalse）",
+    ),
+    "F.scaled_dot_product_attention(q, k, v)   # q, k, v: batch, heads, tokens, width; no mask",
+    explains=("overfit", "heads-collapsed", "position"),
+)
+CAUSAL = Fault(
+    "causal-mask",
+    "M3",
+    "token-mixing",
+    "error",
+    Text(
+        "A causal mask belongs to models that write text: each token sees only those before it. In an image, the patches at the top left then know "
+        "nothing of the rest, and a class token in front sees no patch at all.",
+        "因果マスクは文章を生成するモデルのもので、各トークンは自分より前のトークンしか参照できません。画像に使うと、左上のパッチは残りの部分を"
+        "何も知らず、先頭のクラストークンはパッチを1つも参照できなくなります。",
+    ),
+    Text(
+        "take the mask out of the encoder (is_causal=False, no tril); only a model that is meant to generate images patch by patch keeps it",
+        "エンコーダからマスクを取り除いてください（is_causal=False、trilを使わない）。残してよいのは、パッチを順に生成することを意図したモデルだけです",
+    ),
+    "F.scaled_dot_product_attention(q, k, v)   # no mask, is_causal=False",
+    explains=("position", "overfit"),
+)
+CUT = Fault(
+    "heads-split-across-tokens",
+    "M6",
+    "token-mixing",
+    "error",
+    Text(
+        "Each head should hold a part of every token's width. Here it holds runs of neighbouring tokens instead, so tokens of different heads never "
+        "meet, and what a query compares with is not a token. The model learns, clearly worse.",
+        "各ヘッドは、全トークンの幅の一部を受け持つべきです。ここでは隣り合うトークンの並びを受け持っているため、別のヘッドに入ったトークンどうしは"
+        "出会えず、比較される対象もトークンになっていません。学習は進みますが、精度は明らかに低くなります。",
+    ),
+    Text(
+        "split the width first, then bring the heads in front of the tokens with a transpose",
+        "先に幅を分割し、次にtransposeでヘッドの軸をトークンの軸の前に移してください",
+    ),
+    "q = q.view(B, N, heads, d).transpose(1, 2)   # not .view(B, heads, N, d)",
+    explains=("heads-merged-across-tokens", "patches-never-meet", "overfit", "position"),
+)
+MERGED = Fault(
+    "heads-merged-across-tokens",
+    "M6",
+    "token-mixing",
+    "error",
+    Text(
+        "What the heads found for one token is handed to others: the answers of the heads do not come back to the token that asked.",
+        "あるトークンについて各ヘッドが得た結果が、別のトークンに渡されています。ヘッドの答えが、問い合わせたトークンに戻りません。",
+    ),
+    Text(
+        "bring the heads back behind the tokens with a transpose before they are flattened",
+        "平坦化する前に、transposeでヘッドの軸をトークンの軸の後ろに戻してください",
+    ),
+    "out = out.transpose(1, 2).reshape(B, N, heads * d)   # not .reshape(B, N, heads * d) at once",
+    explains=("overfit", "position"),
+)
 
 
 def token_mixing(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """Whether tokens meet as they should.
+
+    Does: changes one token that a block takes and compares, between heads, which rows of queries, keys and values change; changes one place of
+    one head's output and looks which token changes. Plays the scores as zeros to see what masks forbid. Where no attention is open to all tokens,
+    changes patches at the first block's door, and follows what changes at the last one's, and the gradient back.
+    Finds: heads cut or put together across tokens (M6), causal masks, patches that no block lets meet (M3).
+    Must not accuse: windows that shift or merge, neighbourhoods, masks that hide nothing, relative positions, rotary ones, convolutions between
+    tokens, attention across channels, heads that have collapsed (their zeros are no mask's), branches that start at zero.
+    Source: Dosovitskiy et al. 2021, 3.1; torch's scaled_dot_product_attention on masks.
+    """
+    blocks = patient.anatomy.blocks
+    try:
+        across = list(_heads_across(patient, blocks))
+        yield from across
+        if not across:
+            yield from _meeting(patient, blocks)
+    except LensError as error:
+        raise Skipped(not_followed(error)) from None
+
+
+def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:
+    chosen = blocks
+    if patient.is_large and len(blocks) > 3:
+        chosen = (blocks[0], blocks[len(blocks) // 2], blocks[-1])
+    cut = [
+        found for block in chosen for found in [cut_across_tokens(patient.tape, block, seeds=_seeds(patient))] if found
+    ]
+    put = [found for block in chosen for found in [put_across_tokens(patient.tape, block)] if found]
+    if cut:
+        heads = sum(bool(each) for each in cut[0].places)
+        yield CUT.found(
+            Text(
+                f"Changing one token changes the queries, keys or values of {heads} of {cut[0].heads} heads instead of all of them alike: heads are "
+                f"cut out across tokens in {_names(cut)}.",
+                f"1つのトークンを変えても、クエリ・キー・バリューが変わるヘッドは{cut[0].heads}個中{heads}個だけで、全ヘッドで同じようには変わりません。"
+                f"{_names(cut)}でヘッドがトークンをまたいで切り出されています。",
+            ),
+            _evidence(cut),
+        )
+    if put:
+        first, other = _two_places(put[0])
+        yield MERGED.found(
+            Text(
+                f"What two heads give for the same token goes to different ones: place {put[0].token} of one head to token {first}, of another to "
+                f"token {other} ({_names(put)}).",
+                f"2つのヘッドが同じトークンについて出した結果が、別々のトークンに渡されています。位置{put[0].token}の結果は、一方のヘッドではトークン{first}に、"
+                f"もう一方ではトークン{other}に入ります（{_names(put)}）。",
+            ),
+            _evidence(put),
+        )
+
+
+def _seeds(patient: Patient) -> int:
+    return 1 if patient.is_large else 2
+
+
+def _two_places(found: Across) -> tuple[int, int]:
+    places = [each for each in found.places if each]
+    other = next((each for each in places if each != places[0]), places[-1])
+    return places[0][0], other[0]
+
+
+def _evidence(found: list[Across]) -> dict[str, object]:
+    first = found[0]
+    return {
+        "modules": [each.path or "the model" for each in found],
+        "heads": first.heads,
+        "changed_token": first.token,
+        "places_changed_by_head": [list(each[:8]) for each in first.places],
+    }
+
+
+def _names(found: list[Across]) -> str:
+    return _list([each.path or "the model" for each in found])
+
+
+def _list(names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    return ", ".join(names[:3]) + (f" … ({len(names)})" if len(names) > 3 else "")
+
+
+def _meeting(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:
+    pairs = [allowed(patient.tape, block.attention) for block in blocks]
+    triangular = {number: side for number, each in enumerate(pairs) for side in [is_triangular(each)] if side}
+    first = way_in(patient)
+    count = len(first.of(patient.tape.value(first.call)))
+    if not triangular and any(_is_open(each, count) for each in pairs):
+        return
+    ways = ways_in_and_out(patient)
+    if ways is None:
+        raise Skipped(
+            Text(
+                "where the tokens leave the last block was not found",
+                "最後のブロックからトークンが出る場所が見つかりませんでした",
+            )
+        )
+    start, end = ways
+    extra = _extra(patient, count)
+    if triangular:
+        yield _causal(patient, blocks, triangular, start, end, extra)
+    if count - len(extra) < 2 or any(_is_open(each, count) for each in pairs) or len(triangular) == len(blocks):
+        return
+    yield from _apart(patient, blocks, pairs, start, end, extra)
+
+
+def _extra(patient: Patient, count: int) -> tuple[int, ...]:
+    """The tokens that are no patches, as far as they are known."""
+    try:
+        layout = patient.layout
+    except Skipped:
+        return ()
+    return layout.extra if len(layout.patch_of_token) == count and len(layout.extra) < count else ()
+
+
+def _is_open(pairs: Bool[Tensor, "K Tq T"], tokens: int) -> bool:
+    """Whether every token may attend to every other, in some head."""
+    any_head = pairs.any(dim=0)
+    if any_head.shape != (tokens, tokens):
+        return False
+    any_head.fill_diagonal_(True)  # whether a token attends to itself is all the same
+    return bool(any_head.all())
+
+
+def _causal(
+    patient: Patient,
+    blocks: tuple[Block, ...],
+    triangular: dict[int, str],
+    start: Tokens,
+    end: Tokens,
+    extra: tuple[int, ...],
+) -> Finding:
+    """The finding: an error where no block lets the one half of the patches hear of the other."""
+    is_everywhere = len(triangular) == len(blocks) and len(set(triangular.values())) == 1
+    first_hears, second_hears = True, True
+    if is_everywhere and len(start.of(patient.tape.value(start.call))) == len(end.of(patient.tape.value(end.call))):
+        first_hears, second_hears = earlier_hear_later(patient.tape, start, end, extra)
+    is_one_way = is_everywhere and not (first_hears and second_hears)
+    where = _list([blocks[number].attention.path or "the model" for number in triangular])
+    en, ja = ("before", "前") if "later" in triangular.values() else ("behind", "後ろ")
+    rest = (
+        Text(
+            "In all blocks together, the one half of the patches never hears of the other.",
+            "全ブロックを通しても、半分のパッチは残り半分の情報をまったく受け取りません。",
+        )
+        if is_one_way
+        else Text("Other blocks have none.", "ほかのブロックにはこのマスクはありません。")
+    )
+    return CAUSAL.found(
+        Text(
+            f"Each token sees only those {en} it: a triangular mask in {len(triangular)} of {len(blocks)} blocks ({where}). {rest.en}",
+            f"各トークンが、自分より{ja}のトークンしか参照できません。{len(blocks)}個のブロックのうち{len(triangular)}個に三角形のマスクがあります"
+            f"（{where}）。{rest.ja}",
+        ),
+        {
+            "blocks_with_a_triangular_mask": len(triangular),
+            "blocks": len(blocks),
+            "modules": [blocks[number].attention.path for number in triangular],
+            "first_half_hears_of_the_second": first_hears,
+            "second_half_hears_of_the_first": second_hears,
+        },
+        severity="error" if is_one_way else "warning",
+    )
+
+
+def _apart(
+    patient: Patient,
+    blocks: tuple[Block, ...],
+    pairs: list[Tensor],
+    start: Tokens,
+    end: Tokens,
+    extra: tuple[int, ...],
+) -> Iterator[Finding]:
+    """Patches of which no block lets one hear of another, now and after some steps of training."""
+    if mixes_behind(patient.tape, end):
+        return
+    groups = groups_of(patient, start, end, extra)
+    if len(groups.sizes) < 2 or not (patient.is_trained or _is_apart_later(patient, extra)):
+        return
+    tokens = len(start.of(patient.tape.value(start.call)))
+    how = _mechanism(patient, [block.attention for block in blocks], pairs, tokens)
+    yield NEVER_MEET.found(
+        Text(
+            f"Patches never meet: in all {len(blocks)} blocks together, {_met(groups).en}. {how.en}",
+            f"パッチどうしが出会いません。全{len(blocks)}ブロックを通しても、{_met(groups).ja}。{how.ja}",
+        ),
+        {
+            "patches": groups.patches,
+            "group_sizes": list(groups.sizes),
+            "are_all_groups": groups.are_all,
+            "keys_of_each_attention": [int(each.shape[-1]) for each in pairs],
+            "share_of_pairs_forbidden": [1 - float(each.double().mean()) for each in pairs],
+        },
+        severity="warning" if patient.anatomy.read_outs else "error",
+    )
+
+
+def _is_apart_later(patient: Patient, extra: tuple[int, ...]) -> bool:
+    """Whether the patches stand apart also after some steps: branches that start at zero let nothing meet at first."""
+    later = patient.trained
+    ways = ways_in_and_out(later)
+    return ways is not None and len(groups_of(later, *ways, extra).sizes) > 1
+
+
+def _met(groups: Groups) -> Text:
+    size = max(groups.sizes)
+    if size == 1:
+        return Text(
+            f"none of {groups.patches} patches hears of any other",
+            f"{groups.patches}個のパッチはどれも、ほかのパッチの情報を受け取りません",
+        )
+    count = Text(f"{len(groups.sizes)}", f"{len(groups.sizes)}個")
+    if not groups.are_all:
+        count = Text(f"{len(groups.sizes)} or more", f"{len(groups.sizes)}個以上")
+    return Text(
+        f"the {groups.patches} patches stay in {count.en} groups (the largest of {size}) that never hear of one another",
+        f"{groups.patches}個のパッチは{count.ja}のグループ（最大{size}個）に分かれたままで、グループ間の情報の交換がありません",
+    )
+
+
+def _mechanism(patient: Patient, attentions: list[Attention], pairs: list[Tensor], tokens: int) -> Text:
+    keys = max(int(each.shape[-1]) for each in pairs)
+    across = attentions_along_the_batch(patient) if keys == 1 else ()
+    if across:
+        return Text(
+            f"Attention runs along the batch ({_list(list(across))}): a patch meets those at its place in other images.",
+            f"アテンションがバッチ方向に計算されており（{_list(list(across))}）、パッチが出会うのはほかの画像の同じ位置のパッチだけです。",
+        )
+    if keys == 1:
+        return Text(
+            f"Attention runs along an axis of length 1 instead of along the {tokens} tokens.",
+            f"アテンションが、{tokens}個のトークンの軸ではなく、長さ1の軸に沿って計算されています。",
+        )
+    forbidden = 100 * (1 - sum(float(each.double().mean()) for each in pairs) / len(pairs))
+    if forbidden > 0:
+        where = _list([each.path or "the model" for each in attentions])
+        return Text(
+            f"A mask forbids {forbidden:.1f} % of the pairs, the same in every block ({where}).",
+            f"マスクがどのブロックでも同じように、組み合わせの{forbidden:.1f} %を禁じています（{where}）。",
+        )
+    return Text(
+        f"Each attention compares {keys} of {tokens} tokens at a time, the same ones in every block.",
+        f"各アテンションは{tokens}個中{keys}個のトークンしか比較せず、その組はどのブロックでも同じです。",
+    )

@@ -1,0 +1,88 @@
+"""Whom a token may attend to, whatever queries and keys are: what a mask leaves open. In go a tape and an attention, out come pairs.
+
+A map holds zeros also where scores are far apart; a mask does where all scores are the same. So the product of queries and keys is played as
+zeros, and what has no share then is forbidden.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from vitscope.doctor.mixing.experiments import played
+from vitscope.lens.attention import Attention
+from vitscope.lens.operations import factors
+from vitscope.lens.tape import Call, Tape
+
+FORBIDDEN = 1e-30
+"""A share below this is none: masks of -100 count as well."""
+
+
+@torch.no_grad()
+def allowed(tape: Tape, attention: Attention) -> Bool[Tensor, "K Tq T"]:
+    """Which keys (across) each query (down) may attend to, by head.
+
+    Raises:
+        LensError: the model writes over what is played.
+    """
+    if attention.parts:
+        return torch.cat([allowed(tape, part) for part in attention.parts])
+    if attention.is_fused:
+        return _left_by_arguments(attention)
+    map_source = next((s for s in factors(attention.ends) if _comes_from(s.call, attention.begins)), None)
+    if map_source is None:
+        return torch.ones(attention.map.shape, dtype=torch.bool)
+    shares = played(tape, {attention.begins: _even(tape, attention.begins)}, map_source)
+    shares = shares.mT if attention.is_turned else shares
+    return shares.reshape(attention.map.shape) > FORBIDDEN
+
+
+def _comes_from(call: Call | None, begins: Call) -> bool:
+    """Whether the first of two factors is the map: it is made of the product of queries and keys."""
+    waiting, seen = [call], set[int]()
+    while waiting:
+        here = waiting.pop()
+        if here is begins:
+            return True
+        if here is not None and here.number > begins.number and here.number not in seen:
+            seen.add(here.number)
+            waiting += [source.call for source in here.sources]
+    return False
+
+
+def _even(tape: Tape, product: Call) -> Tensor:
+    """What the product would give if queries were zero: what it adds, where it adds something (torch's own puts its mask there)."""
+    even = torch.zeros_like(product.outputs[0])
+    if product.name in ("baddbmm", "addmm"):
+        even = even + tape.value(product.sources[0]) * product.kwargs.get("beta", 1)
+    return even
+
+
+def _left_by_arguments(attention: Attention) -> Tensor:
+    """The pairs that the fused operation is told to leave open."""
+    call = attention.begins
+    names = (argument.name for argument in call.op._schema.arguments)
+    given = dict(zip(names, call.args, strict=False)) | call.kwargs
+    q, k = call.sources[0].tensor, call.sources[1].tensor
+    pairs = torch.ones(*q.shape[:-1], k.shape[-2], dtype=torch.bool)
+    if given.get("is_causal"):
+        pairs = pairs.tril()
+    mask = given.get("attn_mask", given.get("attn_bias"))
+    if mask is not None:
+        # what is added to scores forbids where it leaves no share
+        kept = mask if mask.dtype == torch.bool else torch.softmax(mask.double().expand(pairs.shape), -1) > FORBIDDEN
+        pairs = pairs & kept
+    return pairs.reshape(attention.map.shape)
+
+
+def is_triangular(pairs: Bool[Tensor, "K Tq T"]) -> str | None:
+    """`later` where no token may attend to one behind it, `earlier` where to none before it, in any head; None otherwise."""
+    rows, columns = pairs.shape[-2:]
+    if rows != columns or rows < 4:
+        return None
+    any_head = pairs.any(dim=0)
+    above, below = any_head.triu(1), any_head.tril(-1)
+    if not bool(above.any()) and bool(below.any()):
+        return "later"
+    return "earlier" if bool(above.any()) and not bool(below.any()) else None
