@@ -205,8 +205,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 lambda x, given=given: next(given) if isinstance(x, Tensor) else x, (call.args, call.kwargs)
             )
             result = _without_drawing(call, args) if call.name == "native_dropout" else call.op(*args, **kwargs)
-            for index, out in enumerate(t for t in tree_leaves(result) if isinstance(t, Tensor)):
-                new[call.number, index] = out
+            for place, out in enumerate(t for t in tree_leaves(result) if isinstance(t, Tensor)):
+                new[call.number, place] = out
         found = new.get((wanted.number, index))
         if found is None:
             return self.value(wanted if index == 0 else Source(wanted.outputs[index], wanted, index, wanted.written))
