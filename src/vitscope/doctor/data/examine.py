@@ -1,0 +1,135 @@
+"""Somebody's data, examined. In go loaders, data sets or tables, out come findings, what was skipped, and which checks were run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from vitscope._core.errors import UsageError
+from vitscope._core.suggest import did_you_mean
+from vitscope._core.text import Text
+from vitscope.augment.spec import AugmentSpec
+from vitscope.data.table import ImageTable
+from vitscope.doctor.data.augmentation import data_augmentation
+from vitscope.doctor.data.balance import data_balance
+from vitscope.doctor.data.evaluation import data_evaluation
+from vitscope.doctor.data.labels import data_labels
+from vitscope.doctor.data.leak import data_leak
+from vitscope.doctor.data.normalisation import data_normalisation
+from vitscope.doctor.data.order import data_order
+from vitscope.doctor.data.reading import look_at
+from vitscope.doctor.data.seen import TRAINING, VALIDATION
+from vitscope.doctor.data.sets import Sets
+from vitscope.doctor.data.tables import look_at_table
+from vitscope.doctor.examine import as_it_was
+from vitscope.doctor.finding import Finding, Skip, Skipped
+from vitscope.doctor.patient import SEED, first_line
+
+SECONDS = 15.0
+"""How long one pass over one set may take."""
+Found = tuple[list[Finding], list[Skip], tuple[str, ...]]
+DATA_CHECKS: dict[str, Callable[[Sets], Iterator[Finding]]] = {
+    "data-labels": data_labels,
+    "data-leak": data_leak,
+    "data-order": data_order,
+    "data-normalisation": data_normalisation,
+    "data-augmentation": data_augmentation,
+    "data-balance": data_balance,
+    "data-evaluation": data_evaluation,
+}
+
+
+def examine_data(
+    train: Any,
+    validation: Any = None,
+    *,
+    classes: int | None = None,
+    checks: Sequence[str] | None = None,
+    seconds: float = SECONDS,
+) -> Found:
+    """Examines the images and labels that a training is given.
+
+    Args:
+        train: a torch DataLoader, a data set, an iterable of batches, or a pair of arrays; images with class numbers, as pairs or
+        dictionaries. It is gone
+            through up to 10,000 images, twice where it can be; random states are afterwards as they were.
+        validation: the same, for the images that are measured on.
+        classes: how many scores the model gives.
+        checks: only these, by their ids.
+        seconds: about how long one pass over one set may take.
+
+    Raises:
+        DataError: a set holds no images, or reading it fails.
+        UsageError: there is no such check.
+    """
+    chosen = _chosen(checks)
+    with as_it_was():
+        torch.manual_seed(SEED)
+        sets = Sets(
+            look_at(train, TRAINING, float(seconds)),
+            None if validation is None else look_at(validation, VALIDATION, float(seconds)),
+            classes,
+        )
+        return _run(sets, chosen)
+
+
+def examine_table(
+    train: ImageTable,
+    validation: ImageTable | None = None,
+    *,
+    classes: int | None = None,
+    augment: AugmentSpec | None = None,
+    checks: Sequence[str] | None = None,
+) -> Found:
+    """Examines vitscope's own tables of images; which checks apply is less than for a loader, as vitscope shuffles and normalises itself.
+
+    Args:
+        train: the images to train on.
+        validation: the images to measure on.
+        classes: how many scores the model gives; the table's own label names where left out.
+        augment: what a recipe does to training images.
+        checks: only these, by their ids.
+
+    Raises:
+        UsageError: there is no such check.
+    """
+    chosen = _chosen(checks)
+    sets = Sets(
+        look_at_table(train, TRAINING),
+        None if validation is None else look_at_table(validation, VALIDATION),
+        len(train.label_names) if classes is None else classes,
+        augment,
+    )
+    return _run(sets, chosen)
+
+
+def _chosen(checks: Sequence[str] | None) -> tuple[str, ...]:
+    for name in checks or ():
+        if name not in DATA_CHECKS:
+            raise UsageError(
+                f"there is no check '{name}'{did_you_mean(name, DATA_CHECKS)}; they are {', '.join(DATA_CHECKS)}"
+            )
+    return tuple(name for name in DATA_CHECKS if checks is None or name in checks)
+
+
+def _run(sets: Sets, chosen: Sequence[str]) -> Found:
+    findings: list[Finding] = []
+    skipped: list[Skip] = []
+    for check in chosen:
+        try:
+            for finding in DATA_CHECKS[check](sets):
+                findings.append(finding)
+        except Skipped as why:
+            skipped.append(Skip(check, why.why))
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
+    undone = {skip.check for skip in skipped} - {finding.check for finding in findings}
+    return findings, skipped, tuple(check for check in chosen if check not in undone)
+
+
+_FAILED = Text(
+    "these images could not be examined ({kind}: {said})",
+    "この画像では検査できませんでした（{kind}: {said}）",
+)

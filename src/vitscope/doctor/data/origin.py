@@ -1,0 +1,70 @@
+"""Where the images of a data set come from. In goes a data set, maybe a subset of a subset, out come names of its images that another set over the
+same files or arrays gives too: whatever is done to the images on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+MOST_ROWS, MOST_BYTES = 100_000, 1 << 30
+
+
+def base_of(dataset: Any) -> Any:
+    """The data set that a subset stands on."""
+    return _unwrapped(dataset)[0]
+
+
+def names_of(dataset: Any) -> frozenset[Hashable] | None:
+    """A name for each image: its file, its pixels as they are stored, or its number in the data set that all this stands on."""
+    base, places = _unwrapped(dataset)
+    if places is None:
+        return None
+    samples = getattr(base, "samples", None) or getattr(base, "imgs", None)
+    if isinstance(samples, list) and len(samples) == len(base) and samples and isinstance(samples[0], tuple | list):
+        return frozenset(str(samples[place][0]) for place in places if place < len(samples))
+    data = getattr(base, "data", None)
+    if _is_stored(data, base):
+        rows = data.numpy() if isinstance(data, Tensor) else np.asarray(data)
+        return frozenset(
+            blake2b(np.ascontiguousarray(rows[place]).tobytes(), digest_size=12).digest() for place in places
+        )
+    return frozenset((id(base), place) for place in places)
+
+
+def _is_stored(data: Any, base: Any) -> bool:
+    if not isinstance(data, Tensor | np.ndarray) or data.ndim < 3 or len(data) != len(base) or len(data) > MOST_ROWS:
+        return False
+    size = data.nbytes if isinstance(data, np.ndarray) else data.numel() * data.element_size()
+    return size <= MOST_BYTES and (isinstance(data, np.ndarray) or data.device.type == "cpu")
+
+
+def _unwrapped(dataset: Any) -> tuple[Any, Sequence[int] | None]:
+    """The innermost data set and the places in it; None for places that cannot be followed."""
+    try:
+        places: Sequence[int] = range(len(dataset))
+    except TypeError:
+        return dataset, None
+    for _ in range(16):
+        inner = next((getattr(dataset, n) for n in ("dataset", "subset") if _is_set(getattr(dataset, n, None))), None)
+        if inner is None:
+            break
+        indices = getattr(dataset, "indices", None)
+        if indices is not None:
+            try:
+                table = [int(each) for each in indices]
+                places = [table[place] for place in places]
+            except (TypeError, ValueError, IndexError):
+                return dataset, None
+        elif len(inner) != len(dataset):
+            return dataset, None
+        dataset = inner
+    return dataset, places
+
+
+def _is_set(value: Any) -> bool:
+    return hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, str | bytes | dict)
