@@ -111,7 +111,7 @@ class Patient:
     def is_large(self) -> bool:
         """Over 20 M parameters, or 100 tokens as far as these were found."""
         try:
-            tokens = max(int(attention.map.shape[-1]) for attention in self.attentions)
+            tokens = max((int(attention.map.shape[-1]) for attention in self.attentions), default=0)
         except Skipped:
             tokens = self._longest_softmax()
         return self.parameter_count > LARGE_PARAMETERS or tokens > LARGE_TOKENS

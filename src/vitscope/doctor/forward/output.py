@@ -1,13 +1,340 @@
-"""To be written."""
+"""Whether what a model gives are scores, free in both directions, or something that was squeezed through a function first. In goes a patient, out
+come findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import exp, log
 
-from vitscope.doctor.finding import Finding
-from vitscope.doctor.patient import Patient
+import torch
+from torch import Tensor, nn
+
+from vitscope._core.errors import LensError, ModelError
+from vitscope._core.text import Text
+from vitscope.doctor.copying import all_modules
+from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.forward.determinism import DRAWS
+from vitscope.doctor.forward.tail import Tail, draws, tail_of
+from vitscope.doctor.patient import Patient, not_followed, scores_of
+from vitscope.lens.tape import Call, record
+
+_TRAINING = ("overfit", "initial-loss", "learning-rate")
+SCALES = 30.0, 150.0
+"""How large the last product is made: over what a sigmoid or tanh tells apart, under what overflows an exponential."""
+
+SOFTMAX = Fault(
+    "softmax-in-the-model",
+    "M12",
+    "output",
+    "warning",
+    Text(
+        "Cross-entropy takes a softmax itself. Of probabilities it makes nearly even ones again: the loss cannot fall under ln(e + C − 1) − 1 (C classes), "
+        "gradients are small, and training starts slowly and ends low.",
+        "クロスエントロピーは内部でソフトマックスを計算します。確率を渡すと再びほぼ均等な確率になり、損失はln(e + C − 1) − 1（Cはクラス数）より下がらず、"
+        "勾配は小さく、学習の立ち上がりは遅く、精度は低いままになります。",
+    ),
+    Text(
+        "return the scores (logits) as the last Linear gives them; take the softmax where probabilities are shown",
+        "最後のLinearの出力（ロジット）をそのまま返し、ソフトマックスは確率を表示するときだけ計算してください",
+    ),
+    "return self.head(x)   # no softmax\nprobabilities = model(images).softmax(dim=-1)   # for people",
+    explains=_TRAINING,
+)
+SIGMOID = Fault(
+    "sigmoid-in-the-model",
+    "M12",
+    "output",
+    "warning",
+    Text(
+        "Cross-entropy compares scores that are free; between 0 and 1 its loss cannot fall under ln(e + C − 1) − 1 (C classes), and gradients are small.",
+        "クロスエントロピーは自由な値のスコアを前提としています。0から1に押し込むと、損失はln(e + C − 1) − 1（Cはクラス数）より下がらず、勾配も小さくなります。",
+    ),
+    Text(
+        "return the scores as the last Linear gives them; for independent labels use BCEWithLogitsLoss, which takes the sigmoid itself",
+        "最後のLinearの出力をそのまま返してください。独立したラベルの場合は、内部でシグモイドを計算するBCEWithLogitsLossを使います",
+    ),
+    "return self.head(x)   # no sigmoid",
+    explains=_TRAINING,
+)
+LOG_SOFTMAX = Fault(
+    "log-softmax-before-cross-entropy",
+    "M12",
+    "output",
+    "note",
+    Text(
+        "Cross-entropy takes a log-softmax itself; one more changes nothing (the log-softmax of a log-softmax is the same), and costs a little.",
+        "クロスエントロピーは内部でlog-softmaxを計算します。もう一度適用しても結果は同じですが、その分だけ無駄な計算になります。",
+    ),
+    Text(
+        "return the scores themselves, or keep the log-softmax and train with nll_loss",
+        "スコアをそのまま返すか、log-softmaxを残してnll_lossで学習してください",
+    ),
+    "return self.head(x)",
+)
+BOUNDED = Fault(
+    "bounded-scores",
+    "M13",
+    "output",
+    "warning",
+    Text(
+        "With scores that cannot be far apart no prediction can be sure, and the loss has a floor over zero, however long the training.",
+        "スコアの差を大きくできないため確信のある予測ができず、どれだけ学習しても損失はゼロより上の下限に止まります。",
+    ),
+    Text(
+        "let the last layer be a bare Linear",
+        "最後の層は活性化関数のないLinearにしてください",
+    ),
+    "return self.head(x)   # no tanh",
+    explains=_TRAINING,
+)
+RECTIFIED = Fault(
+    "rectified-scores",
+    "M13",
+    "output",
+    "warning",
+    Text(
+        "A class whose score is cut off at zero gets no gradient any more: classes die, and the others can only be told apart from above.",
+        "スコアがゼロで切られたクラスには勾配が届かなくなり、そのクラスは二度と学習されなくなることがあります。",
+    ),
+    Text(
+        "let the last layer be a bare Linear",
+        "最後の層は活性化関数のないLinearにしてください",
+    ),
+    "return self.head(x)   # no ReLU",
+    explains=_TRAINING,
+)
+DROPPED = Fault(
+    "dropout-behind-the-head",
+    "M13",
+    "output",
+    "warning",
+    Text(
+        "In training some classes' scores are set to zero at random, right ones among them, which no weight can make good.",
+        "学習中に、正解のものを含む一部のクラスのスコアがランダムにゼロにされます。どのように重みを変えても補えません。",
+    ),
+    Text(
+        "put the dropout before the last Linear, or leave it out",
+        "ドロップアウトは最後のLinearの前に置くか、取り除いてください",
+    ),
+    "nn.Sequential(nn.Dropout(0.1), nn.Linear(dim, classes))",
+    explains=("dropout-too-strong",),
+)
 
 
 def output(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """What stands between the last product and the scores.
+
+    Does: tests the scores for being probabilities or their logarithms; plays the end of the forward again with the last product replaced by large
+    numbers of either sign, and looks where the scores stop; looks for dropout there in training mode.
+    Finds: softmax and sigmoid before cross-entropy (M12), scores that are bounded, rectified or dropped out (M13).
+    Must not accuse: log-softmax with its own loss, sigmoid with binary cross-entropy, scales that are learned, soft caps far out, cosines.
+    Source: torch.nn.CrossEntropyLoss, which takes logits.
+    """
+    tail: Tail | None
+    try:
+        tail = tail_of(patient.tape, _scores(patient))
+        reach = _reach(tail)
+    except (LensError, RuntimeError) as error:
+        tail, reach = None, None
+        why = Skipped(not_followed(error))
+    answers = patient.answers
+    if _are_probabilities(answers) and (reach is None or reach.sums_to_one):
+        yield from _softmax(patient, answers)
+    elif float(torch.logsumexp(answers, dim=-1).abs().max()) < 1e-6 * (1 + float(answers.abs().max())):
+        if patient.loss == "cross-entropy":
+            yield _log_softmax(answers)
+    elif tail is not None and reach is not None and not tail.is_learned:
+        yield from _squeezed(patient, tail, reach)
+    yield from _dropped(patient)
+    if tail is None:
+        raise why
+
+
+def _scores(patient: Patient) -> Tensor:
+    tape = patient.tape  # its answer is kept beside it
+    del tape
+    return scores_of(patient._known["answer"], patient.batch or 1)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far scores can go: lowest and highest for large products, and for five times larger ones."""
+
+    low: float
+    high: float
+    lower: float
+    higher: float
+    sums_to_one: bool
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.higher - self.lower < 1.05 * (self.high - self.low) + 1e-9
+
+    @property
+    def is_rectified(self) -> bool:
+        """Whether all goes up and nothing goes down."""
+        return self.higher > 1 and self.higher > 1.5 * self.high and -self.lower < self.higher / 20
+
+
+def _reach(tail: Tail) -> Reach:
+    ends: list[tuple[float, float]] = []
+    sums_to_one = True
+    for scale in SCALES:
+        played = [tail.given(scale, sign, seed) for sign in (1, -1, 0) for seed in range(4)]
+        ends.append((min(float(x.min()) for x in played), max(float(x.max()) for x in played)))
+        sums_to_one = sums_to_one and all(_are_probabilities(x) for x in played)
+    return Reach(*ends[0], *ends[1], sums_to_one)
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    tolerance = 1e-9 if scores.dtype == torch.float64 else 1e-4
+    return (
+        scores.shape[-1] > 1 and bool((scores >= 0).all()) and float((scores.sum(dim=-1) - 1).abs().max()) < tolerance
+    )
+
+
+def floor_of_width(classes: int, width: float) -> float:
+    """The lowest cross-entropy of scores that are at most so far apart: ln(1 + (C − 1) e^-width)."""
+    return log(1 + (classes - 1) * exp(-width))
+
+
+def _softmax(patient: Patient, answers: Tensor) -> Iterator[Finding]:
+    if patient.loss in ("mse", "bce"):
+        return  # a loss on probabilities
+    floor = floor_of_width(patient.classes, 1.0)
+    apart = float((answers.sum(dim=-1) - 1).abs().max())
+    yield SOFTMAX.found(
+        Text(
+            f"The scores are probabilities: none is negative, and each row sums to 1 (to {apart:.0e}). With cross-entropy the loss cannot fall under "
+            f"{floor:.4f} ({patient.classes} classes).",
+            f"スコアが確率になっています。負の値がなく、各行の合計が1です（誤差{apart:.0e}）。クロスエントロピーで学習すると、損失は{floor:.4f}"
+            f"（{patient.classes}クラス）より下がりません。",
+        ),
+        {
+            "largest_distance_of_sums_from_1": apart,
+            "lowest": float(answers.min()),
+            "floor": floor,
+            "loss": patient.loss,
+        },
+        severity="error" if patient.loss == "cross-entropy" else None,
+    )
+
+
+def _log_softmax(answers: Tensor) -> Finding:
+    largest = float(torch.logsumexp(answers, dim=-1).abs().max())
+    return LOG_SOFTMAX.found(
+        Text(
+            "The scores are logarithms of probabilities (log-softmax), and the loss is cross-entropy, which takes them once more.",
+            "スコアが確率の対数（log-softmax）になっており、損失のクロスエントロピーがもう一度log-softmaxを計算します。",
+        ),
+        {"largest_logsumexp": largest},
+    )
+
+
+def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
+    """What large products show: scores that stop on both sides, or on one."""
+    named = next((name for name in reversed(tail.names) if name.rstrip("_") in _SQUEEZERS), "")
+    if reach.is_bounded:
+        width = reach.higher - reach.lower
+        floor = floor_of_width(patient.classes, width)
+        if floor < 0.01 or width < 1e-6:
+            return  # a soft cap far out, or scores that hang on no product
+        is_sigmoid = named.startswith("sigmoid") and abs(reach.lower) < 1e-6 and abs(reach.higher - 1) < 1e-6
+        if patient.loss == "mse" or (is_sigmoid and patient.loss == "bce"):
+            return
+        by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
+        low, high = (round(x, 6) for x in (reach.lower, reach.higher))
+        evidence = {
+            "lowest": reach.lower,
+            "highest": reach.higher,
+            "floor": floor,
+            "operation": named,
+            "loss": patient.loss,
+        }
+        yield (SIGMOID if is_sigmoid else BOUNDED).found(
+            Text(
+                f"However large the last product is made, the scores stay between {low:.3g} and {high:.3g}{by}. With "
+                f"cross-entropy the loss cannot fall under {floor:.4f} ({patient.classes} classes).",
+                f"最後の積をどれだけ大きくしても、スコアは{low:.3g}から{high:.3g}の範囲を出ません{by_ja}。クロスエントロピーで学習すると、"
+                f"損失は{floor:.4f}（{patient.classes}クラス）より下がりません。",
+            ),
+            evidence,
+            severity="error" if is_sigmoid and patient.loss == "cross-entropy" else None,
+        )
+    elif reach.is_rectified:
+        by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
+        yield RECTIFIED.found(
+            Text(
+                f"The scores are cut off below{by}: with the last product far negative none is under {reach.lower:.3g}, far positive they reach "
+                f"{reach.higher:.3g}.",
+                f"スコアの下側が切られています{by_ja}。最後の積を大きな負の値にしても{reach.lower:.3g}を下回らず、正の値では{reach.higher:.3g}に達します。",
+            ),
+            {"lowest": reach.lower, "highest": reach.higher, "operation": named},
+        )
+
+
+_SQUEEZERS = frozenset(
+    {
+        "sigmoid",
+        "tanh",
+        "relu",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "hardtanh",
+        "hardsigmoid",
+        "softplus",
+        "gelu",
+        "silu",
+        "elu",
+        "exp",
+    }
+    | {"leaky_relu", "threshold", "_softmax", "maximum", "abs", "hardswish", "mish"}
+)
+
+
+def _dropped(patient: Patient) -> Iterator[Finding]:
+    """Whether training mode drops scores."""
+    found = _drops_of_training(patient)
+    if not found:
+        return
+    call = found[-1]
+    given = [float(x) for x in call.args[1:2] if isinstance(x, float | int)]
+    p = round(1 - given[0] if call.name.startswith("bernoulli") else given[0], 6) if given else float("nan")
+    yield DROPPED.found(
+        Text(
+            f"In training mode dropout stands behind the last product: {100 * p:.0f} % of the scores are set to zero.",
+            f"学習モードで、最後の積の後にドロップアウトがあります。スコアの{100 * p:.0f} %がゼロにされます。",
+        ),
+        {"p": p, "operation": call.name, "module": call.path or "the model"},
+    )
+
+
+def _drops_of_training(patient: Patient) -> list[Call]:
+    """The draws behind the last product in training mode."""
+    size = patient.batch or (1 if patient.is_large else 2)
+    images = patient.images[:size].clone()
+    try:
+        with _in_training(patient.model), torch.random.fork_rng(devices=[]), record(patient.model, images) as tape:
+            scores = scores_of(patient.model(images), size)
+        return draws(tail_of(tape, scores), DRAWS)
+    except (LensError, ModelError, RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
+        return []  # training mode gives something else, or asks for labels
+
+
+@contextmanager
+def _in_training(model: nn.Module) -> Iterator[None]:
+    """Training mode for the block; what it writes into buffers is taken back."""
+    modules, held = list(all_modules(model)), [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        for module in modules:
+            module.training = True
+        yield
+    finally:
+        for module in modules:
+            module.training = False
+        with torch.no_grad():
+            for buffer, was in held:
+                buffer.copy_(was)
