@@ -1,0 +1,176 @@
+"""Whether a training is stuck, and at which number: a loss that stands at an exact value says what is wrong. In goes a curve, out come findings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from vitscope._core.text import Text
+from vitscope.doctor.curve.watched import Watched, last
+from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.runs import EpochMetrics
+
+CHECK = "curve-chance"
+USUAL = (10, 100, 1000)
+"""Classes to try where nobody told how many there are."""
+STUCK = Fault(
+    "stuck-at-chance",
+    "M2",
+    CHECK,
+    "error",
+    Text(
+        "The model answers the same for every picture: it does not see the image, or its weights do not move.",
+        "モデルがどの画像にも同じ答えを返しています。画像が見えていないか、重みが更新されていません。",
+    ),
+    Text(
+        "examine the model (vitscope doctor on its code): a class token that never sees a patch is the usual cause; else look whether "
+        "labels belong to "
+        "images, whether the optimizer holds the model's parameters, and try a tenth of the learning rate",
+        "モデルのコードをvitscope doctorで検査してください。よくある原因は、クラストークンがパッチを一度も参照していないことです。"
+        "次に、ラベルと画像の対応、オプティマイザがモデルのパラメータを保持しているかを確認し、学習率を10分の1にして試してください",
+    ),
+    "vitscope doctor package.module:callable --image-size S",
+    explains=("curve-band", "curve-modes", "curve-overfitting", "curve-learning-rate"),
+)
+SOFTMAX = Fault(
+    "softmax-before-cross-entropy",
+    "M12",
+    CHECK,
+    "error",
+    Text(
+        "Cross-entropy takes logits. Of probabilities (softmax or sigmoid) it cannot fall below ln(e + C - 1) - 1, gradients are small, and "
+        "learning is "
+        "slow and worse.",
+        "クロスエントロピーはロジットを受け取ります。確率（softmaxやsigmoidの出力）を渡すと損失はln(e + C - 1) - 1を下回れず、"
+        "勾配が小さくなり、学習が遅く、精度も下がります。",
+    ),
+    Text(
+        "return logits: take the softmax or sigmoid out of the model",
+        "モデルからsoftmaxやsigmoidを取り除き、ロジットを返してください",
+    ),
+    "return self.head(x)   # no softmax",
+    explains=("curve-band", "bounded-scores"),
+)
+BOUNDED = Fault(
+    "bounded-scores",
+    "M13",
+    CHECK,
+    "warning",
+    Text(
+        "Scores between -1 and 1 (tanh) keep cross-entropy above ln(1 + (C - 1) e^-2), however sure the model is.",
+        "スコアが-1から1までに制限されていると（tanh）、モデルがどれほど確信しても損失はln(1 + (C - 1) e^-2)を下回れません。",
+    ),
+    Text("end the model in a bare nn.Linear", "モデルの最後は、活性化関数のないnn.Linearにしてください"),
+    "return self.head(x)   # no tanh",
+)
+
+
+def curve_chance(watched: Watched) -> Iterator[Finding]:
+    """Whether a curve stands at a number that says why.
+
+    Does: holds the last third of the epochs (three at least) against one in C and ln C, the loss of equal answers, and against the floors that
+    cross-entropy has of scores that are probabilities or bounded.
+    Finds: a training stuck at chance (M2, an error), softmax or sigmoid before cross-entropy (M12), scores bounded by tanh (M13).
+    Must not accuse: a slow start, a curve that has left chance, label smoothing and mixing (they lift the training loss: only validation
+    counts then),
+    a loss that passes such a number on its way.
+    """
+    if watched.supposed_classes is None:
+        for usual in USUAL:
+            yield from _softmax(watched, usual)
+    classes = watched.need_classes()
+    if classes < 2:
+        raise Skipped(Text("there are no two classes", "クラスが2つ以上ありません"))
+    rows = watched.need("val_acc", epochs=3)
+    if all(watched.is_at_chance(row.val_acc) for row in rows):
+        finding = _stuck(watched, rows, classes)
+        if finding is not None:
+            yield finding
+        return
+    yield from _softmax(watched, classes)
+    yield from _bounded(watched, classes)
+
+
+def _stuck(watched: Watched, rows: Sequence[EpochMetrics], classes: int) -> Finding | None:
+    level, end = math.log(classes), last(rows)
+    losses = [row.val_loss for row in end if math.isfinite(row.val_loss)] or [
+        row.train_loss for row in end if math.isfinite(row.train_loss)
+    ]
+    learned = [row.train_acc for row in end if math.isfinite(row.train_acc)]
+    if learned and max(learned) > 2 * 100 / classes:
+        return None  # training learns: the validation is what is wrong
+    if losses and not all(0.97 * level <= loss for loss in losses):
+        return None
+    final = end[-1].val_acc
+    exact = bool(losses) and all(abs(loss - level) <= 0.01 * level for loss in losses)
+    named = Text("", "")
+    if losses:
+        named = Text(
+            f", the loss at {losses[-1]:.3f}"
+            + (f" (ln {classes} = {level:.3f}: equal scores for all classes)" if exact else ""),
+            f"、損失は{losses[-1]:.3f}"
+            + (f"（ln {classes} = {level:.3f}、全クラス同じスコアのときの値）" if exact else ""),
+        )
+    return STUCK.found(
+        Text(
+            f"After {rows[-1].epoch} epochs validation accuracy stands at {final:.1f} %, one in {classes}{named.en}.",
+            f"{rows[-1].epoch}エポック学習しても、検証の正解率は{final:.1f} %（{classes}分の1）のままです。{named.ja}",
+        ),
+        {
+            "classes": classes,
+            "val_acc": final,
+            "chance": 100 / classes,
+            "loss": losses[-1] if losses else None,
+            "ln_classes": level,
+            "epochs": rows[-1].epoch,
+        },
+    )
+
+
+def _softmax(watched: Watched, classes: int) -> Iterator[Finding]:
+    """Sure answers cost the floor where they are right and one more where they are wrong: floor + share of wrong answers."""
+    floor = math.log(math.e + classes - 1) - 1
+    told = [row for row in watched.rows if math.isfinite(row.val_loss) and math.isfinite(row.val_acc)]
+    if len(told) < 3 or classes < 3:
+        return
+    end, near = last(told, 0.2), 0.08 if watched.classes is not None else 0.05
+    lowest = min(row.val_loss for row in told)
+    if not watched.settings.mixes and not watched.settings.smoothing:
+        lowest = min([lowest, *(row.train_loss for row in told if math.isfinite(row.train_loss))])
+    wanted = [floor + 1 - row.val_acc / 100 for row in end]
+    agrees = all(abs(row.val_loss - want) <= near for row, want in zip(end, wanted, strict=True))
+    has_learned = end[-1].val_acc >= 100 / classes + (15 if classes > 5 else 90 - 100 / classes)
+    if not (agrees and has_learned and lowest >= floor - 0.005):
+        return
+    yield SOFTMAX.found(
+        Text(
+            f"No loss goes below {floor:.4f} = ln(e + {classes} - 1) - 1, and at {end[-1].val_acc:.1f} % it is {end[-1].val_loss:.3f}, "
+            f"where the floor "
+            f"plus the share of wrong answers is {wanted[-1]:.3f}: cross-entropy is given probabilities.",
+            f"損失が一度も{floor:.4f} = ln(e + {classes} - 1) - 1を下回らず、正解率{end[-1].val_acc:.1f} %での損失{end[-1].val_loss:.3f}は、"
+            f"下限に誤答率を足した{wanted[-1]:.3f}に一致します。クロスエントロピーに確率が渡されています。",
+        ),
+        {"classes": classes, "floor": floor, "lowest_loss": lowest, "loss": end[-1].val_loss, "expected": wanted[-1]},
+    )
+
+
+def _bounded(watched: Watched, classes: int) -> Iterator[Finding]:
+    settings = watched.settings
+    if settings.mixes or settings.smoothing:
+        return
+    floor = math.log(1 + (classes - 1) * math.exp(-2))
+    told = [row for row in watched.rows if math.isfinite(row.train_loss) and math.isfinite(row.train_acc)]
+    end = last(told)
+    if len(told) < 3 or min(row.train_loss for row in told) < floor - 0.002:
+        return
+    if not all(row.train_acc >= 97 and row.train_loss <= floor * 1.06 + 0.02 for row in end):
+        return
+    yield BOUNDED.found(
+        Text(
+            f"With {end[-1].train_acc:.1f} % of the training images right, the training loss stays at {end[-1].train_loss:.3f}, above "
+            f"{floor:.3f} = ln(1 + {classes - 1} e^-2), the floor of scores between -1 and 1.",
+            f"訓練画像の{end[-1].train_acc:.1f} %に正解していながら、訓練損失は{end[-1].train_loss:.3f}から下がりません。"
+            f"これはスコアが-1から1までに制限されたときの下限{floor:.3f} = ln(1 + {classes - 1} e^-2)です。",
+        ),
+        {"classes": classes, "floor": floor, "train_loss": end[-1].train_loss, "train_acc": end[-1].train_acc},
+    )

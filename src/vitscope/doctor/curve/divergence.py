@@ -1,0 +1,105 @@
+"""Whether a training broke. In goes a curve, out come findings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import median
+
+from vitscope._core.text import Text
+from vitscope.curves import sentences
+from vitscope.doctor.curve.watched import Watched, last
+from vitscope.doctor.finding import Fault, Finding
+
+CHECK = "curve-divergence"
+_ADVICE = Text(
+    "lower the learning rate (a third, then a tenth), warm up for some epochs, clip the gradient at norm 1; in fp16 use a GradScaler or bfloat16",
+    "学習率を下げ（3分の1、次に10分の1）、数エポックのウォームアップを入れ、勾配をノルム1でクリップしてください。"
+    "fp16ではGradScalerを使うか、bfloat16にしてください",
+)
+_CODE = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)"
+NOT_FINITE = Fault(
+    "loss-not-finite",
+    "L1",
+    CHECK,
+    "error",
+    Text(
+        "From the first NaN on every weight is NaN: nothing is learned any more.",
+        "最初のNaN以降、すべての重みがNaNになり、それ以上何も学習されません。",
+    ),
+    _ADVICE,
+    _CODE,
+    explains=("curve-band", "curve-modes", "curve-chance"),
+)
+COLLAPSED = Fault(
+    "fell-back-to-chance",
+    "L1",
+    CHECK,
+    "error",
+    Text(
+        "A step that was too large threw the weights to where all images look the same, and no gradient leads back.",
+        "大きすぎる更新で重みが、どの画像も同じに見える場所まで飛ばされ、そこから戻る勾配がありません。",
+    ),
+    _ADVICE,
+    _CODE,
+    explains=("curve-band", "curve-modes", "curve-overfitting"),
+)
+RISING = Fault(
+    "training-loss-rises",
+    "L1",
+    CHECK,
+    "warning",
+    Text(
+        "The optimizer walks away from what it minimises: its steps are too large for where it stands.",
+        "オプティマイザが、最小化すべき損失からかえって遠ざかっています。現在の位置に対して更新が大きすぎます。",
+    ),
+    _ADVICE,
+    _CODE,
+)
+
+
+def curve_divergence(watched: Watched) -> Iterator[Finding]:
+    """Whether losses became infinite, fell back to chance, or rise.
+
+    Does: looks for numbers that are not finite, for a validation accuracy that was well above chance and ended there, and for a training
+    loss whose last
+    epochs (the median) lie half as high again as the lowest.
+    Finds: NaN (L1, an error), a collapse to chance (an error), a rising training loss (a warning).
+    Must not accuse: single spikes that the training comes back from, losses near 0 (where half as much again is nothing), late mixing of images.
+    """
+    verdict = watched.verdict
+    if verdict.diverged_at is not None:
+        row = next(row for row in watched.rows if row.epoch == verdict.diverged_at)
+        said = sentences.of_divergence(row.epoch, row.not_finite or "train_loss")
+        yield NOT_FINITE.found(
+            Text(f"{said.en[0].upper()}{said.en[1:].partition(';')[0]}.", said.ja.partition("。")[0] + "。"),
+            {"epoch": row.epoch, "measure": row.not_finite},
+        )
+        return
+    if watched.supposed_classes is not None and watched.has("val_acc"):
+        rows = watched.need("val_acc")
+        chance, best = 100 / watched.need_classes(), max(rows, key=lambda row: row.val_acc)
+        end = rows[-2:]
+        lead = best.val_acc - chance
+        if lead > max(5.0, chance / 2) and all(
+            row.val_acc < chance + 0.1 * lead and watched.is_at_chance(row.val_acc) for row in end
+        ):
+            yield COLLAPSED.found(
+                Text(
+                    f"Validation accuracy reached {best.val_acc:.1f} % at epoch {best.epoch} and ends at {end[-1].val_acc:.1f} %, which is chance.",
+                    f"検証の正解率はエポック{best.epoch}で{best.val_acc:.1f} %に達しましたが、最後は偶然の水準の{end[-1].val_acc:.1f} %です。",
+                ),
+                {"best": best.val_acc, "best_epoch": best.epoch, "val_acc": end[-1].val_acc, "chance": chance},
+            )
+            return
+    losses = [row.train_loss for row in watched.need("train_loss", epochs=5)]
+    lowest = min(losses)
+    now = median(row.train_loss for row in last(watched.need("train_loss"), 0.1))
+    if now > 1.5 * lowest and now - lowest > 0.3 and math.isfinite(now):
+        yield RISING.found(
+            Text(
+                f"Training loss was {lowest:.3f} at its lowest and is {now:.3f} in the last epochs.",
+                f"訓練損失は最小で{lowest:.3f}でしたが、最後の数エポックでは{now:.3f}です。",
+            ),
+            {"lowest": lowest, "last": now, "lowest_epoch": losses.index(lowest) + 1},
+        )
