@@ -126,5 +126,5 @@ def _is_harmless(watched: Watched) -> bool:
         found is not None
         and bool(rows)
         and found.smoothed_rise < SLIGHT
-        and rows[-1].val_acc >= max(row.val_acc for row in rows) - 0.5
+        and rows[-1].val_acc >= max(row.val_acc for row in rows) - 1
     )

@@ -108,8 +108,9 @@ def _stuck(watched: Watched, rows: Sequence[EpochMetrics], classes: int) -> Find
         named = Text(
             f", the loss at {losses[-1]:.3f}"
             + (f" (ln {classes} = {level:.3f}: equal scores for all classes)" if exact else ""),
-            f"、損失は{losses[-1]:.3f}"
-            + (f"（ln {classes} = {level:.3f}、全クラス同じスコアのときの値）" if exact else ""),
+            f"損失は{losses[-1]:.3f}"
+            + (f"（ln {classes} = {level:.3f}、全クラス同じスコアのときの値）" if exact else "")
+            + "です。",
         )
     return STUCK.found(
         Text(

@@ -133,12 +133,13 @@ def _at_chance(watched: Watched) -> Iterator[Finding]:
 
 def _far_above(watched: Watched) -> Iterator[Finding]:
     rows = _pairs(watched, "train_loss", "val_loss")
-    first = rows[:5]
+    first, level = rows[:5], math.log(watched.supposed_classes or math.inf)
     if len(rows) < 3:
         return
 
     def is_far(row: EpochMetrics) -> bool:
-        worse = not (_is_told(row.train_acc) and _is_told(row.val_acc)) or row.val_acc < row.train_acc - 5
+        is_told = _is_told(row.train_acc) and _is_told(row.val_acc)
+        worse = not is_told or row.val_acc < row.train_acc - 5 or row.val_loss > level + 1
         return worse and row.val_loss > 2 * row.train_loss and row.val_loss > row.train_loss + 0.7
 
     if _is_no_mean(first[0]) or not all(is_far(row) for row in first):
