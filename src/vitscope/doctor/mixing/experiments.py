@@ -15,7 +15,7 @@ from torch import Tensor
 from vitscope.lens.attention import Attention
 from vitscope.lens.blocks import Block
 from vitscope.lens.flow import projections
-from vitscope.lens.operations import CONVOLUTIONS, factors
+from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS, factors
 from vitscope.lens.tape import Call, Source, Tape
 
 SMALL = 1e-6
@@ -61,10 +61,25 @@ def width_of(tape: Tape, attention: Attention) -> int:
 
 
 def heads_of(tape: Tape, attention: Attention) -> int:
-    """How many heads an attention has: windows stand beside them in its first axis."""
-    rows, width = int(attention.q.shape[0]), width_of(tape, attention)
-    heads = max(width // int(attention.v.shape[-1]), 1)
-    return heads if heads < rows and rows % heads == 0 else rows
+    """How many heads an attention has: windows stand beside them in its first axis. So many rows of queries are made of each row that is
+    projected; where that does not come out even, all are heads."""
+    rows = int(attention.q.shape[0])
+    first = attention.begins.sources[0] if attention.is_fused else factors(attention.begins)[0]
+    projected = _projected(tape, first)
+    if projected is None:
+        return rows
+    shape = projected.outputs[0].shape
+    given = shape.numel() // shape[1 if projected.name in CONVOLUTIONS else -1]
+    heads, rest = divmod(rows * int(first.tensor.shape[-2]), given)
+    return heads if 0 < heads <= rows and not rest and not rows % heads else rows
+
+
+def _projected(tape: Tape, source: Source) -> Call | None:
+    """The product or convolution that a source's numbers come from, nearest before it."""
+    call = source.call
+    while call is not None and call.name not in PRODUCTS | CONVOLUTIONS:
+        call = next((each.call for each in call.sources if tape.is_of_image(each)), None)
+    return call
 
 
 def entering(tape: Tape, block: Block) -> Tokens | None:
@@ -122,3 +137,9 @@ def hear(tape: Tape, start: Tokens, end: Tokens, which: Iterable[int]) -> Bool[T
         weights = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         (gradient,) = torch.autograd.grad((tokens * weights.to(tokens.dtype)).sum(), given)
     return (start.of(gradient) != 0).any(dim=1)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first three of these paths, each once, and how many there are."""
+    found = list(dict.fromkeys(name or "the model" for name in names))
+    return ", ".join(found[:3]) + (f" … ({len(found)})" if len(found) > 3 else "")

@@ -12,8 +12,8 @@ from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import CONVOLUTIONS
 from vitscope.lens.tape import Tape
 
-MANY = 9
-"""So many groups are counted; a large model's no further than two."""
+MANY = 4
+"""So many groups are counted, unless each patch is one; a large model's no further than two."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def groups_of(patient: Patient, start: Tokens, end: Tokens, extra: tuple[int, ..
     hidden = extra if ends == count else ()  # a class token that hears of all patches does not make them meet
     while left and len(sizes) < (2 if patient.is_large else MANY):
         group = _grown(tape, start, end, left[0], extra, hidden)
+        if not sizes and len(group) == 1 and ends == count and _are_all_alone(tape, start, end, left):
+            return Groups((1,) * patches, patches)
         sizes.append(len(group))
         left = [token for token in left if token not in group]
     return Groups(tuple(sizes), patches)
@@ -81,6 +83,18 @@ def _grown(
             break
         group |= set(_numbers(hear(tape, start, end, _numbers(reached)))) - set(extra)
     return group
+
+
+def _are_all_alone(tape: Tape, start: Tokens, end: Tokens, patches: list[int]) -> bool:
+    """Whether no patch hears of any other: for each binary digit of their numbers, those that have it are changed, and then those that have not; two
+    patches differ in one digit at least."""
+    for digit in range((len(patches) - 1).bit_length()):
+        for has in (0, 1):
+            chosen = [patch for place, patch in enumerate(patches) if place >> digit & 1 == has]
+            others = [patch for place, patch in enumerate(patches) if place >> digit & 1 != has]
+            if bool(changed_with(tape, start, chosen, end)[others].any()):
+                return False
+    return True
 
 
 def earlier_hear_later(tape: Tape, start: Tokens, end: Tokens, extra: tuple[int, ...]) -> tuple[bool, bool]:

@@ -10,35 +10,14 @@ from torch import Tensor
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
-from vitscope.doctor.mixing.experiments import Tokens
+from vitscope.doctor.mixing.apart import apart
+from vitscope.doctor.mixing.experiments import Tokens, listed
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
 from vitscope.doctor.mixing.masks import allowed, is_triangular
-from vitscope.doctor.mixing.meeting import Groups, earlier_hear_later, groups_of, mixes_behind, way_in, ways_in_and_out
+from vitscope.doctor.mixing.meeting import earlier_hear_later, way_in, ways_in_and_out
 from vitscope.doctor.patient import Patient, not_followed
-from vitscope.lens.attention import Attention
 from vitscope.lens.blocks import Block
 
-NEVER_MEET = Fault(
-    "patches-never-meet",
-    "M3",
-    "token-mixing",
-    "error",
-    Text(
-        "What makes a transformer is that patches tell each other what they hold. Without that, each patch (or group of them) is judged by itself "
-        "and the opinions are averaged: a shape larger than it cannot be recognised.",
-        "トランスフォーマーの要は、パッチどうしが情報を交換することです。それがなければ、各パッチ（またはそのグループ）は単独で判断され、"
-        "結果が平均されるだけになり、それより大きな形は認識できません。",
-    ),
-    Text(
-        "let attention run along the tokens, all of one image: (batch, tokens, width) with batch_first=True; and in a mask, look which value means "
-        "'may attend' (True in scaled_dot_product_attention, False in nn.MultiheadAttention)",
-        "アテンションは1枚の画像の全トークンに沿って計算してください（batch_first=Trueで(バッチ, トークン, 幅)の順）。マスクを使う場合は、"
-        "どちらの値が「参照してよい」かを確認してください（scaled_dot_product_attentionではTrue、nn.MultiheadAttentionではFalse）",
-    ),
-    "F.scaled_dot_product_attention(q, k, v)   # q, k, v: batch, heads, tokens, width; no mask",
-    explains=("overfit", "heads-collapsed", "position"),
-)
 CAUSAL = Fault(
     "causal-mask",
     "M3",
@@ -167,12 +146,7 @@ def _evidence(found: list[Across]) -> dict[str, object]:
 
 
 def _names(found: list[Across]) -> str:
-    return _list([each.path or "the model" for each in found])
-
-
-def _list(names: list[str]) -> str:
-    names = list(dict.fromkeys(names))
-    return ", ".join(names[:3]) + (f" … ({len(names)})" if len(names) > 3 else "")
+    return listed([each.path or "the model" for each in found])
 
 
 def _meeting(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:
@@ -196,7 +170,7 @@ def _meeting(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:
         yield _causal(patient, blocks, triangular, start, end, extra)
     if count - len(extra) < 2 or any(_is_open(each, count) for each in pairs) or len(triangular) == len(blocks):
         return
-    yield from _apart(patient, blocks, pairs, start, end, extra)
+    yield from apart(patient, blocks, pairs, start, end, extra)
 
 
 def _extra(patient: Patient, count: int) -> tuple[int, ...]:
@@ -231,7 +205,7 @@ def _causal(
     if is_everywhere and len(start.of(patient.tape.value(start.call))) == len(end.of(patient.tape.value(end.call))):
         first_hears, second_hears = earlier_hear_later(patient.tape, start, end, extra)
     is_one_way = is_everywhere and not (first_hears and second_hears)
-    where = _list([blocks[number].attention.path or "the model" for number in triangular])
+    where = listed([blocks[number].attention.path or "the model" for number in triangular])
     en, ja = ("before", "前") if "later" in triangular.values() else ("behind", "後ろ")
     rest = (
         Text(
@@ -255,85 +229,4 @@ def _causal(
             "second_half_hears_of_the_first": second_hears,
         },
         severity="error" if is_one_way else "warning",
-    )
-
-
-def _apart(
-    patient: Patient,
-    blocks: tuple[Block, ...],
-    pairs: list[Tensor],
-    start: Tokens,
-    end: Tokens,
-    extra: tuple[int, ...],
-) -> Iterator[Finding]:
-    """Patches of which no block lets one hear of another, now and after some steps of training."""
-    if mixes_behind(patient.tape, end):
-        return
-    groups = groups_of(patient, start, end, extra)
-    if len(groups.sizes) < 2 or not (patient.is_trained or _is_apart_later(patient, extra)):
-        return
-    tokens = len(start.of(patient.tape.value(start.call)))
-    how = _mechanism(patient, [block.attention for block in blocks], pairs, tokens)
-    yield NEVER_MEET.found(
-        Text(
-            f"Patches never meet: in all {len(blocks)} blocks together, {_met(groups).en}. {how.en}",
-            f"パッチどうしが出会いません。全{len(blocks)}ブロックを通しても、{_met(groups).ja}。{how.ja}",
-        ),
-        {
-            "patches": groups.patches,
-            "group_sizes": list(groups.sizes),
-            "are_all_groups": groups.are_all,
-            "keys_of_each_attention": [int(each.shape[-1]) for each in pairs],
-            "share_of_pairs_forbidden": [1 - float(each.double().mean()) for each in pairs],
-        },
-        severity="warning" if patient.anatomy.read_outs else "error",
-    )
-
-
-def _is_apart_later(patient: Patient, extra: tuple[int, ...]) -> bool:
-    """Whether the patches stand apart also after some steps: branches that start at zero let nothing meet at first."""
-    later = patient.trained
-    ways = ways_in_and_out(later)
-    return ways is not None and len(groups_of(later, *ways, extra).sizes) > 1
-
-
-def _met(groups: Groups) -> Text:
-    size = max(groups.sizes)
-    if size == 1:
-        return Text(
-            f"none of {groups.patches} patches hears of any other",
-            f"{groups.patches}個のパッチはどれも、ほかのパッチの情報を受け取りません",
-        )
-    count = Text(f"{len(groups.sizes)}", f"{len(groups.sizes)}個")
-    if not groups.are_all:
-        count = Text(f"{len(groups.sizes)} or more", f"{len(groups.sizes)}個以上")
-    return Text(
-        f"the {groups.patches} patches stay in {count.en} groups (the largest of {size}) that never hear of one another",
-        f"{groups.patches}個のパッチは{count.ja}のグループ（最大{size}個）に分かれたままで、グループ間の情報の交換がありません",
-    )
-
-
-def _mechanism(patient: Patient, attentions: list[Attention], pairs: list[Tensor], tokens: int) -> Text:
-    keys = max(int(each.shape[-1]) for each in pairs)
-    across = attentions_along_the_batch(patient) if keys == 1 else ()
-    if across:
-        return Text(
-            f"Attention runs along the batch ({_list(list(across))}): a patch meets those at its place in other images.",
-            f"アテンションがバッチ方向に計算されており（{_list(list(across))}）、パッチが出会うのはほかの画像の同じ位置のパッチだけです。",
-        )
-    if keys == 1:
-        return Text(
-            f"Attention runs along an axis of length 1 instead of along the {tokens} tokens.",
-            f"アテンションが、{tokens}個のトークンの軸ではなく、長さ1の軸に沿って計算されています。",
-        )
-    forbidden = 100 * (1 - sum(float(each.double().mean()) for each in pairs) / len(pairs))
-    if forbidden > 0:
-        where = _list([each.path or "the model" for each in attentions])
-        return Text(
-            f"A mask forbids {forbidden:.1f} % of the pairs, the same in every block ({where}).",
-            f"マスクがどのブロックでも同じように、組み合わせの{forbidden:.1f} %を禁じています（{where}）。",
-        )
-    return Text(
-        f"Each attention compares {keys} of {tokens} tokens at a time, the same ones in every block.",
-        f"各アテンションは{tokens}個中{keys}個のトークンしか比較せず、その組はどのブロックでも同じです。",
     )

@@ -1,0 +1,117 @@
+"""Patches of which no block lets one hear of another. In goes a patient with what its masks leave open, out comes at most one finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
+from vitscope.doctor.mixing.experiments import Tokens, listed
+from vitscope.doctor.mixing.meeting import Groups, groups_of, mixes_behind, ways_in_and_out
+from vitscope.doctor.patient import Patient
+from vitscope.lens.attention import Attention
+from vitscope.lens.blocks import Block
+
+NEVER_MEET = Fault(
+    "patches-never-meet",
+    "M3",
+    "token-mixing",
+    "error",
+    Text(
+        "What makes a transformer is that patches tell each other what they hold. Without that, each patch (or group of them) is judged by itself "
+        "and the opinions are averaged: a shape larger than it cannot be recognised.",
+        "トランスフォーマーの要は、パッチどうしが情報を交換することです。それがなければ、各パッチ（またはそのグループ）は単独で判断され、"
+        "結果が平均されるだけになり、それより大きな形は認識できません。",
+    ),
+    Text(
+        "let attention run along the tokens, all of one image: (batch, tokens, width) with batch_first=True; and in a mask, look which value means "
+        "'may attend' (True in scaled_dot_product_attention, False in nn.MultiheadAttention)",
+        "アテンションは1枚の画像の全トークンに沿って計算してください（batch_first=Trueで(バッチ, トークン, 幅)の順）。マスクを使う場合は、"
+        "どちらの値が「参照してよい」かを確認してください（scaled_dot_product_attentionではTrue、nn.MultiheadAttentionではFalse）",
+    ),
+    "F.scaled_dot_product_attention(q, k, v)   # q, k, v: batch, heads, tokens, width; no mask",
+    explains=("overfit", "heads-collapsed", "position"),
+)
+
+
+def apart(
+    patient: Patient,
+    blocks: tuple[Block, ...],
+    pairs: list[Tensor],
+    start: Tokens,
+    end: Tokens,
+    extra: tuple[int, ...],
+) -> Iterator[Finding]:
+    """Patches of which no block lets one hear of another, now and after some steps of training."""
+    if patient.anatomy.read_outs or mixes_behind(patient.tape, end):  # they meet there
+        return
+    groups = groups_of(patient, start, end, extra)
+    if len(groups.sizes) < 2 or not (patient.is_trained or _is_apart_later(patient, extra)):
+        return
+    tokens = len(start.of(patient.tape.value(start.call)))
+    how = _mechanism(patient, [block.attention for block in blocks], pairs, tokens)
+    yield NEVER_MEET.found(
+        Text(
+            f"Patches never meet: in all {len(blocks)} blocks together, {_met(groups).en}. {how.en}",
+            f"パッチどうしが出会いません。全{len(blocks)}ブロックを通しても、{_met(groups).ja}。{how.ja}",
+        ),
+        {
+            "patches": groups.patches,
+            "group_sizes": list(groups.sizes),
+            "are_all_groups": groups.are_all,
+            "keys_of_each_attention": [int(each.shape[-1]) for each in pairs],
+            "share_of_pairs_forbidden": [1 - float(each.double().mean()) for each in pairs],
+        },
+    )
+
+
+def _is_apart_later(patient: Patient, extra: tuple[int, ...]) -> bool:
+    """Whether the patches stand apart also after some steps: branches that start at zero let nothing meet at first."""
+    later = patient.trained
+    ways = ways_in_and_out(later)
+    return ways is not None and len(groups_of(later, *ways, extra).sizes) > 1
+
+
+def _met(groups: Groups) -> Text:
+    size = max(groups.sizes)
+    if size == 1:
+        return Text(
+            f"none of {groups.patches} patches hears of any other",
+            f"{groups.patches}個のパッチはどれも、ほかのパッチの情報を受け取りません",
+        )
+    count = Text(f"{len(groups.sizes)}", f"{len(groups.sizes)}個")
+    if not groups.are_all:
+        count = Text(f"{len(groups.sizes)} or more", f"{len(groups.sizes)}個以上")
+    return Text(
+        f"the {groups.patches} patches stay in {count.en} groups (the largest of {size}) that never hear of one another",
+        f"{groups.patches}個のパッチは{count.ja}のグループ（最大{size}個）に分かれたままで、グループ間の情報の交換がありません",
+    )
+
+
+def _mechanism(patient: Patient, attentions: list[Attention], pairs: list[Tensor], tokens: int) -> Text:
+    keys = max(int(each.shape[-1]) for each in pairs)
+    across = attentions_along_the_batch(patient) if keys == 1 else ()
+    if across:
+        return Text(
+            f"Attention runs along the batch ({listed(list(across))}): a patch meets those at its place in other images.",
+            f"アテンションがバッチ方向に計算されており（{listed(list(across))}）、パッチが出会うのはほかの画像の同じ位置のパッチだけです。",
+        )
+    if keys == 1:
+        return Text(
+            f"Attention runs along an axis of length 1 instead of along the {tokens} tokens.",
+            f"アテンションが、{tokens}個のトークンの軸ではなく、長さ1の軸に沿って計算されています。",
+        )
+    forbidden = 100 * (1 - sum(float(each.double().mean()) for each in pairs) / len(pairs))
+    if forbidden > 0:
+        where = listed([each.path or "the model" for each in attentions])
+        return Text(
+            f"A mask forbids {forbidden:.1f} % of the pairs, the same in every block ({where}).",
+            f"マスクがどのブロックでも同じように、組み合わせの{forbidden:.1f} %を禁じています（{where}）。",
+        )
+    return Text(
+        f"Each attention compares {keys} of {tokens} tokens at a time, the same ones in every block.",
+        f"各アテンションは{tokens}個中{keys}個のトークンしか比較せず、その組はどのブロックでも同じです。",
+    )

@@ -1,0 +1,165 @@
+"""What is wrong with the scale of attentions: behind the softmax, missing, the wrong way round, of another number. In go measured attentions,
+out come findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import sqrt
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding, Severity
+from vitscope.doctor.mixing.measuring import Measured, of_which_width, where
+from vitscope.doctor.mixing.scaling import are_alike
+
+FAR_OFF = 4.0
+"""A scale so many times off is no longer a matter of taste."""
+
+SCALED_BEHIND = Fault(
+    "scaled-behind-the-softmax",
+    "M10",
+    "attention",
+    "error",
+    Text(
+        "The scores go into the softmax unscaled, and what attention gives back is made smaller by that factor: its branch is too weak beside the "
+        "stream, and the model behaves as if each patch stood alone.",
+        "スコアはスケーリングなしでソフトマックスに入り、アテンションの出力のほうがその係数だけ小さくなります。枝がストリームに対して弱すぎるため、"
+        "各パッチが単独で処理されているかのように振る舞います。",
+    ),
+    Text("scale the scores, not the shares", "重みではなく、スコアをスケーリングしてください"),
+    "attn = (q @ k.transpose(-2, -1) * head_dim**-0.5).softmax(dim=-1)   # nothing behind it",
+    explains=("overfit",),
+)
+UNSCALED = Fault(
+    "attention-not-scaled",
+    "M8",
+    "attention",
+    "warning",
+    Text(
+        "Products of wider heads are larger, so that softmax soon gives all to one token, where it has hardly any gradient: the start is slow or "
+        "unstable.",
+        "ヘッドの幅が大きいほど内積も大きくなり、ソフトマックスがすぐに1つのトークンへ集中します。そこでは勾配がほとんどなく、学習の立ち上がりが"
+        "遅く、または不安定になります。",
+    ),
+    Text(
+        "multiply the scores by head_dim ** -0.5; a scale that is defined is not yet used",
+        "スコアにhead_dim ** -0.5を掛けてください。scaleを定義しただけでは使われません",
+    ),
+    "scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5",
+)
+RECIPROCAL = Fault(
+    "scaled-by-the-reciprocal",
+    "M11",
+    "attention",
+    "error",
+    Text(
+        "The scores are made larger where they should be made smaller, so softmax gives all to one token from the start on, and its gradient "
+        "vanishes.",
+        "小さくすべきスコアを逆に大きくしているため、ソフトマックスが最初から1つのトークンに集中し、勾配が消えてしまいます。",
+    ),
+    Text(
+        "multiply by head_dim ** -0.5, or divide by its square root; not both turned round (scaled_dot_product_attention multiplies by `scale`)",
+        "head_dim ** -0.5を掛けるか、head_dimの平方根で割ってください。逆にしないこと（scaled_dot_product_attentionは`scale`を掛けます）",
+    ),
+    "scores = scores * head_dim**-0.5   # or: scores / head_dim**0.5",
+    explains=("heads-collapsed", "overfit"),
+)
+OTHER_WIDTH = Fault(
+    "scaled-by-another-number",
+    "M9",
+    "attention",
+    "note",
+    Text(
+        "The root of the head's width brings scores to about one, whatever that width is. Another number makes attention too even or too sharp at "
+        "the start; training makes up for it as far as the factor is small.",
+        "ヘッドの幅の平方根で割ると、幅によらずスコアが1程度の大きさになります。別の数を使うと、初期のアテンションが平坦すぎたり鋭すぎたりします。"
+        "係数のずれが小さければ、学習で補われます。",
+    ),
+    Text("scale by the width of one head", "1つのヘッドの幅でスケーリングしてください"),
+    "scale = head_dim**-0.5   # head_dim = dim // heads",
+)
+
+
+def scaled_behind(measured: list[Measured]) -> Iterator[Finding]:
+    maps = [(each, each.behind) for each in measured if each.behind is not None]
+    found = maps or [(each, each.behind_values) for each in measured if each.behind_values is not None]
+    if not found:
+        return
+    first, factor = found[0]
+    assert factor is not None
+    name = of_which_width(factor, first)
+    number = first.widths[name] if name else None
+    what = _OF[name].format(number=number) if name else Text("", "")
+    yield SCALED_BEHIND.found(
+        Text(
+            f"What a token gives to all others sums to {factor:.4g} instead of 1{what.en}: the scale stands behind the softmax, not before it "
+            f"({where([each for each, _ in found])}).",
+            f"1つのトークンがほかのすべてに配る重みの合計が、1ではなく{factor:.4g}です{what.ja}。スケーリングがソフトマックスの前ではなく後ろにあります"
+            f"（{where([each for each, _ in found])}）。",
+        ),
+        {"row_sum": factor, "of": name, "number": number, "modules": [each.path for each, _ in found]},
+        severity="error" if name else "warning",
+    )
+
+
+_OF: dict[str, Text] = {
+    "head": Text(" (a power of {number}, the width of a head)", "（1ヘッドの幅{number}のべき）"),
+    "width": Text(" (a power of {number}, the width of the tokens)", "（トークンの幅{number}のべき）"),
+    "heads": Text(" (a power of {number}, the number of heads)", "（ヘッド数{number}のべき）"),
+}
+
+
+def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
+    """Missing, reciprocal and foreign scales; nothing where the scale stands behind the softmax or cannot be told."""
+    by_kind: dict[str, list[Measured]] = {}
+    for each in measured:
+        kind = _kind(each)
+        if kind is not None and each.behind is None and each.behind_values is None:
+            by_kind.setdefault(kind, []).append(each)
+    if found := by_kind.get("missing"):
+        yield UNSCALED.found(*_scale_said(found, Text("they are not scaled at all", "スケーリングされていません")))
+    if found := by_kind.get("reciprocal"):
+        said = Text("they are scaled the wrong way round", "スケーリングの向きが逆です")
+        yield RECIPROCAL.found(*_scale_said(found, said))
+    for kind, said in (
+        ("width", Text("the width of all heads together was taken", "全ヘッドを合わせた幅が使われています")),
+        ("heads", Text("the number of heads was taken", "ヘッドの数が使われています")),
+    ):
+        if found := by_kind.get(kind):
+            yield OTHER_WIDTH.found(*_scale_said(found, said), severity=_how_bad(found))
+            return
+
+
+def _kind(of: Measured) -> str | None:
+    """What is wrong with the factor before the softmax: `missing`, `reciprocal`, `width`, `heads`; None where nothing is, or it cannot be told."""
+    scale, head = of.scaling.before, float(of.head_width)
+    if scale is None or head < 2 or of.is_across_channels or are_alike(scale, head**-0.5):
+        return None
+    if are_alike(scale, 1):
+        return "missing" if head >= 4 else None
+    if any(are_alike(scale, float(number) ** 0.5) for number in of.widths.values()) or are_alike(scale, head):
+        return "reciprocal"
+    for name in ("width", "heads"):
+        if name in of.widths and are_alike(scale, float(of.widths[name]) ** -0.5):
+            return name
+    return None
+
+
+def _scale_said(found: list[Measured], said: Text) -> tuple[Text, dict[str, object]]:
+    first = found[0]
+    scale, due = first.scaling.before or 0.0, float(first.head_width) ** -0.5
+    return Text(
+        f"The scores are multiplied by {scale:.4g}; heads of {first.head_width} want 1/√{first.head_width} = {due:.4g}: {said.en} ({where(found)}).",
+        f"スコアには{scale:.4g}が掛けられています。幅{first.head_width}のヘッドなら1/√{first.head_width} = {due:.4g}です。"
+        f"{said.ja}（{where(found)}）。",
+    ), {
+        "scale": scale,
+        "expected_scale": due,
+        "ratio": scale / due,
+        "head_width": first.head_width,
+        "modules": [each.path for each in found],
+    }
+
+
+def _how_bad(found: list[Measured]) -> Severity:
+    ratios = [(each.scaling.before or 1.0) * sqrt(each.head_width) for each in found]
+    return "warning" if any(ratio > FAR_OFF or ratio < 1 / FAR_OFF for ratio in ratios) else "note"
