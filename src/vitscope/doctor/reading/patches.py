@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.patient import Patient
 from vitscope.lens.anatomy import as_tokens
 from vitscope.lens.layout import MIXED
+from vitscope.lens.operations import CONVOLUTIONS, POOLINGS
 from vitscope.lens.tape import Call
 
 FEW_TOKENS, SMALL_SIDE = 36, 28
@@ -79,13 +80,14 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
     """
     layout, entering = patient.layout, _entering(patient)
     patches = layout.grid[0] * layout.grid[1]
+    _refuse_maps(patient, entering)
     is_mixed = MIXED in layout.patch_of_token
     is_scattered = layout.pixels is None and _scattered(patient, entering)
     if is_mixed or is_scattered or not layout.are_squares:
         tokens = len(as_tokens(patient.tape.value(entering)))
         side = _side(patient, tokens if is_scattered else patches)
-        changed = _tokens_changed(patient, entering, side)
-        if changed > 1:
+        changed, places = _tokens_changed(patient, entering, side)
+        if changed > (places if is_mixed else 1):  # a stem's own reach is no scrambling
             yield _cut_wrong(patient, tokens, changed, side, is_mixed=is_mixed)
             return
     if patches < FEW_TOKENS and min(patient.images.shape[-2:]) >= SMALL_SIDE:
@@ -156,17 +158,43 @@ def _entering(patient: Patient) -> Call:
     return anatomy.blocks[0].enters or anatomy.with_position or anatomy.with_class or anatomy.embedded
 
 
+def _refuse_maps(patient: Patient, entering: Call) -> None:
+    """Where the first block takes a map of channels, there are no tokens to count.
+
+    Raises:
+        Skipped: it does.
+    """
+    made = patient.anatomy.patch_embedding
+    width = made.outputs[0].shape[1 if made.name in CONVOLUTIONS | POOLINGS else -1]
+    if entering.outputs[0].shape[-1] != width:
+        raise Skipped(_MAPS)
+
+
+_MAPS = Text(
+    "the first block takes a map of channels, not tokens in a row, so there are no patches to look at",
+    "最初のブロックの入力がトークン列ではなくチャンネルのマップなので、調べるべきパッチがありません",
+)
+
+
 @torch.no_grad()
-def _tokens_changed(patient: Patient, entering: Call, side: tuple[int, int]) -> int:
-    """How many tokens change with one aligned square of pixels: the most of a few squares."""
+def _tokens_changed(patient: Patient, entering: Call, side: tuple[int, int]) -> tuple[int, int]:
+    """How many tokens change with one aligned square of pixels, and at how many places the embedding's own result does: the most of a few
+    squares."""
     tape, height, width = patient.tape, *side
-    was, noise = as_tokens(tape.value(entering)), patient.noise(1, seed=4)
-    most = 0
+    made = patient.anatomy.patch_embedding
+    noise, most, places = patient.noise(1, seed=4), 0, 0
     rows, columns = patient.images.shape[-2] // height, patient.images.shape[-1] // width
     for row, column in {(0, 0), (rows // 2, columns // 2), (rows - 1, columns - 1)}:
         image = tape.image.clone()
         place = (..., slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width))
         image[place] += noise[place]
-        now = as_tokens(tape.play({None: image}, entering))
-        most = max(most, int(((now - was).abs() > 1e-12).any(dim=1).sum()))
-    return most
+        most = max(most, _rows_changed(as_tokens(tape.value(entering)), as_tokens(tape.play({None: image}, entering))))
+        was, now = tape.value(made), tape.play({None: image}, made)
+        is_map = made.name in CONVOLUTIONS | POOLINGS
+        flat = [x[0].flatten(1).T if is_map and x.ndim == 4 else as_tokens(x) for x in (was, now)]
+        places = max(places, _rows_changed(*flat))
+    return most, places
+
+
+def _rows_changed(was: Tensor, now: Tensor) -> int:
+    return int(((now - was).abs() > 1e-12).any(dim=1).sum())
