@@ -124,7 +124,8 @@ def _ridge(kernel: Tensor) -> Tensor:
     middle = torch.eye(size) - 1 / size
     kernel = middle @ kernel.float() @ middle
     strength = 0.3 * kernel.diagonal().mean().clamp_min(1e-9)
-    hat = torch.linalg.solve(kernel + strength * torch.eye(size), kernel)
+    factor = torch.linalg.cholesky(kernel + strength * torch.eye(size))
+    hat = torch.eye(size) - strength * torch.cholesky_inverse(factor)
     own = hat.diagonal().clone()
     hat.fill_diagonal_(0.0)
     return hat / (1 - own).clamp_min(1e-3)[:, None]
