@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from vitscope._core.errors import ModelError
+from vitscope._core.errors import ModelError, UsageError
 from vitscope._core.text import Lang, Text
 from vitscope.doctor.admission import admitted
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import as_it_was, diagnose
 from vitscope.doctor.finding import Finding
-from vitscope.race.contest import Arm, Course, Gap, Heat, Progress, Race, gap, heat_of, race
+from vitscope.doctor.patient import SEED, first_line
+from vitscope.race.contest import Arm, Course, Gap, Heat, Progress, Race, gap, heat_of, made, race
 from vitscope.race.repair import mended
 from vitscope.race.structure import Row, structure
 
@@ -38,8 +39,10 @@ class Cause:
 
     owner: str
     finding: Finding
-    done: Text | None
+    done: Text | None = None
     """What was changed; None where the doctor knows no mend."""
+    is_gone: bool | None = None
+    """Whether the check that found it finds it no more in the mended copy."""
     heats: tuple[Heat, ...] = ()
     """The mended copy's."""
     gained: Gap | None = None
@@ -57,6 +60,7 @@ class Cause:
             "model": self.owner,
             "finding": self.finding.to_dict(lang),
             "mend": None if self.done is None else self.done[lang],
+            "gone_when_mended": self.is_gone,
             "heats": [heat.to_dict() for heat in self.heats],
             "gained": self.gained.to_dict() if self.gained else None,
             "left": self.left.to_dict() if self.left else None,
@@ -74,6 +78,8 @@ class Comparison:
     race: Race | None
     causes: tuple[Cause, ...]
     why_no_race: Text | None = None
+    notes: tuple[Text, ...] = ()
+    """What a reader must know: fresh weights, data that were resized."""
 
     @property
     def healthy(self) -> bool:
@@ -88,6 +94,8 @@ class Comparison:
     @property
     def verdict(self) -> Text:
         """In a few sentences: who learns better, by how much, and why."""
+        from vitscope.race.verdict import verdict_of
+
         return verdict_of(self)
 
     def to_dict(self, lang: Lang = "en") -> dict[str, Any]:
@@ -95,12 +103,13 @@ class Comparison:
         return {
             "healthy": self.healthy,
             "verdict": self.verdict[lang],
-            "structure": [row.to_dict() for row in self.rows],
+            "notes": [note[lang] for note in self.notes],
+            "structure": [row.to_dict(lang) for row in self.rows],
             "examinations": [self.one.to_dict(lang), self.other.to_dict(lang)],
             "race": self.race.to_dict() if self.race else None,
+            "why_no_race": self.why_no_race[lang] if self.why_no_race else None,
             "gap": self.gap.to_dict() if self.gap else None,
             "causes": [cause.to_dict(lang) for cause in self.causes],
-            "why_no_race": self.why_no_race[lang] if self.why_no_race else None,
         }
 
 
@@ -112,41 +121,76 @@ def compare(
     channels: int = 3,
     course: Course | None = None,
     names: tuple[str, str] = ("A", "B"),
+    checks: Sequence[str] | None = None,
+    notes: tuple[Text, ...] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Two ViTs side by side.
 
     Args:
-        a, b: modules (each seed's training starts from the weights that they have), or entrants that make fresh ones.
+        a, b: modules (each seed's training starts from the weights that they have; they stay as they are), or entrants that make fresh ones.
         image_size: side of their images in pixels, or (height, width).
         channels: of their images.
         course: what they race on; without it there is no race.
         names: what they are called, where modules are given.
-        progress: told before each training.
+        checks: only these of the doctor's, by their ids.
+        notes: what a reader must know beside.
+        progress: told before each check and each training: what, its number from 0, how many.
 
     Raises:
-        VitscopeError: one of them cannot be examined.
+        VitscopeError: one of them cannot be examined, or they take no such images.
     """
-    entrants = [_entrant(x, name) for x, name in zip((a, b), names, strict=True)]
-    if entrants[0].name == entrants[1].name:
-        entrants = [
-            replace(entrant, name=f"{entrant.name} ({side})") for entrant, side in zip(entrants, "AB", strict=True)
-        ]
-    found = [_examined(entrant, image_size, channels) for entrant in entrants]
+    one, other = _entrants(a, b, names)
+    found = tuple(_examined(entrant, image_size, channels, checks, progress) for entrant in (one, other))
+    if any("classes" not in each.facts for each in found):  # no scores at all: nothing to align or to race
+        return Comparison(found[0], found[1], (), None, _unmended(one, other, found), _NO_SCORES, notes)
     with as_it_was():
-        patients = [_patient(entrant, image_size, channels) for entrant in entrants]
-        rows = structure(*patients)
-    if course is None:
-        return Comparison(*found, rows, None, (), _NO_DATA)
-    if found[0].facts.get("classes") != found[1].facts.get("classes"):
-        return Comparison(*found, rows, None, (), _OTHER_CLASSES)
-    run = race([Arm(entrant.name, _seeded(entrant)) for entrant in entrants], course, progress)
-    causes = tuple(_causes(entrants, found, run, progress))
-    return Comparison(*found, rows, run, causes)
+        rows = structure(*(_patient(entrant, image_size, channels) for entrant in (one, other)))
+    why_not = _why_no_race(found, course)
+    if why_not is not None or course is None:
+        return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), why_not, notes)
+    try:
+        run = race(Arm(one.name, one.make), Arm(other.name, other.make), course, progress)
+    except ModelError as error:
+        why_not = _NOT_TRAINED.format(why=first_line(error))
+        return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), why_not, notes)
+    causes = tuple(
+        _raced_mend(owner, finding, run, rival, progress) for owner, finding, rival in _only_one(one, other, found)
+    )
+    return Comparison(found[0], found[1], rows, run, causes, None, notes)
 
 
 _NO_DATA = Text("no data were given to race on", "競争に使うデータが指定されていません")
-_OTHER_CLASSES = Text("the two give scores for different numbers of classes", "2つのモデルのクラス数が異なります")
+_NO_SCORES = Text("one of them gives no scores", "一方のモデルがスコアを返しません")
+_OTHER_CLASSES = Text(
+    "the first gives {one} scores for an image and the second {other}",
+    "画像1枚あたりのスコアの数が、1つ目は{one}個、2つ目は{other}個です",
+)
+_OTHER_DATA = Text(
+    "they give {one} scores for an image, and {data} has {classes} classes",
+    "画像1枚あたりのスコアは{one}個ですが、{data}は{classes}クラスです",
+)
+_NOT_TRAINED = Text("{why}", "学習できません。{why}")
+
+
+def _why_no_race(found: Sequence[Examination], course: Course | None) -> Text | None:
+    one, other = (each.facts["classes"] for each in found)
+    if one != other:
+        return _OTHER_CLASSES.format(one=one, other=other)
+    if course is None:
+        return _NO_DATA
+    if one != course.classes:
+        return _OTHER_DATA.format(one=one, data=course.data, classes=course.classes)
+    return None
+
+
+def _entrants(a: nn.Module | Entrant, b: nn.Module | Entrant, names: tuple[str, str]) -> tuple[Entrant, Entrant]:
+    if len(names) != 2 or not all(isinstance(name, str) and name for name in names):
+        raise UsageError(f"names are {names!r}, expected one word for each of the two models")
+    one, other = _entrant(a, names[0]), _entrant(b, names[1])
+    if one.name == other.name:
+        return replace(one, name=f"{one.name} (A)"), replace(other, name=f"{other.name} (B)")
+    return one, other
 
 
 def _entrant(given: nn.Module | Entrant, name: str) -> Entrant:
@@ -154,128 +198,101 @@ def _entrant(given: nn.Module | Entrant, name: str) -> Entrant:
         return given
     if not isinstance(given, nn.Module):
         raise ModelError(f"compare takes two nn.Modules, got a {type(given).__name__}")
-    return Entrant(name, lambda: copy.deepcopy(given))
+    twin, _ = copy_of(given)
+    for module, its in zip(twin.modules(), given.modules(), strict=False):
+        module.training = its.training
+    return Entrant(name, lambda: copy.deepcopy(twin))
 
 
-def _seeded(entrant: Entrant) -> Callable[[int], nn.Module]:
-    return lambda seed: entrant.make()
+def _examined(
+    entrant: Entrant,
+    image_size: int | tuple[int, int],
+    channels: int,
+    checks: Sequence[str] | None,
+    progress: Progress | None,
+) -> Examination:
+    def tell(check: str, number: int, total: int) -> None:
+        if progress is not None:
+            progress(f"{entrant.name}: {check}", number, total)
 
-
-def _made(entrant: Entrant) -> nn.Module:
-    torch.manual_seed(0)
-    return entrant.make()
-
-
-def _examined(entrant: Entrant, image_size: int | tuple[int, int], channels: int) -> Examination:
     with as_it_was():
-        model = _made(entrant)
-    return diagnose(model, image_size=image_size, channels=channels, factory=entrant.make, target=entrant.name)
+        model = made(entrant.make, SEED)
+    return diagnose(
+        model,
+        image_size=image_size,
+        channels=channels,
+        checks=checks,
+        factory=entrant.make,
+        target=entrant.name,
+        progress=tell,
+    )
 
 
 def _patient(entrant: Entrant, image_size: int | tuple[int, int], channels: int) -> Any:
-    twin, _ = copy_of(_made(entrant))
+    twin, _ = copy_of(made(entrant.make, SEED))
     patient, _, _ = admitted(
         twin, image_size=image_size, num_classes=None, channels=channels, images=None, labels=None, batch_size=None
     )
     return patient
 
 
-def _causes(entrants: list[Entrant], found: list[Examination], run: Race, progress: Progress | None) -> list[Cause]:
-    """What only one has, the worst first; each that can be mended is mended and raced against what it was."""
-    causes = []
-    for side, (entrant, examination) in enumerate(zip(entrants, found, strict=True)):
-        theirs = {finding.id for finding in found[1 - side].findings}
-        for finding in examination.causes:
-            if finding.id in theirs or finding.severity == "note":
-                continue
-            causes.append(_raced_mend(entrant, finding, run, entrants[1 - side].name, progress))
-    return causes
+def _only_one(one: Entrant, other: Entrant, found: Sequence[Examination]) -> list[tuple[Entrant, Finding, Entrant]]:
+    """Errors and warnings that one has and the other has not, causes only: owner, finding, rival."""
+    sides = ((one, found[0], other, found[1]), (other, found[1], one, found[0]))
+    return [
+        (owner, finding, rival)
+        for owner, own, rival, its in sides
+        for finding in own.causes
+        if finding.severity != "note" and finding.id not in {each.id for each in its.findings}
+    ]
 
 
-def _raced_mend(entrant: Entrant, finding: Finding, run: Race, rival: str, progress: Progress | None) -> Cause:
-    """The mended copy on the seeds that the race ran."""
-    trial = mended(entrant.make(), finding)
+def _unmended(one: Entrant, other: Entrant, found: Sequence[Examination]) -> tuple[Cause, ...]:
+    return tuple(Cause(owner.name, finding) for owner, finding, _ in _only_one(one, other, found))
+
+
+def _raced_mend(entrant: Entrant, finding: Finding, run: Race, rival: Entrant, progress: Progress | None) -> Cause:
+    """The mended copy, from the same start values, on the seeds that the race ran."""
+    course = run.course
+    shape = (course.preprocessing.channels, *course.preprocessing.image_size)
+    images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(SEED))
+    with as_it_was():
+        trial = mended(made(entrant.make, SEED), finding, images)
     if trial is None:
-        return Cause(entrant.name, finding, None)
-    name = f"{entrant.name}, mended"
+        return Cause(entrant.name, finding)
 
-    def make(seed: int) -> nn.Module:
-        repaired = mended(entrant.make(), finding)
-        assert repaired is not None
+    def make() -> nn.Module:
+        repaired = mended(entrant.make(), finding, images)
+        if repaired is None:
+            raise ModelError(f"{entrant.name} could not be mended once more")
         return repaired.model
 
-    seeds = [heat.seed for heat in run.of(entrant.name)]
+    name = f"{entrant.name}, mended"
+    before = run.of(entrant.name)
     heats = []
-    for number, seed in enumerate(seeds):
-        if progress is not None:
-            progress(name, number, len(seeds))
-        heats.append(heat_of(Arm(name, make), run.course, seed))
+    try:
+        for number, heat in enumerate(before):
+            if progress is not None:
+                progress(name, number, len(before))
+            heats.append(heat_of(Arm(name, make), course, heat.seed))
+    except ModelError:
+        return Cause(entrant.name, finding)
     return Cause(
         entrant.name,
         finding,
         trial.done,
+        _is_gone(trial.model, finding, images),
         tuple(heats),
-        gap(heats, run.of(entrant.name)),
-        gap(run.of(rival), heats),
+        gap(heats, before),
+        gap(run.of(rival.name), heats),
     )
 
 
-def verdict_of(found: Comparison) -> Text:
-    """The verdict in sentences."""
-    parts = [_who_learns(found), *(_what_a_mend_does(found, cause) for cause in found.causes)]
-    if not found.causes:
-        parts.append(
-            Text(
-                "The doctor finds nothing in one that the other has not.",
-                "一方だけに見つかった問題はありません。",
-            )
-        )
-    return Text(" ".join(part.en for part in parts), "".join(part.ja for part in parts))
-
-
-def _who_learns(found: Comparison) -> Text:
-    between = found.gap
-    if between is None or found.race is None:
-        why = found.why_no_race or Text("", "")
-        return Text(f"They did not race: {why.en}.", f"競争は行っていません（{why.ja}）。")
-    one, other = found.one.target, found.other.target
-    means = {name: found.race.mean(name) for name in (one, other)}
-    steps, seeds = found.race.course.steps, between.seeds
-    told = Text(
-        f"After {steps} steps on the same data, {seeds} seed{'s' if seeds > 1 else ''}: {one} {means[one]:.1f} %, {other} {means[other]:.1f} %, "
-        f"a difference of {between.points:+.1f} points ({between.low:+.1f} to {between.high:+.1f})",
-        f"同じデータで{steps}ステップ（シード{seeds}個）学習した結果、{one}は{means[one]:.1f} %、{other}は{means[other]:.1f} %、"
-        f"差は{between.points:+.1f}ポイント（{between.low:+.1f}〜{between.high:+.1f}）",
-    )
-    if between.is_clear:
-        better = one if between.points > 0 else other
-        return Text(f"{told.en}: {better} learns clearly better.", f"{told.ja}で、{better}が明らかによく学習します。")
-    return Text(f"{told.en}: no clear difference.", f"{told.ja}で、明確な差はありません。")
-
-
-def _what_a_mend_does(found: Comparison, cause: Cause) -> Text:
-    name, what = cause.owner, cause.finding.id
-    if cause.done is None or cause.gained is None or cause.left is None:
-        return Text(
-            f"Only {name} has '{what}', for which there is no mend to try.",
-            f"{name}だけに「{what}」がありますが、自動修正の手段がないため確かめていません。",
-        )
-    gained, left = cause.gained, cause.left
-    told = Text(
-        f"Only {name} has '{what}'; mended ({cause.done.en}) it gains {gained.points:+.1f} points ({gained.low:+.1f} to {gained.high:+.1f})",
-        f"{name}だけに「{what}」があり、修正（{cause.done.ja}）すると{gained.points:+.1f}ポイント（{gained.low:+.1f}〜{gained.high:+.1f}）変わります",
-    )
-    if not cause.confirmed:
-        return Text(
-            f"{told.en}: in so short a race it does not show as the cause.",
-            f"{told.ja}。この短い競争では原因とは確認できません。",
-        )
-    if left.is_clear and left.points > 0:
-        return Text(
-            f"{told.en}: it is a cause, and {left.points:.1f} points of the gap are left.",
-            f"{told.ja}。原因の1つですが、差がまだ{left.points:.1f}ポイント残ります。",
-        )
-    return Text(
-        f"{told.en}: it is the cause, and mending it closes the gap.",
-        f"{told.ja}。これが原因であり、修正すると差はなくなります。",
-    )
+def _is_gone(model: nn.Module, finding: Finding, images: Tensor) -> bool | None:
+    """Whether the check that found it finds it no more."""
+    size, channels = (int(images.shape[-2]), int(images.shape[-1])), int(images.shape[1])
+    try:
+        again = diagnose(model, image_size=size, channels=channels, checks=[finding.check])
+    except ModelError:
+        return None
+    return None if again.skipped and not again.checks_run else finding.id not in {each.id for each in again.findings}

@@ -6,7 +6,7 @@ same function, that is shown: the weights of one are carried into the other and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from vitscope._core.errors import LensError
-from vitscope._core.text import Text
+from vitscope._core.text import Lang, Text
 from vitscope.doctor.finding import Skipped
+from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.patient import Patient
 from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.flow import projections
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, NORMS, PRODUCTS, factors
 from vitscope.lens.reading import find_class_token, read_tokens
 from vitscope.lens.tape import Call
-
-NOT_FOUND = Text("not found", "見つかりません")
+from vitscope.race.structure_texts import NOT_FOUND, PARTS, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,28 @@ class Row:
     matters: Text
     """Whether a difference can matter, and why; empty where there is none."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, lang: Lang) -> dict[str, Any]:
+        """As the command's JSON holds it."""
         return {
-            "role": self.role.to_dict(),
-            "one": self.one.to_dict(),
-            "other": self.other.to_dict(),
+            "role": self.role[lang],
+            "one": self.one[lang],
+            "other": self.other[lang],
             "differs": self.differs,
-            "matters": self.matters.to_dict(),
+            "matters": self.matters[lang],
         }
 
 
 def structure(one: Patient, other: Patient) -> tuple[Row, ...]:
     """All parts, in the order in which an image passes them."""
     rows = []
-    for role, describe, matters in _PARTS:
+    for name, describe in _PARTS.items():
+        role, said = PARTS[name]
         a, b = _described(describe, one), _described(describe, other)
         differs = a.en != b.en
-        said = matters
-        if differs and describe is _embedding:
-            said = _carried(one, other) or matters
+        if differs and NOT_FOUND in (a, b):
+            said = UNKNOWN
+        elif differs and name == "embedding":
+            said = _carried(one, other) or said
         rows.append(Row(role, a, b, differs, said if differs else Text("", "")))
     return tuple(rows)
 
@@ -109,7 +113,7 @@ def _position(patient: Patient) -> Text:
         return Text("none added", "加算なし")
     table = next((s.tensor for s in call.sources if not patient.tape.is_of_image(s)), None)
     spread = float(table.detach().double().std()) if table is not None and table.numel() > 1 else 0.0
-    return Text(f"added, spread {spread:.2g}", f"加算あり（標準偏差{spread:.2g}）")
+    return Text(f"added, spread {spread:.1g}", f"加算あり（標準偏差{spread:.1g}）")
 
 
 def _blocks(patient: Patient) -> Text:
@@ -118,14 +122,16 @@ def _blocks(patient: Patient) -> Text:
 
 
 def _heads(patient: Patient) -> Text:
-    kinds = dict.fromkeys((len(a.map), a.q.shape[-1]) for a in patient.attentions)
-    words = ", ".join(f"{heads} × {width}" for heads, width in kinds)
+    # along the batch each token is a batch of its own, and so are its heads: those of one token are what the width holds
+    along, width = bool(attentions_along_the_batch(patient)), int(_entering(patient).outputs[0].shape[-1])
+    kinds = dict.fromkeys(
+        (width // int(a.q.shape[-1]) if along else len(a.map), int(a.q.shape[-1])) for a in patient.attentions
+    )
+    words = ", ".join(f"{heads} × {each}" for heads, each in kinds)
     return Text(words, words)
 
 
 def _axis(patient: Patient) -> Text:
-    from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
-
     along = attentions_along_the_batch(patient)
     return Text("the batch", "バッチ") if along else Text("the tokens", "トークン")
 
@@ -137,8 +143,6 @@ def _attention_bias(patient: Patient) -> Text:
 
 
 def _projections(patient: Patient) -> set[int]:
-    from vitscope.lens.flow import projections
-
     return projections(patient.tape, patient.attentions[0].begins)
 
 
@@ -190,71 +194,23 @@ def _classes(patient: Patient) -> Text:
     return Text(str(patient.classes), str(patient.classes))
 
 
-_PARTS: tuple[tuple[Text, Callable[[Patient], Text], Text], ...] = (
-    (
-        Text("patch embedding", "パッチ埋め込み"),
-        _embedding,
-        Text("A linear map of each patch either way.", "どちらも各パッチの線形変換です。"),
-    ),
-    (
-        Text("norms around the embedding", "埋め込み前後の正規化"),
-        _embedding_norm,
-        Text("It can: it sets how large patches are beside the position.", "影響しうる違いです。位置埋め込みに対するパッチの大きさが変わります。"),
-    ),
-    (
-        Text("tokens", "トークン"),
-        _tokens,
-        Text("It can: smaller patches see finer detail and cost more.", "影響しうる違いです。パッチが小さいほど細部が見え、計算量は増えます。"),
-    ),
-    (
-        Text("position embedding", "位置埋め込み"),
-        _position,
-        Text("Its start can matter in the first epochs, its absence always.", "初期値の違いは最初の数エポックに、有無の違いは常に影響します。"),
-    ),
-    (Text("blocks", "ブロック"), _blocks, Text("It can: depth.", "影響しうる違いです（深さ）。")),
-    (
-        Text("heads × width", "ヘッド数×幅"),
-        _heads,
-        Text("Little, unless heads become narrower than 16.", "ヘッドの幅が16を下回らない限り、影響は小さいです。"),
-    ),
-    (
-        Text("attention compares along", "アテンションの方向"),
-        _axis,
-        Text("It decides everything: along the batch no token of an image meets another.", "決定的な違いです。バッチ方向では、画像内のトークンどうしが出会いません。"),
-    ),
-    (
-        Text("bias of q, k, v", "q, k, vのバイアス"),
-        _attention_bias,
-        Text("Hardly: it adds a few hundred parameters and no new function of note.", "ほとんど影響しません。パラメータが数百個増えるだけです。"),
-    ),
-    (
-        Text("MLP", "MLP"),
-        _mlp,
-        Text("Width can; GELU against ReLU hardly does; no activation makes it linear.", "幅は影響しえます。GELUとReLUの差はわずかです。活性化がなければ線形になります。"),
-    ),
-    (
-        Text("norms of the blocks", "ブロックの正規化"),
-        _norms,
-        Text("It can: post-norm wants a warm-up and a smaller learning rate.", "影響しうる違いです。post-normにはウォームアップと小さめの学習率が必要です。"),
-    ),
-    (
-        Text("residual connections", "残差接続"),
-        _skips,
-        Text("It can: without them depth stops helping.", "影響しうる違いです。なければ深くしても性能が上がりません。"),
-    ),
-    (
-        Text("norm before the head", "ヘッド前の正規化"),
-        _final_norm,
-        Text("Little: the head then sees features whose size grows with depth.", "影響は小さめです。ない場合、ヘッドへの入力が深さとともに大きくなります。"),
-    ),
-    (
-        Text("read out", "読み出し"),
-        _read_out,
-        Text("Little: class token and mean are within a point of each other as a rule.", "影響は小さめです。クラストークンと平均の差は、通常1ポイント以内です。"),
-    ),
-    (Text("classes", "クラス数"), _classes, Text("They answer different questions.", "解いている問題が異なります。")),
-    (Text("parameters", "パラメータ数"), _parameters, Text("Only through the parts above.", "上の各部の違いによるものです。")),
-)  # fmt: skip
+_PARTS: dict[str, Callable[[Patient], Text]] = {
+    "embedding": _embedding,
+    "embedding norm": _embedding_norm,
+    "tokens": _tokens,
+    "position": _position,
+    "blocks": _blocks,
+    "heads": _heads,
+    "axis": _axis,
+    "bias": _attention_bias,
+    "mlp": _mlp,
+    "norms": _norms,
+    "skips": _skips,
+    "final norm": _final_norm,
+    "read out": _read_out,
+    "classes": _classes,
+    "parameters": _parameters,
+}
 
 
 def _entering(patient: Patient) -> Call:
@@ -326,8 +282,3 @@ def _tokens_with(patient: Patient, weights: Tensor) -> Tensor:
     ]
     bare = made[0] - made[1]
     return as_tokens(bare) if call.name in PRODUCTS else bare[0].flatten(1).T
-
-
-def differing(rows: tuple[Row, ...]) -> Iterator[Row]:
-    """The rows in which the two are not the same."""
-    yield from (row for row in rows if row.differs)

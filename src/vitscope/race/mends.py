@@ -1,0 +1,217 @@
+"""The mends, one function a kind of fault: a copy of a model, what was found and a few images in, a sentence on what was changed out (None where
+there was nothing to change). None touches a weight: they switch a flag, take a module out, or hook on what the forward forgot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Finding
+from vitscope.race.ways import Attached, DropoutByMode, Hooked, Unmasked, is_triangular
+
+
+def batch_first(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """`batch_first=True` for every torch attention that lacks it, and that the finding names where it names any."""
+    named = [str(path) for path in finding.evidence.get("attentions_across_the_batch", ())]
+    changed = [
+        module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.MultiheadAttention) and not module.batch_first and _is_named(path, named)
+    ]
+    for module in changed:
+        module.batch_first = True
+    if not changed:
+        return None
+    return Text(
+        f"batch_first=True in {len(changed)} nn.MultiheadAttention",
+        f"nn.MultiheadAttention {len(changed)}個をbatch_first=Trueに変更",
+    )
+
+
+def _is_named(path: str, named: list[str]) -> bool:
+    around = f"{path}."
+    return not named or any(
+        name in (path, "the model") or around.startswith(f"{name}.") or name.startswith(around) for name in named
+    )
+
+
+def without_mask(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """Triangular masks that are held are filled with what they let pass; those that the forward makes are not given to the attention."""
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and is_triangular(buffer):
+                module._buffers[name] = torch.full_like(buffer, buffer.flatten()[0].item())
+    _under(model, Unmasked)
+    return Text("attention without the triangular mask", "アテンションから三角形のマスクを除去")
+
+
+def attached(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """`detach()` and `.data` give back the tensor itself, history included, while the model runs."""
+    _under(model, Attached)
+    return Text("detach() left out of the forward", "順伝播からdetach()を除去")
+
+
+def dropout_by_mode(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """`F.dropout` is told whether the model is in training."""
+    _under(model, DropoutByMode)
+    return Text("training=self.training for every dropout", "すべてのドロップアウトにtraining=self.trainingを指定")
+
+
+def set_free(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """Parameters that the finding names learn."""
+    names = [str(name) for name in finding.evidence.get("parameters", ())]
+    frozen = [p for name, p in model.named_parameters() if name in names and not p.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    if not frozen:
+        return None
+    return Text(f"requires_grad=True for {', '.join(names[:3])}", f"{', '.join(names[:3])}をrequires_grad=Trueに変更")
+
+
+def position_added(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """A table that is held and never added is added before the first block; one that is all zeros and frozen learns."""
+    name = finding.evidence.get("never_added")
+    if not isinstance(name, str):
+        frozen = [n for n, p in model.named_parameters() if not p.requires_grad and p.ndim > 1 and not bool(p.any())]
+        return set_free(model, finding.fault.found(finding.summary, {"parameters": frozen}), images)
+    blocks = next(
+        (m for m in model.modules() if isinstance(m, nn.ModuleList | nn.Sequential) and len(m) > 1 and _are_alike(m)),
+        None,
+    )
+    if blocks is None:
+        return None
+    blocks[0].register_forward_pre_hook(_AddTable(model.get_parameter(name)))
+    return Text(f"{name} added before the first block", f"{name}を最初のブロックの前で加算")
+
+
+class _AddTable:
+    """A hook that adds a table; an object, so that a copy of the module gets one with its own table."""
+
+    def __init__(self, table: nn.Parameter) -> None:
+        self.table = table
+
+    def __call__(self, module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        tokens, table = given[0], self.table
+        if tokens.ndim != 3 or tokens.shape[-1] != table.shape[-1] or not 0 <= tokens.shape[1] - table.shape[-2] <= 1:
+            return None
+        place = table.reshape(1, *table.shape[-2:])
+        if tokens.shape[1] > place.shape[1]:  # the class token has no place in it
+            place = torch.cat([torch.zeros_like(place[:, :1]), place], dim=1)
+        return (tokens + place, *given[1:])
+
+
+def _are_alike(modules: nn.ModuleList | nn.Sequential) -> bool:
+    return len({type(module) for module in modules}) == 1 and any(True for _ in modules[0].parameters())
+
+
+def channels_last(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """A module that reshapes a convolution's B D H W to B N D, where it should have moved D behind: its result is put in order."""
+    run = _watched(model, images)
+    for seen in run:
+        for inner in run:
+            if isinstance(inner.module, nn.Conv2d) and _is_reshaped(seen.output, inner.output):
+                seen.module.register_forward_hook(_InOrder(inner.output.shape[1]))
+                return Text(
+                    f"flatten(2).transpose(1, 2) in {seen.path or 'the model'} where it reshapes",
+                    f"{seen.path or 'モデル本体'}のreshapeをflatten(2).transpose(1, 2)に変更",
+                )
+    return None
+
+
+def _is_reshaped(tokens: Tensor, maps: Tensor) -> bool:
+    if tokens.ndim != 3 or maps.ndim != 4 or tokens.numel() != maps.numel() or tokens.shape[-1] != maps.shape[1]:
+        return False
+    right = maps.flatten(2).transpose(1, 2)
+    return torch.equal(tokens, maps.reshape(tokens.shape)) and not torch.equal(tokens, right)
+
+
+class _InOrder:
+    """A hook that undoes the reshape of B D H W to B N D and moves D behind."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __call__(self, module: nn.Module, given: object, tokens: Tensor) -> Tensor:
+        return tokens.reshape(len(tokens), self.width, -1).transpose(1, 2)
+
+
+ENDS = (nn.Softmax, nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Dropout, nn.Softplus, nn.ReLU6, nn.Hardtanh, nn.Softsign)
+
+
+class _Same(nn.Module):
+    """What goes in comes out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def raw_scores(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """The module that stands at the end and squeezes the scores is taken out; a softmax or sigmoid of the forward's own is undone by its inverse."""
+    run = _watched(model, images)
+    answer = run[-1].output
+    last = [seen for seen in run if isinstance(seen.module, ENDS) and seen.output is answer]
+    if last and sum(seen.module is last[-1].module for seen in run) == 1 and last[-1].path:
+        parent, _, name = last[-1].path.rpartition(".")
+        setattr(model.get_submodule(parent), name, _Same())
+        kind = type(last[-1].module).__name__
+        return Text(f"nn.{kind} taken out at {last[-1].path}", f"{last[-1].path}のnn.{kind}を除去")
+    inverse = {"softmax-in-the-model": "log", "sigmoid-in-the-model": "logit"}.get(finding.id)
+    if inverse is None:
+        return None
+    model.register_forward_hook(_Inverse(inverse))
+    kind = "softmax" if inverse == "log" else "sigmoid"
+    return Text(
+        f"the {kind} at the end undone (the loss gets the scores before it)",
+        f"末尾の{kind}を取り消し（損失には適用前のスコアを渡す）",
+    )
+
+
+class _Inverse:
+    """A hook that gives scores whose softmax (or sigmoid) is what the model gave: log p, or log p − log(1 − p)."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, module: nn.Module, given: object, answer: object) -> object:
+        if not isinstance(answer, Tensor):
+            return answer
+        tiny = torch.finfo(answer.dtype).tiny
+        logs = answer.clamp(min=tiny).log()
+        return logs if self.name == "log" else logs - (1 - answer).clamp(min=torch.finfo(answer.dtype).eps).log()
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    path: str
+    module: nn.Module
+    output: Tensor
+
+
+def _watched(model: nn.Module, images: Tensor) -> list[_Seen]:
+    """What each module gave in one forward, in the order in which they ended; the model itself last."""
+    run: list[_Seen] = []
+    handles = [
+        module.register_forward_hook(
+            lambda module, given, output, path=path: (
+                run.append(_Seen(path, module, output)) if isinstance(output, Tensor) else None
+            )
+        )
+        for path, module in model.named_modules()
+    ]
+    try:
+        model(images.clone())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return run
+
+
+def _under(model: nn.Module, way: type[Attached | DropoutByMode | Unmasked]) -> None:
+    """Runs the model in another way from now on, copies of it too."""
+    hook = Hooked(way)
+    model.register_forward_pre_hook(hook)
+    model.register_forward_hook(hook, always_call=True)
