@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vitscope._core.errors import VitscopeError as VitscopeError
     from vitscope.doctor.examination import Examination as Examination
     from vitscope.doctor.examine import diagnose as diagnose
+    from vitscope.doctor.loop.watch import watch as watch
     from vitscope.lens.trace import Trace as Trace
     from vitscope.lens.trace import trace as trace
     from vitscope.lens.trace import tracing as tracing
@@ -37,6 +38,7 @@ _HOME = {
     "resized": "vitscope.model.create",
     "trace": "vitscope.lens.trace",
     "tracing": "vitscope.lens.trace",
+    "watch": "vitscope.doctor.loop.watch",
 }
 __all__ = [
     "Examination",
@@ -52,6 +54,7 @@ __all__ = [
     "resized",
     "trace",
     "tracing",
+    "watch",
 ]
 
 

@@ -1,0 +1,55 @@
+"""What the gradient that came back to the scores says about the loss. In go scores, their gradient and labels, out comes a `LossFit`.
+
+Shapes: scores and gradient B Y, labels B. A mean cross-entropy over B images leaves (softmax(scores) - target) / B, whatever it was computed with;
+so one least-squares fit tells whether the loss is one, how much label smoothing it has, and whether it was divided once more.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vitscope.doctor.loop.record import LossFit
+
+CLOSE = 0.02
+"""How much of the gradient may be left over for the loss to count as a cross-entropy (half precision leaves 0.005)."""
+
+
+@torch.no_grad()
+def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) -> LossFit | None:
+    """The loss that fits; None where the labels do not belong to the scores or nothing came back.
+
+    Args:
+        scores: B Y, as the model gave them.
+        gradient: B Y, that came back to them.
+        labels: B, class numbers.
+        scale: of a GradScaler; 1 without.
+    """
+    z, g = scores.double().cpu(), gradient.double().cpu() / scale
+    if len(labels) != len(z) or not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= z.shape[1]:
+        return None
+    if not bool(z.isfinite().all() and g.isfinite().all()) or float(g.norm()) == 0:
+        return None
+    target = torch.nn.functional.one_hot(labels.cpu().long(), z.shape[1]).double()
+    hard, even = (z.softmax(-1) - target).flatten(), (target - 1 / z.shape[1]).flatten()
+    basis = torch.stack([hard, even], dim=1)
+    solution = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution[:, 0]
+    left = float((basis @ solution - g.flatten()).norm() / g.norm())
+    size, smoothing = float(solution[0]), float(solution[1] / solution[0]) if float(solution[0]) else 0.0
+    fits = left < CLOSE and size > 0 and -CLOSE < smoothing < 0.9
+    return LossFit(fits, size * len(z), smoothing, len(z), scale != 1)
+
+
+def form_of(scores: Tensor) -> str:
+    """What scores B Y look like: `probabilities` (rows that sum to one), `sigmoid` (all between 0 and 1) or `scores`."""
+    z = scores.detach().float()
+    if z.shape[1] < 2 or not bool((z >= 0).all() and (z <= 1).all()):
+        return "scores"
+    if float((z.sum(-1) - 1).abs().max()) < (1e-3 if scores.dtype in (torch.float32, torch.float64) else 2e-2):
+        return "probabilities"
+    return "sigmoid" if bool((z > 0).all() and (z < 1).all()) else "scores"
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> float:
+    """The mean cross-entropy of scores B Y."""
+    return float(torch.nn.functional.cross_entropy(scores.double().cpu(), labels.cpu().long()))

@@ -1,0 +1,192 @@
+"""What the gradients were at the steps: cleared, old, gone. In goes the record of a loop, out come findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.loop.record import Record, Step
+
+NEVER_CLEARED = Fault(
+    "gradients-not-cleared",
+    "L7",
+    "loop-gradients",
+    "error",
+    Text(
+        "backward() adds to the gradients that are there. What is not cleared stays in every later step: the steps follow a sum over old weights and "
+        "old batches, grow, and overshoot.",
+        "backward()は既存の勾配に加算します。クリアしないと以前の勾配がその後のすべてのステップに残り、古い重みと古いバッチの勾配の総和に従って"
+        "更新が大きくなり、行き過ぎてしまいます。",
+    ),
+    Text(
+        "call optimizer.zero_grad() once for every optimizer.step(), before the backward",
+        "optimizer.step()のたびに一度、backwardの前でoptimizer.zero_grad()を呼んでください",
+    ),
+    "optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
+    explains=("loss-not-finite", "learning-rate-too-high"),
+)
+CLEARED_BEFORE_STEP = Fault(
+    "gradients-cleared-before-the-step",
+    "L7",
+    "loop-gradients",
+    "error",
+    Text(
+        "A step with no gradient changes nothing (or only what weight decay and momentum do): the model does not learn.",
+        "勾配のないステップでは何も変わりません（重み減衰とモーメンタムの分を除く）。モデルは学習しません。",
+    ),
+    Text(
+        "move zero_grad() before backward() or behind step(), never between the two",
+        "zero_grad()はbackward()の前かstep()の後に置き、両者の間には置かないでください",
+    ),
+    "optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
+    explains=("parameters-do-not-move", "gradients-vanish-before-the-step"),
+)
+GONE = Fault(
+    "no-gradient-at-the-step",
+    "L7",
+    "loop-gradients",
+    "error",
+    Text(
+        "A step with no gradient changes nothing (or only what weight decay and momentum do): the model does not learn.",
+        "勾配のないステップでは何も変わりません（重み減衰とモーメンタムの分を除く）。モデルは学習しません。",
+    ),
+    Text(
+        "see what stands between backward() and step(): clipping to zero, a mask, a cleared gradient; and whether backward() is called at all",
+        "backward()とstep()の間に何があるか（ゼロへのクリッピング、マスク、勾配のクリア）、そもそもbackward()が呼ばれているかを確認してください",
+    ),
+    explains=("parameters-do-not-move",),
+)
+CLIPPED = Fault(
+    "gradients-clipped-to-nothing",
+    "L7",
+    "loop-gradients",
+    "warning",
+    Text(
+        "With SGD the model stands almost still; with Adam the step drowns in its epsilon once gradients come near 1e-8.",
+        "SGDではモデルがほとんど動きません。Adamでも、勾配が1e-8に近づくと更新がイプシロンに埋もれます。",
+    ),
+    Text(
+        "clip to a norm that most steps do not reach: 1.0 is usual for ViTs; behind a GradScaler, unscale_ first",
+        "ほとんどのステップで達しないノルムでクリップしてください（ViTでは1.0が一般的）。GradScalerを使う場合は先にunscale_を呼んでください",
+    ),
+    "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+)
+THROWN = Fault(
+    "accumulated-gradients-thrown-away",
+    "L7",
+    "loop-gradients",
+    "warning",
+    Text(
+        "Gradients of several batches were meant to add up, but only the last batch of each step counts: the others are computed for nothing.",
+        "複数バッチの勾配を累積するはずが、各ステップで最後のバッチしか使われていません。残りのバッチの計算は無駄になっています。",
+    ),
+    Text(
+        "call zero_grad() only where step() is called",
+        "zero_grad()はstep()を呼ぶ場所でだけ呼んでください",
+    ),
+    "if (i + 1) % accumulate == 0:\n    optimizer.step()\n    optimizer.zero_grad()",
+)
+
+
+def gradients(record: Record) -> Iterator[Finding]:
+    """Whether each step goes by the gradients that were made for it, and by nothing else.
+
+    Does: looks at the gradients before each backward, after it and at each step: is what the last step used still there, is anything there at all.
+    Finds: zero_grad missing or once per epoch, zero_grad between backward and step, accumulation that is cleared each batch, clipping to nothing.
+    Must not accuse: gradient accumulation (cleared at each of its steps), clearing by hand (`p.grad = None`), set_to_none=False, two optimizers.
+    Source: PyTorch, "Zeroing out gradients".
+    """
+    steps = [step for step in record.steps if not step.closure]
+    if record.uses_closure:
+        raise Skipped(
+            Text(
+                "the optimizer calls a closure inside of its step, and clearing happens in there",
+                "オプティマイザがステップの内部でクロージャを呼び、勾配のクリアもその中で行われるため、確認できません",
+            )
+        )
+    if len(steps) < 3 or not record.held & {n for n, p in record.model.named_parameters() if p.requires_grad}:
+        raise Skipped(
+            Text(
+                f"{len(steps)} steps on parameters of the model are too few to tell",
+                f"モデルのパラメータに対するステップが{len(steps)}回しかなく、判断できません",
+            )
+        )
+    yield from _old(steps)
+    yield from _gone(steps)
+    yield from _clipped(record, steps)
+    yield from _thrown(steps)
+
+
+def _old(steps: list[Step]) -> Iterator[Finding]:
+    stale = [step for step in steps if step.stale]
+    if len(stale) < 2 or len(stale) < 0.25 * len(steps):
+        return
+    norms = [step.norm for step in steps if step.norm is not None]
+    grew = norms[-1] / norms[0] if norms and norms[0] else float("nan")
+    yield NEVER_CLEARED.found(
+        Text(
+            f"At {len(stale)} of {len(steps)} optimizer steps the gradients still held those of the step before: zero_grad() is missing, or not "
+            f"called for every step.",
+            f"オプティマイザの{len(steps)}ステップ中{len(stale)}ステップで、前のステップの勾配が残っていました。zero_grad()がないか、"
+            "毎ステップ呼ばれていません。",
+        ),
+        {"steps": len(steps), "steps_with_old_gradients": len(stale), "gradient_norm_last_beside_first": grew},
+    )
+
+
+def _gone(steps: list[Step]) -> Iterator[Finding]:
+    empty = [step for step in steps if step.empty]
+    if len(empty) < 2 or len(empty) < 0.5 * len(steps):
+        return
+    cleared = [step for step in empty if step.cleared]
+    evidence = {"steps": len(steps), "steps_without_gradient": len(empty), "cleared_just_before": len(cleared)}
+    if len(cleared) * 2 > len(empty):
+        yield CLEARED_BEFORE_STEP.found(
+            Text(
+                f"At {len(empty)} of {len(steps)} optimizer steps there was no gradient left: zero_grad() was called between backward() and step().",
+                f"オプティマイザの{len(steps)}ステップ中{len(empty)}ステップで勾配が残っていませんでした。backward()とstep()の間でzero_grad()が"
+                "呼ばれています。",
+            ),
+            evidence,
+        )
+        return
+    yield GONE.found(
+        Text(
+            f"At {len(empty)} of {len(steps)} optimizer steps every gradient was missing or exactly zero.",
+            f"オプティマイザの{len(steps)}ステップ中{len(empty)}ステップで、すべての勾配が存在しないか厳密にゼロでした。",
+        ),
+        evidence,
+    )
+
+
+def _clipped(record: Record, steps: list[Step]) -> Iterator[Finding]:
+    looked = [step for step in steps if step.shrunk is not None and step.norm is not None and not step.empty]
+    if record.saw_scaler or len(looked) < 3:
+        return
+    shrunk = median(step.shrunk for step in looked if step.shrunk is not None)
+    norm = median(step.norm for step in looked if step.norm is not None)
+    if shrunk < 1e-2 and norm < 1e-2:
+        yield CLIPPED.found(
+            Text(
+                f"Between backward() and step() the gradients shrink to {shrunk:.1e} of their size; what is left has a norm of {norm:.1e}.",
+                f"backward()とstep()の間で勾配が元の{shrunk:.1e}倍に縮み、残った勾配のノルムは{norm:.1e}です。",
+            ),
+            {"median_shrinkage": shrunk, "median_norm_at_the_step": norm},
+        )
+
+
+def _thrown(steps: list[Step]) -> Iterator[Finding]:
+    several = [step for step in steps if step.backwards >= 2 and step.batches == step.backwards]
+    thrown = [step for step in several if step.thrown >= step.backwards - 1 and not step.cleared]
+    if len(thrown) < 2 or len(thrown) < 0.8 * len(steps):
+        return
+    per_step = round(median(step.backwards for step in thrown))
+    yield THROWN.found(
+        Text(
+            f"Each step comes after {per_step} batches, but zero_grad() for each: {per_step - 1} of {per_step} gradients are lost.",
+            f"{per_step}バッチごとに1ステップですが、zero_grad()は毎バッチ呼ばれており、{per_step}個中{per_step - 1}個の勾配が失われています。",
+        ),
+        {"backwards_per_step": per_step, "steps": len(steps), "steps_with_lost_gradients": len(thrown)},
+    )

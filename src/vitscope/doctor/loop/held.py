@@ -1,0 +1,104 @@
+"""The parameters that both the model has and the optimizer holds: what of their gradients is new, old, or nothing, and which of them moved."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+SAMPLE = 8
+"""How many parameters are looked at where looking at all would be slow."""
+NUMBERS = 64
+"""How many numbers of each parameter are kept to see whether it moved."""
+
+
+class Held:
+    """The model's parameters that the optimizer holds, and the state of their gradients."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.model, self.optimizer = model, optimizer
+        self._groups = -1
+        self._parameters: list[nn.Parameter] = []
+        self._old: list[tuple[nn.Parameter, bool]] = []
+        self._start: dict[int, tuple[nn.Parameter, Tensor]] = {}
+        self.meet()
+
+    def meet(self) -> None:
+        """Keeps some numbers of each parameter that was not there before."""
+        for parameter in self.model.parameters():
+            if id(parameter) not in self._start:
+                self._start[id(parameter)] = parameter, _some(parameter)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All of them that learn; looked up again when the optimizer got a group more."""
+        count = sum(len(group["params"]) for group in self.optimizer.param_groups)
+        if count != self._groups:
+            ours = {id(parameter) for parameter in self.model.parameters()}
+            self._parameters = [p for g in self.optimizer.param_groups for p in g["params"] if id(p) in ours]
+            self._groups = count
+        return [parameter for parameter in self._parameters if parameter.requires_grad]
+
+    def sample(self) -> list[nn.Parameter]:
+        """Some of them, from the first to the last."""
+        every = self.parameters()
+        step = max(1, (len(every) - 1) / max(SAMPLE - 1, 1))
+        return [every[round(i * step)] for i in range(min(SAMPLE, len(every)))]
+
+    def remember(self) -> None:
+        """The step is done: the gradients that are there now are old."""
+        self._old = [(parameter, has_gradient(parameter)) for parameter in self.sample()]
+
+    def is_old_there(self) -> bool:
+        """Whether the gradients of the last step are still in place. To be asked before anything is added to them."""
+        had = [parameter for parameter, was_there in self._old if was_there]
+        return bool(had) and sum(has_gradient(parameter) for parameter in had) * 2 > len(had)
+
+    def is_empty(self) -> bool:
+        """Whether every gradient is missing or exactly zero."""
+        return not any(has_gradient(p) for p in self.sample()) and not any(has_gradient(p) for p in self.parameters())
+
+    def norm_of_some(self) -> float:
+        return _norm([parameter.grad for parameter in self.sample() if parameter.grad is not None])
+
+    def norm(self) -> float:
+        return _norm([parameter.grad for parameter in self.parameters() if parameter.grad is not None])
+
+    def zeros(self) -> float:
+        """The share of exact zeros in the gradients that are there."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None and not p.grad.is_sparse]
+        count = sum(gradient.numel() for gradient in gradients)
+        return sum(int((gradient == 0).sum()) for gradient in gradients) / max(count, 1)
+
+    def moved(self) -> dict[str, bool]:
+        """By name: whether a parameter holds other numbers than when it was first met."""
+        start = self._start
+        return {
+            name: id(parameter) not in start or not _same(start[id(parameter)][1], _some(parameter))
+            for name, parameter in self.model.named_parameters()
+        }
+
+
+def has_gradient(parameter: nn.Parameter) -> bool:
+    """Whether there is one, other than zero."""
+    gradient = parameter.grad
+    if gradient is None:
+        return False
+    if gradient.is_sparse:
+        return gradient._nnz() > 0
+    return bool((gradient != 0).any())
+
+
+@torch.no_grad()
+def _norm(gradients: list[Tensor]) -> float:
+    return math.sqrt(sum(float(gradient.float().norm()) ** 2 for gradient in gradients if not gradient.is_sparse))
+
+
+@torch.no_grad()
+def _some(parameter: Tensor) -> Tensor:
+    flat = parameter.detach().reshape(-1)
+    return flat[:: max(1, flat.numel() // NUMBERS)].clone().cpu()
+
+
+def _same(before: Tensor, after: Tensor) -> bool:
+    return before.shape == after.shape and bool(torch.equal(before, after) or (before.isnan() & after.isnan()).all())

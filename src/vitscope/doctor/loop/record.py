@@ -1,0 +1,201 @@
+"""What was seen of a training loop. In go events, in the order in which they happen; checks read them when the loop is over.
+
+Shapes: scores B Y. Nothing in here computes anything of the user's, or holds a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import mode
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Phase = Literal["train", "val"]
+"""Which loader the batch came from, where that is known."""
+MOST = 20_000
+"""How many events of one kind are kept; a longer loop is judged by its beginning."""
+
+
+@dataclass(eq=False)
+class Forward:
+    """One call of the model."""
+
+    training: bool
+    grad: bool
+    """Whether gradients were switched on."""
+    phase: Phase | None
+    batch: int | None
+    precision: torch.dtype | None
+    """Of autocast, where that was on."""
+    form: str | None = None
+    """What its scores look like, where that was looked at: `probabilities`, `sigmoid`, `scores`."""
+    reaches: bool = False
+    """Whether a gradient came back to its scores."""
+    step: int = 0
+    """How many optimizer steps there were before."""
+
+
+@dataclass(eq=False)
+class Backward:
+    """One call of `loss.backward()`."""
+
+    loss: Tensor | None
+    """Its value before any loss scaling; None where it is no single number."""
+    scaled: bool
+    """Whether a GradScaler multiplied it."""
+    norm: float | None
+    """Of the gradients of some parameters afterwards, where looked at."""
+    step: int
+    arrived: bool = False
+    """Whether any parameter that the optimizer holds has a gradient afterwards."""
+
+
+@dataclass(eq=False)
+class Step:
+    """One step of the optimizer."""
+
+    lrs: tuple[float, ...]
+    closure: bool
+    training: bool | None
+    """The model's mode in the last forward before whose scores a gradient reached."""
+    phase: Phase | None
+    """Where the batch of that forward came from."""
+    backwards: int
+    """Since the last step."""
+    batches: int
+    """That the loader gave since the last step."""
+    stale: bool = False
+    """The gradients still hold those of the step before."""
+    empty: bool = False
+    """Every gradient is missing or exactly zero."""
+    cleared: bool = False
+    """`zero_grad` was called between the last backward and the step."""
+    thrown: int = 0
+    """How often gradients were cleared after a backward, without a step."""
+    norm: float | None = None
+    """Of all gradients that the optimizer holds, where looked at."""
+    shrunk: float | None = None
+    """Norm of some gradients at the step, beside that behind the backward, where looked at."""
+    zeros: float | None = None
+    """Share of the numbers in the gradients that are exactly zero, where looked at."""
+
+
+@dataclass(eq=False)
+class Pass:
+    """One way through a loader."""
+
+    phase: Phase
+    batches: int = 0
+    samples: int = 0
+    exhausted: bool = False
+    labels: list[Tensor] = field(default_factory=list)
+    """Of the first batches."""
+
+
+@dataclass(frozen=True)
+class LossFit:
+    """What the gradient of one batch's scores says about the loss: that it is a cross-entropy, and of which size."""
+
+    is_cross_entropy: bool
+    size: float
+    """Beside the mean over the batch: 1 is a mean, 1/B one that was divided twice, B a sum."""
+    smoothing: float
+    batch: int
+    scaled: bool
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One batch through a copy of the model as it stood at a step, without and with what only training does (dropout)."""
+
+    step: int
+    quiet: Tensor
+    loud: Tensor
+    labels: Tensor | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the mode changes anything."""
+        return float((self.quiet - self.loud).abs().max()) > 1e-5 * (1 + float(self.quiet.abs().max()))
+
+
+@dataclass(eq=False)
+class Record:
+    """All that was seen."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loader: Any
+    val_loader: Any
+    loss_fn: Any
+    scheduler: Any
+    forwards: list[Forward] = field(default_factory=list)
+    backwards: list[Backward] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    passes: list[Pass] = field(default_factory=list)
+    scheduler_steps: list[int] = field(default_factory=list)
+    """How many optimizer steps there had been at each."""
+    fits: list[LossFit] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)
+    classes: int | None = None
+    saw_scaler: bool = False
+    scaler_skips: int = 0
+    cleared: int = 0
+    """How often `zero_grad` was called."""
+    cut_losses: int = 0
+    """Backwards of a loss that hangs on nothing."""
+    loss_saw_scores: bool = False
+    """Whether the loss module was given the model's scores themselves."""
+    unwatched: list[str] = field(default_factory=list)
+    """What could not be watched."""
+    moved: Mapping[str, bool] = field(default_factory=dict)
+    """By the names of the model's parameters: whether the block changed it."""
+    arrived: set[str] = field(default_factory=set)
+    """Names of the parameters that had a gradient other than zero at some step."""
+
+    @property
+    def uses_closure(self) -> bool:
+        return any(step.closure for step in self.steps)
+
+    @property
+    def period(self) -> int:
+        """How many backwards go into one step, most of the time."""
+        counts = [step.backwards for step in self.steps if step.backwards]
+        return mode(counts) if counts else 1
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Of all backwards."""
+        return tuple(float(b.loss) for b in self.backwards if b.loss is not None)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The model's parameters by identity."""
+        return {id(parameter): name for name, parameter in self.model.named_parameters()}
+
+    @property
+    def held(self) -> set[str]:
+        """Names of the model's parameters that the optimizer holds."""
+        return {self.names[id(p)] for g in self.optimizer.param_groups for p in g["params"] if id(p) in self.names}
+
+    @property
+    def epoch(self) -> int | None:
+        """How many batches the training loader gives in one pass, if that is known."""
+        whole = [each.batches for each in self.passes if each.phase == "train" and each.exhausted]
+        if whole:
+            return whole[-1]
+        try:
+            return len(self.loader)
+        except TypeError:
+            return None
+
+    @property
+    def mode_matters(self) -> bool | None:
+        """Whether training and evaluation mode differ at all; None where that could not be tried."""
+        return any(probe.differs for probe in self.probes) if self.probes else None
+
+    def train_passes(self) -> list[Pass]:
+        return [each for each in self.passes if each.phase == "train" and each.batches]

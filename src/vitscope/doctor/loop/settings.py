@@ -1,0 +1,87 @@
+"""The optimizer's settings: weight decay. In goes the record of a loop, out come findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import torch
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.loop.parameters import listed
+from vitscope.doctor.loop.record import Record
+
+L2_IN_ADAM = Fault(
+    "l2-decay-in-adam",
+    "L2",
+    "loop-settings",
+    "warning",
+    Text(
+        "Adam adds its weight_decay to the gradient and then divides both by the gradient's size: weights with large gradients are hardly decayed, "
+        "those with small ones are pulled to zero.",
+        "Adamのweight_decayは勾配に加えられ、勾配の大きさで割られます。勾配の大きい重みはほとんど減衰せず、小さい重みはゼロへ引き寄せられます。",
+    ),
+    Text("use AdamW, which decays the weights themselves", "重みそのものを減衰させるAdamWを使ってください"),
+    "torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)",
+)
+DECAY_EVERYWHERE = Fault(
+    "decay-on-norms-and-positions",
+    "L3",
+    "loop-settings",
+    "note",
+    Text(
+        "Norm scales, biases, the class token and positions are few numbers with no reason to be small; ViT recipes leave them out of the decay.",
+        "正規化のスケール、バイアス、クラストークン、位置埋め込みは数が少なく、小さくする理由もありません。ViTの学習レシピでは減衰の対象から外します。",
+    ),
+    Text(
+        "two parameter groups: weight_decay=0 for what has fewer than two dimensions, positions and tokens",
+        "パラメータを2グループに分け、2次元未満のもの、位置埋め込み、トークンはweight_decay=0にしてください",
+    ),
+    "rest = [p for n, p in model.named_parameters() if p.ndim < 2 or 'pos' in n or 'cls' in n]",
+)
+_TOKEN = re.compile(
+    r"(^|[._])(pos|cls|class|dist|register|reg|mask)_?(emb|embed|embedding|embeddings|token|tokens)?s?($|[._])"
+)
+
+
+def settings(record: Record) -> Iterator[Finding]:
+    """How the weights are decayed.
+
+    Does: reads the optimizer's class and its groups.
+    Finds: L2 decay inside of Adam; decay on norms, biases, positions and tokens.
+    Must not accuse: AdamW, Adam(decoupled_weight_decay=True), SGD with decay, decays too small to matter.
+    Source: https://arxiv.org/abs/1711.05101
+    """
+    optimizer = record.optimizer
+    decays = [float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups]
+    coupled = [
+        decay
+        for decay, group in zip(decays, optimizer.param_groups, strict=True)
+        if decay > 0 and not group.get("decoupled_weight_decay", False)
+    ]
+    if type(optimizer) in (torch.optim.Adam, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax) and coupled:
+        name, decay = type(optimizer).__name__, max(coupled)
+        yield L2_IN_ADAM.found(
+            Text(
+                f"{name} has weight_decay={decay:g}, which it applies as an L2 term inside of the adaptive step.",
+                f"{name}にweight_decay={decay:g}が設定されており、適応的な更新の内側でL2項として適用されます。",
+            ),
+            {"optimizer": name, "weight_decay": decay},
+            severity="warning" if decay >= 1e-4 else "note",
+        )
+    groups = zip(decays, optimizer.param_groups, strict=True)
+    decayed = {id(p) for decay, group in groups if decay > 0 for p in group["params"] if p.requires_grad}
+    small = {
+        name
+        for name, p in record.model.named_parameters()
+        if id(p) in decayed and (p.ndim < 2 or _TOKEN.search(name.lower()))
+    }
+    if small:
+        yield DECAY_EVERYWHERE.found(
+            Text(
+                f"Weight decay ({max(decays):g}) also pulls on {len(small)} norms, biases, positions or tokens: {listed(small)}.",
+                f"重み減衰（{max(decays):g}）が、正規化・バイアス・位置・トークンのパラメータ{len(small)}個にもかかっています: {listed(small)}。",
+            ),
+            {"weight_decay": max(decays), "count": len(small), "parameters": sorted(small)[:20]},
+        )

@@ -1,0 +1,163 @@
+"""A `with` block around somebody's own training loop. In go the model, the optimizer and what else is at hand, out comes a `Watched`, whose
+`report` says what is wrong with the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitscope._core.errors import UsageError
+from vitscope._core.text import Text
+from vitscope.doctor.examination import Examination, in_order
+from vitscope.doctor.finding import Finding, Skip, Skipped
+from vitscope.doctor.loop.checks import LOOP_CHECKS
+from vitscope.doctor.loop.record import Record
+from vitscope.doctor.loop.recorder import Recorder
+from vitscope.doctor.loop.report import LoopExamination
+from vitscope.doctor.patient import first_line
+
+
+class Watched:
+    """What a `watch` block hands out: its `report` is there at any time, about what was seen so far, and is complete behind the block."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._report: LoopExamination | None = None
+        self._notes: tuple[Text, ...] = ()
+
+    @property
+    def report(self) -> Examination:
+        """What was found."""
+        return self._report if self._report is not None else examined(self._recorder, self._notes)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found, causes first."""
+        return self.report.findings
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return str(self.report._repr_html_()) if isinstance(self.report, LoopExamination) else ""
+
+    def _end(self, error: BaseException | None) -> None:
+        if error is not None:
+            said = f"{type(error).__name__}: {first_line(error)}"
+            self._notes = (
+                Text(f"The loop ended with an error of its own ({said}).", f"ループは例外で終了しました（{said}）。"),
+            )
+        self._report = examined(self._recorder, self._notes)
+
+
+@contextmanager
+def watch(
+    model: nn.Module,
+    optimizer: Any,
+    loader: Any = None,
+    *,
+    loss_fn: Any = None,
+    scheduler: Any = None,
+    val_loader: Any = None,
+) -> Iterator[Watched]:
+    """Watches a training loop, some 20 steps or whole epochs of it, and says what is wrong with it.
+
+    It observes only: the weights, random numbers and results are bit for bit what they are without it, and behind the block nothing of it is left,
+    also when the loop raises.
+
+        with vitscope.watch(model, optimizer, loader, loss_fn=criterion, scheduler=scheduler, val_loader=val_loader) as watched:
+            for images, labels in loader:
+                ...
+        print(watched.report)
+
+    Args:
+        model: the module that the loop calls.
+        optimizer: a torch optimizer, or one that holds it as `optimizer` (Accelerate).
+        loader: the training loader that the loop goes through.
+        loss_fn: the loss, where it is a module.
+        scheduler: of the learning rate, as it is stepped.
+        val_loader: the loader that the validation goes through.
+
+    Raises:
+        UsageError: the model is no module, or the optimizer no optimizer.
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"watch needs the nn.Module that the loop trains, got a {type(model).__name__}")
+    recorder = Recorder(
+        Record(
+            model, _innermost(optimizer, "optimizer"), loader, val_loader, loss_fn, _innermost(scheduler, "scheduler")
+        )
+    )
+    watched = Watched(recorder)
+    recorder.start()
+    error: BaseException | None = None
+    try:
+        yield watched
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        recorder.stop()
+        watched._end(error)
+
+
+def _innermost(thing: Any, name: str) -> Any:
+    """What a wrapper of Accelerate holds.
+
+    Raises:
+        UsageError: it should be an optimizer and is none.
+    """
+    wrapper = f"Accelerated{name.capitalize()}"
+    while type(thing).__name__ == wrapper and hasattr(thing, name):
+        thing = getattr(thing, name)
+    if name == "optimizer" and not isinstance(thing, torch.optim.Optimizer):
+        raise UsageError(f"watch needs the torch.optim optimizer of the loop, got a {type(thing).__name__}")
+    return thing
+
+
+def examined(recorder: Recorder, notes: tuple[Text, ...] = ()) -> LoopExamination:
+    """Runs the checks on what was seen."""
+    record = recorder.record
+    recorder.refresh()
+    findings: list[Finding] = []
+    skipped: list[Skip] = []
+    seconds: dict[str, float] = {}
+    for name, check in LOOP_CHECKS.items():
+        begun = time.monotonic()
+        try:
+            for finding in check(record):
+                findings.append(finding)
+        except Skipped as why:
+            skipped.append(Skip(name, why.why))
+        seconds[name] = time.monotonic() - begun
+    if record.unwatched:
+        what = ", ".join(record.unwatched)
+        notes = (*notes, Text(f"Not watched: {what}.", f"監視できなかったもの: {what}。"))
+    left_out = {skip.check for skip in skipped} - {finding.check for finding in findings}
+    return LoopExamination(
+        target=type(record.model).__name__,
+        findings=in_order(findings, tuple(LOOP_CHECKS)),
+        checks_run=tuple(name for name in LOOP_CHECKS if name not in left_out),
+        skipped=tuple(skipped),
+        seconds=seconds,
+        facts=_facts(record),
+        notes=notes,
+    )
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    return {
+        "steps": len(record.steps),
+        "backwards": len(record.backwards),
+        "forwards": len(record.forwards),
+        "backwards_per_step": record.period,
+        "epochs": sum(each.exhausted for each in record.train_passes()),
+        "classes": record.classes,
+        "optimizer": type(record.optimizer).__name__,
+        "losses": list(record.losses[:200]),
+    }

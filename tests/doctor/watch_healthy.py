@@ -1,0 +1,466 @@
+"""Loops with nothing wrong, of which many look as if there were."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.utils.data import DataLoader, TensorDataset
+from watch_parts import CLASSES, Parts, ViT, evaluate, images_of, loader_of, parts, step, train
+from watch_sick import scheduled, sgd
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """A loop in which nothing may be found, but what is named."""
+
+    name: str
+    make: Callable[[], Parts]
+    run: Callable[[Parts], None]
+    notes: tuple[str, ...] = ()
+
+
+CASES: list[Healthy] = []
+
+
+def healthy(
+    make: Callable[[], Parts] = parts, notes: tuple[str, ...] = ()
+) -> Callable[[Callable[[Parts], None]], Callable[[Parts], None]]:
+    def taken(run: Callable[[Parts], None]) -> Callable[[Parts], None]:
+        CASES.append(Healthy(run.__name__, make, run, notes))
+        return run
+
+    return taken
+
+
+def validated(**others: object) -> Parts:
+    return parts(val=loader_of(70, seed=1, shuffle=False), **others)  # type: ignore[arg-type]
+
+
+@healthy(validated)
+def plain(p: Parts) -> None:
+    for _ in range(3):
+        train(p, 1)
+        evaluate(p)
+
+
+@healthy()
+def accumulation(p: Parts) -> None:
+    for _ in range(4):
+        for number, (images, labels) in enumerate(p.loader):
+            (F.cross_entropy(p.model(images), labels) / 5).backward()
+            if (number + 1) % 5 == 0:
+                torch.nn.utils.clip_grad_norm_(p.model.parameters(), 1.0)
+                p.optimizer.step()
+                p.optimizer.zero_grad()
+
+
+@healthy()
+def accumulation_that_leaves_a_rest(p: Parts) -> None:
+    for _ in range(3):
+        for number, (images, labels) in enumerate(p.loader):
+            (F.cross_entropy(p.model(images), labels) / 3).backward()
+            if (number + 1) % 3 == 0 or number + 1 == len(p.loader):
+                p.optimizer.step()
+                p.model.zero_grad(set_to_none=False)
+
+
+@healthy()
+def bf16(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = F.cross_entropy(p.model(images), labels)
+            loss.backward()
+            p.optimizer.step()
+
+
+@healthy()
+def fp16_with_scaler(p: Parts) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            with torch.autocast("cpu", torch.float16):
+                loss = F.cross_entropy(p.model(images), labels)
+            scaler.scale(loss).backward()
+            scaler.unscale_(p.optimizer)
+            torch.nn.utils.clip_grad_norm_(p.model.parameters(), 1.0)
+            scaler.step(p.optimizer)
+            scaler.update()
+
+
+@healthy()
+def fp16_scaled_by_hand(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            with torch.autocast("cpu", torch.float16):
+                loss = F.cross_entropy(p.model(images), labels)
+            (loss * 512).backward()
+            for parameter in p.model.parameters():
+                assert parameter.grad is not None
+                parameter.grad /= 512
+            p.optimizer.step()
+
+
+def _warmed(o: torch.optim.Optimizer) -> object:
+    return lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, 0.01, total_iters=8), lr_scheduler.CosineAnnealingLR(o, 22)], [8]
+    )
+
+
+def per_batch(p: Parts, epochs: int = 3) -> None:
+    for _ in range(epochs):
+        for images, labels in p.loader:
+            step(p, images, labels)
+            p.scheduler.step()  # type: ignore[attr-defined]
+
+
+def per_epoch(p: Parts, epochs: int = 3) -> None:
+    for _ in range(epochs):
+        train(p, 1)
+        p.scheduler.step()  # type: ignore[attr-defined]
+
+
+CASES += [
+    Healthy("warmup_and_cosine", scheduled(_warmed), per_batch),
+    Healthy(
+        "one_cycle", scheduled(lambda o: lr_scheduler.OneCycleLR(o, 2e-3, total_steps=30)), lambda p: per_batch(p, 3)
+    ),
+    Healthy("cosine_per_epoch", scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, 20)), per_epoch),
+    Healthy(
+        "cosine_of_300_epochs",
+        scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, 300)),
+        per_epoch,
+        ("scheduler-at-the-wrong-rate",),
+    ),
+    Healthy("step_per_epoch", scheduled(lambda o: lr_scheduler.MultiStepLR(o, [1, 2])), per_epoch),
+    Healthy("warm_restarts", scheduled(lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 6)), per_batch),
+    Healthy("cyclic", scheduled(lambda o: lr_scheduler.CyclicLR(o, 1e-4, 1e-3, 5, cycle_momentum=False)), per_batch),
+    Healthy(
+        "warmup_from_zero_per_batch",
+        scheduled(lambda o: lr_scheduler.LambdaLR(o, lambda t: min(1.0, t / 20))),
+        per_batch,
+    ),
+    Healthy("slow_exponential_per_batch", scheduled(lambda o: lr_scheduler.ExponentialLR(o, 0.97)), per_batch),
+]
+
+
+@healthy(scheduled(lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=5)))
+def plateau(p: Parts) -> None:
+    for _ in range(3):
+        train(p, 1)
+        p.scheduler.step(1.0)  # type: ignore[attr-defined]
+
+
+@healthy(scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, 10)))
+def short_window_of_a_per_epoch_schedule(p: Parts) -> None:
+    train(p, 1)
+
+
+@healthy(lambda: parts(optimizer=sgd()))
+def set_to_zero(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad(set_to_none=False)
+            F.cross_entropy(p.model(images), labels).backward()
+            p.optimizer.step()
+
+
+@healthy()
+def cleared_by_hand(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            for parameter in p.model.parameters():
+                parameter.grad = None
+            F.cross_entropy(p.model(images), labels).backward()
+            p.optimizer.step()
+
+
+@healthy()
+def gradients_by_autograd_grad(p: Parts) -> None:
+    names = list(p.model.parameters())
+    for images, labels in p.loader:
+        loss = F.cross_entropy(p.model(images), labels)
+        for parameter, gradient in zip(names, torch.autograd.grad(loss, names), strict=True):
+            parameter.grad = gradient
+        p.optimizer.step()
+
+
+@healthy()
+def forward_called_directly(p: Parts) -> None:
+    for images, labels in p.loader:
+        for parameter in p.model.parameters():
+            parameter.grad = None
+        torch.autograd.backward(F.cross_entropy(p.model.forward(images), labels))
+        p.optimizer.step()
+
+
+@healthy(validated)
+def ema_evaluation(p: Parts) -> None:
+    ema = AveragedModel(p.model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for _ in range(2):
+        for images, labels in p.loader:
+            step(p, images, labels)
+            ema.update_parameters(p.model)
+        evaluate(p, ema)
+
+
+class WithNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 4, 4), nn.BatchNorm2d(16), nn.ReLU())
+        self.head = nn.Linear(16, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stem(x).mean((-1, -2)))
+
+
+@healthy(lambda: parts(WithNorm()))
+def batch_norm_re_estimated(p: Parts) -> None:
+    train(p, 2)
+    update_bn(p.loader, p.model)
+
+
+def _frozen() -> Parts:
+    model = ViT()
+    model.requires_grad_(False)
+    model.head.requires_grad_(True)
+    return validated(model=model, optimizer=lambda m: torch.optim.AdamW(m.head.parameters(), 1e-2, weight_decay=0.0))
+
+
+@healthy(_frozen)
+def frozen_backbone(p: Parts) -> None:
+    for _ in range(2):
+        train(p, 1)
+        evaluate(p)
+
+
+@healthy(_frozen)
+def frozen_backbone_in_evaluation_mode(p: Parts) -> None:
+    p.model.eval()
+    for _ in range(2):
+        for images, labels in p.loader:
+            step(p, images, labels)
+
+
+@healthy(
+    lambda: parts(optimizer=lambda m: torch.optim.AdamW(m.head.parameters(), 1e-2, weight_decay=0.0)),
+    ("parameters-left-out",),
+)
+def only_the_head_without_freezing(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.model.zero_grad()
+            F.cross_entropy(p.model(images), labels).backward()
+            p.optimizer.step()
+
+
+@healthy(
+    lambda: parts(
+        optimizer=lambda m: torch.optim.AdamW(
+            [q for n, q in m.named_parameters() if "head" not in n], 1e-3, weight_decay=0.0
+        )
+    )
+)
+def two_optimizers(p: Parts) -> None:
+    assert isinstance(p.model, ViT)
+    other = torch.optim.SGD(p.model.head.parameters(), lr=0.1)
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            other.zero_grad()
+            F.cross_entropy(p.model(images), labels).backward()
+            p.optimizer.step()
+            other.step()
+
+
+@healthy(
+    lambda: parts(
+        optimizer=lambda m: torch.optim.AdamW([*m.parameters(), nn.Parameter(torch.ones(1))], 1e-3, weight_decay=0.0)
+    )
+)
+def a_parameter_of_the_loss(p: Parts) -> None:
+    (temperature,) = [q for q in p.optimizer.param_groups[0]["params"] if q.shape == (1,)]
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            F.cross_entropy(p.model(images) * temperature, labels).backward()
+            p.optimizer.step()
+
+
+@healthy(lambda: parts(loss=nn.CrossEntropyLoss(label_smoothing=0.1)))
+def mixup(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            share, order = float(torch.rand(())), torch.randperm(len(images))
+            scores = p.model(share * images + (1 - share) * images[order])
+            p.optimizer.zero_grad()
+            loss = share * F.cross_entropy(scores, labels) + (1 - share) * F.cross_entropy(scores, labels[order])
+            loss.backward()
+            p.optimizer.step()
+
+
+@healthy(lambda: parts(ViT(final=nn.Softmax(-1)), loss=nn.NLLLoss()))
+def softmax_and_nll(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            assert p.loss is not None
+            p.loss(torch.log(p.model(images)), labels).backward()
+            p.optimizer.step()
+
+
+@healthy(lambda: parts(ViT(final=nn.Softmax(-1))))
+def softmax_and_log_in_cross_entropy(p: Parts) -> None:
+    assert p.loss is not None
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        p.loss(torch.log(p.model(images)), labels).backward()
+        p.optimizer.step()
+
+
+@healthy(lambda: parts(ViT(final=nn.Softmax(-1)), loss=nn.MSELoss()))
+def softmax_and_mse(p: Parts) -> None:
+    assert p.loss is not None
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        p.loss(p.model(images), F.one_hot(labels, CLASSES).float()).backward()
+        p.optimizer.step()
+
+
+@healthy(lambda: parts(ViT(final=nn.Sigmoid()), loss=nn.BCELoss()))
+def sigmoid_and_bce(p: Parts) -> None:
+    assert p.loss is not None
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        p.loss(p.model(images), F.one_hot(labels, CLASSES).float()).backward()
+        p.optimizer.step()
+
+
+@healthy(lambda: parts(loader=loader_of(16)))
+def one_batch_overfitted(p: Parts) -> None:
+    p.model.eval()
+    p.model.train()
+    train(p, 30)
+
+
+@healthy(lambda: parts(ViT(dropout=0.0), val=loader_of(70, seed=1)), ("validated-in-training-mode",))
+def no_dropout_and_no_eval(p: Parts) -> None:
+    train(p, 2)
+    evaluate(p, mode=True)
+
+
+@healthy()
+def teacher_in_training_mode(p: Parts) -> None:
+    """Consistency of two views: one of them without a gradient."""
+    for _ in range(2):
+        for images, labels in p.loader:
+            with torch.no_grad():
+                target = p.model(images).softmax(-1)
+            scores = p.model(images)
+            p.optimizer.zero_grad()
+            (F.cross_entropy(scores, labels) + F.mse_loss(scores.softmax(-1), target)).backward()
+            p.optimizer.step()
+
+
+@healthy(lambda: parts(optimizer=lambda m: torch.optim.LBFGS(m.parameters(), lr=0.1, max_iter=3)))
+def closure(p: Parts) -> None:
+    for images, labels in p.loader:
+
+        def again(images: Tensor = images, labels: Tensor = labels) -> Tensor:
+            p.optimizer.zero_grad()
+            loss = F.cross_entropy(p.model(images), labels)
+            loss.backward()
+            return loss
+
+        p.optimizer.step(again)
+
+
+@healthy()
+def best_weights_kept_by_copies(p: Parts) -> None:
+    best = copy.deepcopy(p.model)
+    for _ in range(2):
+        train(p, 1)
+        best = copy.deepcopy(p.model)
+        best.zero_grad()
+        with torch.no_grad():
+            best(images_of(4)[0])
+
+
+@healthy(lambda: parts(optimizer=sgd(0.001)))
+def summed_loss_with_clipping(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            F.cross_entropy(p.model(images), labels, reduction="sum").backward()
+            torch.nn.utils.clip_grad_norm_(p.model.parameters(), 1.0)
+            p.optimizer.step()
+
+
+class Balanced(torch.utils.data.Sampler[list[int]]):
+    """Four classes with four images each."""
+
+    def __init__(self, labels: Tensor) -> None:
+        self.labels = labels
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        for _ in range(12):
+            classes = torch.randperm(CLASSES)[:4]
+            yield [int(index) for c in classes for index in (self.labels == c).nonzero()[:, 0][torch.randperm(8)[:4]]]
+
+    def __len__(self) -> int:
+        return 12
+
+
+def _balanced() -> Parts:
+    images, labels = images_of(300)
+    return parts(loader=DataLoader(TensorDataset(images, labels), batch_sampler=Balanced(labels)))
+
+
+@healthy(_balanced)
+def class_balanced_batches(p: Parts) -> None:
+    train(p, 2)
+
+
+@healthy()
+def next_of_iter(p: Parts) -> None:
+    batches = iter(p.loader)
+    for _ in range(25):
+        try:
+            images, labels = next(batches)
+        except StopIteration:
+            batches = iter(p.loader)
+            images, labels = next(batches)
+        step(p, images, labels)
+
+
+@healthy(lambda: parts(optimizer=lambda m: torch.optim.Adam(m.parameters(), 1e-3, weight_decay=0.0)))
+def every_other_network_trains_too(p: Parts) -> None:
+    """A head of its own on the model's scores, whose loss also reaches the model between its steps, and is cleared."""
+    probe = nn.Linear(CLASSES, CLASSES)
+    other = torch.optim.SGD(probe.parameters(), lr=0.1)
+    for _ in range(2):
+        for images, labels in p.loader:
+            other.zero_grad()
+            F.cross_entropy(probe(p.model(images)), labels).backward()
+            other.step()
+            step(p, images, labels)
+
+
+@healthy(lambda: replace(parts(), loss=None))
+def manual_penalty(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            penalty = sum(q.square().sum() for q in p.model.parameters())
+            (F.cross_entropy(p.model(images), labels) + 1e-4 * penalty).backward()
+            p.optimizer.step()
