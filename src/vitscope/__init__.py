@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from vitscope.model.create import create_model as create_model
     from vitscope.model.create import resized as resized
     from vitscope.model.spec import ViTSpec as ViTSpec
+    from vitscope.race.comparing import Comparison as Comparison
+    from vitscope.race.comparing import compare as compare
     from vitscope.recipes.trained import load as load
     from vitscope.train.fit import fit as fit
     from vitscope.train.spec import TrainSpec as TrainSpec
 
 _HOME = {
+    "Comparison": "vitscope.race.comparing",
     "Examination": "vitscope.doctor.examination",
     "Trace": "vitscope.lens.trace",
     "TrainSpec": "vitscope.train.spec",
     "ViTSpec": "vitscope.model.spec",
     "VitscopeError": "vitscope._core.errors",
+    "compare": "vitscope.race.comparing",
     "create_model": "vitscope.model.create",
     "diagnose": "vitscope.doctor.examine",
     "fit": "vitscope.train.fit",
@@ -41,12 +45,14 @@ _HOME = {
     "watch": "vitscope.doctor.loop.watch",
 }
 __all__ = [
+    "Comparison",
     "Examination",
     "Trace",
     "TrainSpec",
     "ViTSpec",
     "VitscopeError",
     "__version__",
+    "compare",
     "create_model",
     "diagnose",
     "fit",

@@ -57,15 +57,15 @@ def show(found: Examination, lang: Lang) -> None:
             console.print(f"  {Text('this also explains:', 'これによって説明されるもの:')[lang]}", style="dim")
         for finding in below:
             mark, style, _ = MARKS[finding.severity]
-            _wrapped(f"{mark} {finding.check}: {finding.summary[lang]}", 4, style=style.replace("bold ", ""))
+            wrapped(f"{mark} {finding.check}: {finding.summary[lang]}", 4, style=style.replace("bold ", ""))
     fine = [check for check in found.checks_run if check not in {finding.check for finding in found.findings}]
     if fine:
         console.print()
-        _wrapped(f"✓ {Text('nothing found by', '問題なし')[lang]}: {', '.join(fine)}", 0, style="green")
+        wrapped(f"✓ {Text('nothing found by', '問題なし')[lang]}: {', '.join(fine)}", 0, style="green")
     if found.skipped:
         console.print(f"\n{Text('not examined:', '検査しなかったもの:')[lang]}")
         for skip in found.skipped:
-            _wrapped(f"– {skip.check}: {skip.why[lang]}", 2)
+            wrapped(f"– {skip.check}: {skip.why[lang]}", 2)
 
 
 def _headline(found: Examination) -> Text:
@@ -88,21 +88,21 @@ def _show_finding(finding: Finding, lang: Lang) -> None:
     mark, style, word = MARKS[finding.severity]
     console = out()
     console.print()
-    _wrapped(f"{mark} {word[lang]} · {finding.check} · {finding.id}", 0, style=style)
-    _wrapped(finding.summary[lang], 2, style="bold")
+    wrapped(f"{mark} {word[lang]} · {finding.check} · {finding.id}", 0, style=style)
+    wrapped(finding.summary[lang], 2, style="bold")
     rows = (
         (Text("why", "影響"), finding.fault.why[lang]),
         (Text("fix", "対処"), finding.fault.advice[lang]),
     )
     for name, words in rows:
-        _wrapped(f"{name[lang]}: {words}", 2)
+        wrapped(f"{name[lang]}: {words}", 2)
     for line in finding.fault.code.splitlines():
         console.print(f"      {line}", style="cyan", soft_wrap=True)
     proof = Text("to see it mended: the check {check}", "修正の確認: チェック {check}").format(check=finding.proof)
-    _wrapped(proof[lang], 2, style="dim")
+    wrapped(proof[lang], 2, style="dim")
 
 
-def _wrapped(words: str, indent: int, *, style: str = "") -> None:
+def wrapped(words: str, indent: int, *, style: str = "") -> None:
     """A paragraph under itself. Japanese has no spaces to break at; the terminal breaks it."""
     console = out()
     if words.isascii() or " " in words[:40]:

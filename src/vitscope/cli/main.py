@@ -22,7 +22,7 @@ import typer
 
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
-from vitscope.cli import bench, curve, doctor, explain, lists, look, measure, predict, report, train
+from vitscope.cli import bench, compare, curve, doctor, explain, lists, look, measure, predict, report, train
 from vitscope.cli.options import Command, command_help
 from vitscope.cli.screen import fail
 
@@ -44,6 +44,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "look": look.look,
     "report": report.report,
     "doctor": doctor.doctor,
+    "compare": compare.compare,
     "bench": bench.bench,
 }
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)

@@ -134,6 +134,13 @@ _HELP: dict[str, tuple[Text, str]] = {
         ),
         "vitscope doctor mypackage.models:MyViT --image-size 32",
     ),
+    "compare": (
+        Text(
+            "Set two ViTs side by side: what differs, which learns better from the same data, and why.",
+            "2つのViTを並べて、どこが違うか、同じデータでどちらがよく学習するか、その理由は何かを調べます。",
+        ),
+        "vitscope compare good-vit bad-vit --html compare.html",
+    ),
     "bench": (
         Text(
             "Measure speed against other ViT libraries and against the machine's limit, in one run.",

@@ -94,9 +94,26 @@ class Comparison:
     @property
     def verdict(self) -> Text:
         """In a few sentences: who learns better, by how much, and why."""
-        from vitscope.race.verdict import verdict_of
+        said = self.sentences
+        return Text(" ".join(each.en for each in said), "".join(each.ja for each in said))
 
-        return verdict_of(self)
+    @property
+    def sentences(self) -> tuple[Text, ...]:
+        """The verdict, sentence by sentence: the race first, then each cause."""
+        from vitscope.race.verdict import sentences_of
+
+        return sentences_of(self)
+
+    @property
+    def arms(self) -> tuple[tuple[Text, tuple[Heat, ...]], ...]:
+        """All that were trained, with their heats: the two, then the mended copies."""
+        if self.race is None:
+            return ()
+        own = [(Text(name, name), self.race.of(name)) for name in (self.one.target, self.other.target)]
+        mended = [
+            (_MENDED.format(model=each.owner, fault=each.finding.id), each.heats) for each in self.causes if each.heats
+        ]
+        return (*own, *mended)
 
     def to_dict(self, lang: Lang = "en") -> dict[str, Any]:
         """As the command's JSON holds it."""
@@ -160,6 +177,7 @@ def compare(
     return Comparison(found[0], found[1], rows, run, causes, None, notes)
 
 
+_MENDED = Text("{model} without '{fault}'", "{model}（「{fault}」を修正）")
 _NO_DATA = Text("no data were given to race on", "競争に使うデータが指定されていません")
 _NO_SCORES = Text("one of them gives no scores", "一方のモデルがスコアを返しません")
 _OTHER_CLASSES = Text(

@@ -7,17 +7,23 @@ from vitscope.race.comparing import Cause, Comparison
 from vitscope.race.contest import Gap
 
 
-def verdict_of(found: Comparison) -> Text:
-    """The verdict in sentences."""
+def sentences_of(found: Comparison) -> tuple[Text, ...]:
+    """The verdict, sentence by sentence."""
     parts = [_who_learns(found), *(_what_a_mend_does(cause, found.gap) for cause in found.causes)]
     if not found.causes:
         parts.append(_NOTHING)
-    return Text(" ".join(part.en for part in parts), "".join(part.ja for part in parts))
+    return tuple(parts)
 
 
 _NOTHING = Text(
     "The doctor finds no error and no warning in one that the other has not.",
     "一方だけに見つかったエラーや警告はありません。",
+)
+
+
+STOPPED = Text(
+    "Stopped before the last seed: the interval leaves out zero, and each seed alone is 10 points or more apart.",
+    "区間が0を含まず、どのシードでも10ポイント以上の差があるため、最後のシードの前に打ち切りました。",
 )
 
 

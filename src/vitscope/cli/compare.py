@@ -1,0 +1,133 @@
+"""`vitscope compare`: two ViTs in; what differs, which learns better under the same conditions, and why, out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vitscope._core.errors import UsageError
+from vitscope._core.text import Text
+from vitscope.cli.apart import is_apart, keep_within_limits, run_apart
+from vitscope.cli.compare_screen import race_progress, say, show
+from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
+from vitscope.cli.options import DebugOption, JsonOption, LangOption, SourceOption, chosen
+from vitscope.cli.screen import err, print_json
+
+if TYPE_CHECKING:
+    from vitscope._core.text import Lang
+    from vitscope.race.comparing import Comparison
+    from vitscope.race.targets import Wanted
+
+TARGET_HELP = "A built-in name, a YAML file, a run folder (fresh weights), or package.module:callable."
+
+
+def compare(
+    ctx: typer.Context,
+    a: Annotated[str, typer.Argument(metavar="A", help=TARGET_HELP, show_default=False)],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.", show_default=False)],
+    data: SourceOption = None,
+    duration: Annotated[
+        str | None,
+        typer.Option("--duration", metavar="LENGTH", help="Of each training: 150st or 5ep.", show_default=False),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="N", help="Trainings of each, at most; 3 by default.", show_default=False),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", metavar="S", help="Side of the images that code takes.", show_default=False),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option("--channels", metavar="C", help="Channels of the images that code takes.", show_default=False),
+    ] = None,
+    kwargs_a: Annotated[
+        str | None,
+        typer.Option("--kwargs-a", metavar="JSON", help="Arguments for A's callable.", show_default=False),
+    ] = None,
+    kwargs_b: Annotated[
+        str | None,
+        typer.Option("--kwargs-b", metavar="JSON", help="Arguments for B's callable.", show_default=False),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="PAGE.html", help="Also write a page.", show_default=False),
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", metavar="SECONDS", help="After which somebody's code is ended.")
+    ] = 3600,
+    json_: JsonOption = False,
+    lang: LangOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """See `options.command_help`."""
+    from vitscope.recipes.naming import kind_of
+
+    refuse_what_is_no_page(page, option="--html")
+    if not 0 < time_limit < float("inf"):
+        raise UsageError(f"--time-limit is {time_limit:g}, expected seconds")
+    given = (_kwargs(kwargs_a, "--kwargs-a"), _kwargs(kwargs_b, "--kwargs-b"))
+    if "code" in (kind_of(a), kind_of(b)) and not is_apart():
+        raise typer.Exit(run_apart(ctx.obj, what=f"{a} and {b}", seconds=time_limit))
+    if is_apart():
+        keep_within_limits()
+    from vitscope.race.targets import Wanted
+
+    wanted = Wanted(given, image_size, channels, data, duration, seeds)
+    _compare(a, b, wanted, page, is_json=json_, lang=chosen(lang))
+
+
+def _compare(a: str, b: str, wanted: Wanted, page: Path | None, *, is_json: bool, lang: Lang) -> None:
+    """Compares, shows, and ends with 1 where something is an error."""
+    from vitscope._core.files import write_text
+    from vitscope.report.comparing.page import page_of
+
+    with output_and_folder_stay_ours():
+        found = _found(a, b, wanted, lang)
+    if page is not None:
+        write_text(page, page_of(found, lang))
+    if is_json:
+        print_json({**found.to_dict(lang), "page": str(page) if page else None})
+    else:
+        show(found, lang)
+    if page is not None:
+        err().print(Text(f"wrote {page}", f"{page} を書き出しました")[lang])
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
+def _found(a: str, b: str, wanted: Wanted, lang: Lang) -> Comparison:
+    """Opens both, says what the race will take, and compares them."""
+    from vitscope.race.budget import budget_of
+    from vitscope.race.comparing import compare as compare_models
+    from vitscope.race.targets import open_course, open_pair, refuse_other_classes
+
+    pair = open_pair(a, b, wanted)
+    course, fitted = open_course(pair, wanted)
+    refuse_other_classes(pair, course)
+    notes = (*pair.notes, fitted)
+    for note in notes:
+        say(note, lang)
+    say(budget_of((pair.one, pair.other), course), lang)
+    with race_progress(lang) as progress:
+        return compare_models(
+            pair.one,
+            pair.other,
+            image_size=pair.image_size,
+            channels=pair.channels,
+            course=course,
+            notes=notes,
+            progress=progress,
+        )
+
+
+def _kwargs(text: str | None, option: str) -> dict[str, Any]:
+    from vitscope.recipes.code import parse_kwargs
+
+    try:
+        return parse_kwargs(text)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--kwargs", option)) from None

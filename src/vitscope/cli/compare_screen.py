@@ -1,0 +1,111 @@
+"""A comparison on the screen: the verdict first, then the race, what differs, and what the doctor found in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from vitscope._core.text import Lang, Text
+from vitscope.cli.doctor_screen import MARKS, wrapped
+from vitscope.cli.screen import err, out, table
+
+if TYPE_CHECKING:
+    from vitscope.doctor.examination import Examination
+    from vitscope.race.comparing import Comparison
+    from vitscope.race.contest import Race
+
+
+def say(note: Text, lang: Lang) -> None:
+    """What a user should know before the waiting begins."""
+    err().print(note[lang], style="dim")
+
+
+@contextmanager
+def race_progress(lang: Lang) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress callback: which check of which model runs, and who is being trained. A log gets a line for each training."""
+    console = err()
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task(Text("opening the models", "モデルを開いています")[lang], total=None)
+
+    def tell(what: str, number: int, total: int) -> None:
+        is_check = ": " in what
+        words = what if is_check else Text(f"training {what}", f"{what}を学習中")[lang]
+        bar.update(task, description=words, completed=number, total=total)
+        if not console.is_terminal and (not is_check or number == 0):
+            shown = (
+                Text(f"examining {what.split(': ')[0]}", f"{what.split(': ')[0]}を検査中")[lang] if is_check else words
+            )
+            console.print(shown if is_check else f"{shown} ({number + 1}/{total})")
+
+    with bar:
+        yield tell
+
+
+def show(found: Comparison, lang: Lang) -> None:
+    """Prints a comparison."""
+    console = out()
+    for sentence in found.sentences:
+        wrapped(sentence[lang], 0, style="bold")
+    if found.race is not None:
+        console.print()
+        _show_race(found, found.race, lang)
+    console.print()
+    _show_structure(found, lang)
+    for examination in (found.one, found.other):
+        console.print()
+        _show_findings(examination, lang)
+
+
+def _show_race(found: Comparison, race: Race, lang: Lang) -> None:
+    seeds = list(dict.fromkeys(heat.seed for heat in race.heats))
+    name, mean = Text("right after the race, %", "競争後の正解率（%）")[lang], Text("mean", "平均")[lang]
+    seed = Text("seed", "シード")[lang]
+    shown = table(name, *(f"{seed} {each}" for each in seeds), mean, numbers=tuple(range(1, len(seeds) + 2)))
+    for arm, heats in found.arms:
+        by_seed = {heat.seed: heat for heat in heats}
+        cells = ["–" if by_seed[each].diverged else f"{by_seed[each].accuracy:.1f}" for each in seeds]
+        shown.add_row(arm[lang], *cells, f"{sum(heat.accuracy for heat in heats) / len(heats):.1f}")
+    out().print(shown)
+    if race.stopped_early:
+        from vitscope.race.verdict import STOPPED
+
+        out().print(STOPPED[lang], style="dim", soft_wrap=True)
+
+
+def _show_structure(found: Comparison, lang: Lang) -> None:
+    differing = [row for row in found.rows if row.differs]
+    same = [row.role[lang] for row in found.rows if not row.differs]
+    if differing:
+        out().print(Text("what differs", "異なる部分")[lang], style="bold")
+    can = Text("can it matter? ", "影響するか: ")[lang]
+    for row in differing:
+        wrapped(f"{row.role[lang]}: {row.one[lang]} | {row.other[lang]}", 2)
+        wrapped(f"{can}{row.matters[lang]}", 4, style="dim")
+    if same:
+        wrapped(f"{Text('the same', '同じ部分')[lang]}: {', '.join(same)}", 0, style="green")
+
+
+def _show_findings(found: Examination, lang: Lang) -> None:
+    state = Text("healthy", "健全") if found.healthy else Text("NOT healthy", "異常あり")
+    wrapped(f"{found.target}: {state[lang]}", 0, style="bold")
+    for cause in found.causes:
+        mark, style, word = MARKS[cause.severity]
+        wrapped(f"{mark} {word[lang]} · {cause.id}: {cause.summary[lang]}", 2, style=style)
+        if cause.severity != "note":
+            wrapped(f"{Text('fix', '対処')[lang]}: {cause.fault.advice[lang]}", 4)
+        below = found.under(cause)
+        if below:
+            what = Text("this also explains", "これによって説明されるもの")[lang]
+            wrapped(f"{what}: {', '.join(each.id for each in below)}", 4, style="dim")
+    if not found.causes:
+        wrapped(f"✓ {Text('nothing wrong was found', '問題は見つかりませんでした')[lang]}", 2, style="green")

@@ -1,0 +1,196 @@
+"""What `vitscope compare A B` names: two words in, two entrants that fit together and the course that they race on out.
+
+An entrant is made anew for each seed: a built-in name, a YAML file and a run folder from their spec (a run gets fresh weights), code by calling it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from vitscope._core.errors import ConfigError, UsageError
+from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.text import Text
+from vitscope.data import DataSpec, open_data, peek
+from vitscope.doctor.patient import scores_of
+from vitscope.model.create import build
+from vitscope.race.comparing import Entrant
+from vitscope.race.contest import SEEDS, STEPS, Course
+from vitscope.recipes.code import model_from_code
+from vitscope.recipes.naming import kind_of
+from vitscope.recipes.subject import Subject, open_subject
+from vitscope.train.duration import Duration
+from vitscope.train.randomness import global_generator_restored
+from vitscope.train.spec import TrainSpec
+
+BATCHES = (1, 2, 8, 16, 32, 64, 128)
+"""Batch sizes of which code has to take one."""
+DEFAULT_DATA = "digits"
+MOST_SEEDS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two that take the same images."""
+
+    one: Entrant
+    other: Entrant
+    image_size: tuple[int, int]
+    channels: Literal[1, 3]
+    classes: tuple[int | None, int | None]
+    """How many scores each gives for an image; None where it gives none."""
+    notes: tuple[Text, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How the user wants them opened and raced."""
+
+    kwargs: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    image_size: int | None = None
+    channels: int | None = None
+    data: str | None = None
+    duration: str | None = None
+    seeds: int | None = None
+
+
+def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
+    """Opens both. Code that does not say what images it takes is given those of the other.
+
+    Raises:
+        VitscopeError: one of them cannot be opened, or they take other images, in one sentence.
+    """
+    kinds = (kind_of(a), kind_of(b))
+    for option, value in (("--image-size", wanted.image_size), ("--channels", wanted.channels)):
+        if value is not None and "code" not in kinds:
+            raise UsageError(f"{option} is for package.module:callable; {a} and {b} know their own")
+    for side, (target, kind, given) in zip("ab", zip((a, b), kinds, wanted.kwargs, strict=True), strict=True):
+        if given and kind != "code":
+            raise UsageError(f"--kwargs-{side} is for package.module:callable; {target} knows its own")
+    opened: dict[int, Subject] = {}
+    for index in sorted((0, 1), key=lambda i: kinds[i] == "code"):  # code last: it may take what the other takes
+        first = next(iter(opened.values()), None)
+        opened[index] = _opened((a, b)[index], kinds[index], wanted, wanted.kwargs[index], first)
+    one, other = opened[0], opened[1]
+    ours, theirs = one.preprocessing, other.preprocessing
+    if (ours.image_size, ours.channels) != (theirs.image_size, theirs.channels):
+        raise UsageError(
+            f"{a} takes images of {_said(ours)} and {b} of {_said(theirs)}; a race needs the same for both: choose models of one size, "
+            "or say it with --image-size and --channels where code takes several"
+        )
+    entrants = [
+        _entrant(target, kind, subject, given)
+        for target, kind, subject, given in zip((a, b), kinds, (one, other), wanted.kwargs, strict=True)
+    ]
+    notes = tuple(note for _, note in entrants if note is not None)
+    return Pair(entrants[0][0], entrants[1][0], ours.image_size, ours.channels, (_classes(one), _classes(other)), notes)
+
+
+def _opened(target: str, kind: str, wanted: Wanted, kwargs: Mapping[str, Any], first: Subject | None) -> Subject:
+    if kind != "code":
+        return open_subject(target)
+    size, channels = wanted.image_size, wanted.channels
+    if first is not None and size is None and first.preprocessing.image_size[0] == first.preprocessing.image_size[1]:
+        size = first.preprocessing.image_size[0]
+    if first is not None and channels is None:
+        channels = first.preprocessing.channels
+    return open_subject(target, kwargs=kwargs, image_size=size, channels=channels, batches=BATCHES)
+
+
+def _said(images: Preprocessing) -> str:
+    height, width = images.image_size
+    return f"{height}×{width} pixels with {images.channels} channel{'s' if images.channels > 1 else ''}"
+
+
+def _entrant(target: str, kind: str, subject: Subject, kwargs: Mapping[str, Any]) -> tuple[Entrant, Text | None]:
+    """What makes one anew, and what a reader must know of it."""
+    spec = subject.spec
+    if spec is not None:
+        return Entrant(subject.name, lambda: build(spec)), _FRESH.format(run=subject.name) if kind == "run" else None
+    if kind == "code" and model_from_code(target, kwargs) is not model_from_code(target, kwargs):
+        return Entrant(subject.name, lambda: model_from_code(target, kwargs).cpu()), None
+    finished: nn.Module = copy.deepcopy(subject.model).train()
+    return Entrant(subject.name, lambda: copy.deepcopy(finished)), _FINISHED.format(model=subject.name)
+
+
+_FRESH = Text(
+    "{run} is a run: its architecture races with fresh weights.",
+    "{run}は学習結果のフォルダです。その構造を、新しく初期化した重みで競わせます。",
+)
+_FINISHED = Text(
+    "{model} is a finished module: each seed starts from the weights that it has.",
+    "{model}は作成済みのモジュールです。どのシードでも、現在の重みから学習を始めます。",
+)
+
+
+def open_course(pair: Pair, wanted: Wanted) -> tuple[Course, Text]:
+    """What both are trained on, and a sentence on how the images were fitted.
+
+    Raises:
+        VitscopeError: there are no such data, or no such duration or seeds.
+    """
+    seeds = SEEDS if wanted.seeds is None else wanted.seeds
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UsageError(f"--seeds is {seeds}, expected a number from 1 to {MOST_SEEDS}")
+    spec = DataSpec.parse({"source": wanted.data or DEFAULT_DATA})
+    facts = peek(spec)
+    half = (0.5,) * pair.channels
+    preprocessing = Preprocessing(image_size=pair.image_size, channels=pair.channels, mean=half, std=half)
+    course = Course(
+        splits=open_data(spec, image_size=pair.image_size, channels=pair.channels),
+        preprocessing=preprocessing,
+        duration=_duration(wanted.duration),
+        seeds=tuple(range(seeds)),
+    )
+    height, width = pair.image_size
+    native = facts.native_size
+    was = f" ({native[0]}×{native[1]})" if native and native != pair.image_size else ""
+    fitted = Text(
+        f"Images: {course.data}{was}, fitted to {height}×{width} pixels and {pair.channels} channel{'s' if pair.channels > 1 else ''}.",
+        f"画像: {course.data}{was.replace(' (', '（').replace(')', '）')}を{height}×{width}ピクセル、{pair.channels}チャンネルに合わせて使います。",
+    )
+    return course, fitted
+
+
+def _duration(text: str | None) -> Duration:
+    if text is None:
+        return Duration(float(STEPS), "st")
+    try:
+        return TrainSpec.parse({"duration": text}).duration
+    except ConfigError as error:
+        raise UsageError(f"--duration: {error}") from None
+
+
+def refuse_other_classes(pair: Pair, course: Course) -> None:
+    """Says before anything is trained that scores and classes do not belong together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    one, other = pair.classes
+    if one is not None and other is not None and one != other:
+        raise UsageError(
+            f"{pair.one.name} gives {one} scores for an image and {pair.other.name} {other}; a race needs models of as many classes"
+        )
+    scores = one if one is not None else other
+    if scores is not None and scores != course.classes:
+        raise UsageError(
+            f"{pair.one.name} and {pair.other.name} give {scores} scores for an image, and {course.data} has {course.classes} classes; "
+            f"name data with {scores} classes with --data, or give models with {course.classes}"
+        )
+
+
+def _classes(subject: Subject) -> int | None:
+    """How many scores it gives for an image; None where it gives none, which the doctor says better."""
+    how = subject.preprocessing
+    for batch in BATCHES:
+        images = torch.zeros(batch, how.channels, *how.image_size)
+        with suppress(Exception), torch.no_grad(), global_generator_restored():
+            return int(scores_of(subject.model(images), batch).shape[1])
+    return None

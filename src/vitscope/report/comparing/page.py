@@ -1,0 +1,88 @@
+"""The page of a comparison: what was found about two models in, self-contained HTML out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from vitscope._core.text import Lang, Text
+from vitscope.report.art import inline_svg
+from vitscope.report.comparing.charts import draw_race
+from vitscope.report.comparing.words import COMPARE_WORDS
+from vitscope.report.doctoring.page import Shown, shown
+from vitscope.report.html import asset, render
+
+if TYPE_CHECKING:
+    from vitscope.doctor.examination import Examination
+    from vitscope.race.comparing import Cause, Comparison
+    from vitscope.race.contest import Gap
+
+
+@dataclass(frozen=True)
+class SideShown:
+    """One of the two as the doctor saw it."""
+
+    name: str
+    healthy: bool
+    causes: list[Shown]
+    fine: list[str]
+
+
+def page_of(found: Comparison, lang: Lang = "en") -> str:
+    """The whole page."""
+    race = found.race
+    names = {"one": found.one.target, "other": found.other.target}
+    course = race.course if race is not None else None
+    how = None
+    if race is not None and course is not None:
+        facts = course.to_dict()
+        how = COMPARE_WORDS["race_how"].format(
+            steps=facts["steps"],
+            data=facts["data"],
+            train=f"{facts['train_images']:,}",
+            batch=facts["batch_size"],
+            lr=f"{facts['lr']:g}",
+            augment=course.augment.describe(lang),
+            measured=f"{facts['measured_images']:,}",
+        )
+    return render(
+        "compare.html.j2",
+        lang,
+        COMPARE_WORDS,
+        style=asset("style.css"),
+        title=COMPARE_WORDS["compare_title"].format(**names)[lang],
+        found=found,
+        how=how,
+        chart=Markup(inline_svg(draw_race(found.arms, course.classes, lang))) if course is not None else None,
+        seeds=list(dict.fromkeys(heat.seed for heat in race.heats)) if race is not None else [],
+        heats=[(name, list(heats), sum(h.accuracy for h in heats) / len(heats)) for name, heats in found.arms],
+        gaps=list(_gaps(found)),
+        differing=[row for row in found.rows if row.differs],
+        same=[row for row in found.rows if not row.differs],
+        sides=[_side(found.one), _side(found.other)],
+        by_id={cause.finding.id: cause for cause in found.causes},
+    )
+
+
+def _side(found: Examination) -> SideShown:
+    named = {finding.check for finding in found.findings}
+    fine = [check for check in found.checks_run if check not in named]
+    return SideShown(found.target, found.healthy, [shown(cause, found) for cause in found.causes], fine)
+
+
+def _gaps(found: Comparison) -> Iterator[tuple[Text, Gap]]:
+    """All differences: between the two, then of each mend what it gains and what it leaves."""
+    if found.gap is not None:
+        yield COMPARE_WORDS["between"].format(one=found.one.target, other=found.other.target), found.gap
+    for cause in found.causes:
+        yield from _of_cause(cause)
+
+
+def _of_cause(cause: Cause) -> Iterator[tuple[Text, Gap]]:
+    for word, each in (("gained", cause.gained), ("left", cause.left)):
+        if each is not None:
+            said = COMPARE_WORDS[word]
+            yield Text(f"{said.en} ({cause.finding.id})", f"{said.ja}（{cause.finding.id}）"), each

@@ -1,0 +1,51 @@
+"""The words that the page of a comparison prints around what was found."""
+
+from __future__ import annotations
+
+from vitscope._core.text import Text
+from vitscope.race.verdict import STOPPED
+from vitscope.report.doctoring.words import DOCTOR_WORDS
+
+COMPARE_WORDS: dict[str, Text] = {
+    **DOCTOR_WORDS,
+    "compare_title": Text("{one} and {other} side by side", "{one}と{other}の比較"),
+    "race": Text("The race", "競争"),
+    "race_how": Text(
+        "Each was trained {steps} steps on {data} ({train} images; batches of {batch}, AdamW, learning rate {lr}, augmentation: {augment}) and "
+        "measured on {measured} images it was not trained on. For one seed all get the same batches in the same order with the same augmentation; "
+        "a mended copy starts from the very weights of the model it is a copy of. Points are seeds, bars their mean.",
+        "各モデルを{data}（{train}枚、バッチ{batch}、AdamW、学習率{lr}、データ拡張: {augment}）で{steps}ステップ学習し、"
+        "学習に使っていない{measured}枚で評価しました。同じシードでは、バッチの内容と順序、データ拡張がすべて同じです。"
+        "修正版は元のモデルとまったく同じ重みから学習を始めます。点は各シード、棒は平均を表します。",
+    ),
+    "interval_how": Text(
+        "Intervals are 95 % of Student's t over the seeds' differences, and never narrower than so many images can tell; "
+        "with two seeds they are wide.",
+        "区間は、シードごとの差に対するt分布の95 %区間です（評価画像の枚数による限界より狭くはしません）。シードが2個の場合は広くなります。",
+    ),
+    "stopped": STOPPED,
+    "seed_number": Text("seed {seed}", "シード{seed}"),
+    "mean_of_seeds": Text("mean", "平均"),
+    "right_after": Text("right after the race, %", "競争後の正解率（%）"),
+    "chance": Text("chance", "あてずっぽう"),
+    "diverged": Text("diverged", "発散"),
+    "differences": Text("Differences", "差"),
+    "points": Text("points", "ポイント"),
+    "interval": Text("95 % interval", "95 %区間"),
+    "between": Text("{one} − {other}", "{one} − {other}"),
+    "structure": Text("What they are made of", "構造"),
+    "part": Text("part", "部分"),
+    "matters": Text("Can the difference matter?", "違いは影響するか"),
+    "same": Text("the same", "同じ"),
+    "behaviour": Text("What the doctor found", "検査結果"),
+    "only": Text("only in {model}", "{model}のみ"),
+    "mended": Text("Mended in a copy", "コピーで修正した内容"),
+    "gone": Text("the check finds it no more", "修正後、このチェックでは見つからなくなりました"),
+    "not_gone": Text("the check still finds it", "修正後も、このチェックで見つかります"),
+    "gained": Text("what the mend gains", "修正による向上"),
+    "left": Text("what it leaves of the gap", "修正後に残る差"),
+    "no_mend": Text(
+        "There is no mend that could be raced without touching weights.",
+        "重みを変えずに自動で修正する方法がないため、競争では確かめていません。",
+    ),
+}
