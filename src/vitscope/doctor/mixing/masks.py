@@ -77,12 +77,13 @@ def _left_by_arguments(attention: Attention) -> Tensor:
 
 
 def is_triangular(pairs: Bool[Tensor, "K Tq T"]) -> str | None:
-    """`later` where no token may attend to one behind it, `earlier` where to none before it, in any head; None otherwise."""
+    """`later` where no token may attend to one behind it, `earlier` where to none before it, in any head, and to most of the others; None
+    otherwise."""
     rows, columns = pairs.shape[-2:]
     if rows != columns or rows < 4:
         return None
-    any_head = pairs.any(dim=0)
-    above, below = any_head.triu(1), any_head.tril(-1)
-    if not bool(above.any()) and bool(below.any()):
+    any_head, half = pairs.any(dim=0), rows * (rows - 1) / 2
+    above, below = int(any_head.triu(1).sum()), int(any_head.tril(-1).sum())
+    if not above and below > half / 2:
         return "later"
-    return "earlier" if bool(above.any()) and not bool(below.any()) else None
+    return "earlier" if not below and above > half / 2 else None

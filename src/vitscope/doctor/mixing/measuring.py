@@ -48,13 +48,13 @@ class Measured:
         behind, rows = self.scaling.behind, constant_row_sum(self.attention.map)
         if self.attention.over_keys or self.axis or behind is None or rows is None:
             return None
-        return rows if are_alike(rows, behind) and not are_alike(rows, 1) else None
+        return rows if are_alike(rows, behind) and not are_alike(rows, 1.0) else None
 
     @property
     def behind_values(self) -> float | None:
         """A power of a width by which the module multiplies map · v, where the scores have no scale."""
         before, factor = self.scaling.before, self.scaling.output
-        is_instead = before is not None and are_alike(before, 1) and self.head_width > 1
+        is_instead = before is not None and are_alike(before, 1.0) and self.head_width > 1
         return factor if is_instead and of_which_width(factor, self) else None
 
 

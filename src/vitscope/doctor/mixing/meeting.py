@@ -63,7 +63,7 @@ def groups_of(patient: Patient, start: Tokens, end: Tokens, extra: tuple[int, ..
     patches, sizes = len(left), list[int]()
     hidden = extra if ends == count else ()  # a class token that hears of all patches does not make them meet
     while left and len(sizes) < (2 if patient.is_large else MANY):
-        group = _grown(tape, start, end, left[0], extra, hidden)
+        group = _grown(tape, start, end, left[0], left, hidden)
         if not sizes and len(group) == 1 and ends == count and _are_all_alone(tape, start, end, left):
             return Groups((1,) * patches, patches)
         sizes.append(len(group))
@@ -71,17 +71,15 @@ def groups_of(patient: Patient, start: Tokens, end: Tokens, extra: tuple[int, ..
     return Groups(tuple(sizes), patches)
 
 
-def _grown(
-    tape: Tape, start: Tokens, end: Tokens, first: int, extra: tuple[int, ...], hidden: tuple[int, ...]
-) -> set[int]:
+def _grown(tape: Tape, start: Tokens, end: Tokens, first: int, left: list[int], hidden: tuple[int, ...]) -> set[int]:
     group, before = {first}, set[int]()
-    while group != before:
+    while group != before and len(group) < len(left):
         before = set(group)
-        reached = changed_with(tape, start, sorted(group), end, seeds=2)
+        reached = changed_with(tape, start, sorted(group), end)
         reached[list(hidden)] = False
         if not bool(reached.any()):
             break
-        group |= set(_numbers(hear(tape, start, end, _numbers(reached)))) - set(extra)
+        group |= set(_numbers(hear(tape, start, end, _numbers(reached)))) & set(left)
     return group
 
 

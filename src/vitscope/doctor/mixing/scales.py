@@ -134,7 +134,7 @@ def _kind(of: Measured) -> str | None:
     scale, head = of.scaling.before, float(of.head_width)
     if scale is None or head < 2 or of.is_across_channels or are_alike(scale, head**-0.5):
         return None
-    if are_alike(scale, 1):
+    if are_alike(scale, 1.0):
         return "missing" if head >= 4 else None
     if any(are_alike(scale, float(number) ** 0.5) for number in of.widths.values()) or are_alike(scale, head):
         return "reciprocal"

@@ -1,0 +1,217 @@
+"""Softmax's axis, scales and widths of heads: what is wrong is found by name, what only looks like it is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitscope.doctor.admission import admitted
+from vitscope.doctor.finding import Finding
+from vitscope.doctor.mixing.attention import attention
+from vitscope.doctor.patient import Patient
+
+DIM, HEADS = 48, 3
+E = DIM // HEADS
+Inside = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Attending(nn.Module):
+    def __init__(self, inside: Inside, dim: int, heads: int) -> None:
+        super().__init__()
+        self.inside, self.heads = inside, heads
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.learned = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.out(self.inside(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Small(nn.Module):
+    def __init__(self, inside: Inside, dim: int = DIM, heads: int = HEADS) -> None:
+        super().__init__()
+        self.patch, self.place = nn.Conv2d(3, dim, 4, 4), nn.Parameter(0.02 * torch.randn(1, 16, dim))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(5))
+        self.attns = nn.ModuleList(Attending(inside, dim, heads) for _ in range(2))
+        self.mlps = nn.ModuleList(nn.Sequential(nn.Linear(dim, 64), nn.GELU(), nn.Linear(64, dim)) for _ in range(2))
+        self.head = nn.Linear(dim, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).mT + self.place
+        for number, (attn, mlp) in enumerate(zip(self.attns, self.mlps, strict=True)):
+            x = x + attn(self.norms[2 * number](x))
+            x = x + mlp(self.norms[2 * number + 1](x))
+        return self.head(self.norms[4](x).mean(1))
+
+
+def patient_of(model: nn.Module) -> Patient:
+    return admitted(model.eval(), image_size=16, num_classes=10, channels=3, images=None, labels=None, batch_size=None)[
+        0
+    ]
+
+
+def findings(inside: Inside, dim: int = DIM, heads: int = HEADS) -> list[Finding]:
+    torch.manual_seed(0)
+    return list(attention(patient_of(Small(inside, dim, heads))))
+
+
+def written(before: float = 1.0, behind: float = 1.0, dim: int = -1) -> Inside:
+    return lambda q, k, v: (q @ k.mT * before).softmax(dim=dim) * behind @ v
+
+
+def over_the_batch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q @ k.mT * E**-0.5).softmax(dim=0) @ v
+
+
+def folded(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q * E**-0.25 @ (k * E**-0.25).mT).softmax(dim=-1) @ v
+
+
+def folded_wrong(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (q / E**-0.25 @ (k / E**-0.25).mT).softmax(dim=-1) @ v
+
+
+def by_alpha(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    flat = [t.reshape(-1, *t.shape[-2:]) for t in (q, k, v)]
+    scores = torch.baddbmm(q.new_zeros(1, 16, 16), flat[0], flat[1].mT, alpha=E**-0.5)
+    return (scores.softmax(-1) @ flat[2]).view(q.shape)
+
+
+def cosine(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * 10).softmax(dim=-1) @ v
+
+
+def rotary(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    angle = torch.outer(torch.arange(16.0), 0.1 ** torch.arange(E // 2)).to(q)
+
+    def turn(t: Tensor) -> Tensor:
+        a, b = t.chunk(2, dim=-1)
+        return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], dim=-1)
+
+    return F.scaled_dot_product_attention(turn(q), turn(k), v)
+
+
+def with_output(factor: float) -> Inside:
+    return lambda q, k, v: (q @ k.mT).softmax(dim=-1) @ v * factor
+
+
+WRONG: list[tuple[str, str, Inside]] = [
+    ("softmax-over-the-wrong-axis", "error", written(E**-0.5, dim=-2)),
+    ("softmax-over-the-wrong-axis", "error", written(E**-0.5, dim=1)),
+    ("softmax-over-the-wrong-axis", "error", over_the_batch),
+    ("scaled-behind-the-softmax", "error", written(behind=E**-0.5)),
+    ("scaled-behind-the-softmax", "error", written(behind=DIM**-0.5)),
+    ("scaled-behind-the-softmax", "error", with_output(E**-0.5)),
+    ("scaled-behind-the-softmax", "warning", written(E**-0.5, behind=0.77)),
+    ("attention-not-scaled", "warning", written()),
+    ("attention-not-scaled", "warning", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=1.0)),
+    ("scaled-by-the-reciprocal", "error", written(E**0.5)),
+    ("scaled-by-the-reciprocal", "error", folded_wrong),
+    ("scaled-by-another-number", "note", written(DIM**-0.5)),
+    ("scaled-by-another-number", "note", written(HEADS**-0.5)),
+]
+
+
+@pytest.mark.parametrize(("fault", "severity", "inside"), WRONG)
+def test_a_wrong_attention_is_one_finding(fault: str, severity: str, inside: Inside) -> None:
+    assert [(each.id, each.severity) for each in findings(inside)] == [(fault, severity)]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        written(E**-0.5),
+        written(1 / E),
+        folded,
+        by_alpha,
+        cosine,
+        rotary,
+        F.scaled_dot_product_attention,
+        lambda q, k, v: (q @ k.mT / math.sqrt(E)).masked_fill(torch.eye(16, dtype=torch.bool), -1e9).softmax(-1) @ v,
+    ],
+    ids=["plain", "muP", "on both", "alpha", "cosine", "rotary", "fused", "not to itself"],
+)
+def test_a_right_one_is_none(inside: Inside) -> None:
+    assert findings(inside) == []
+
+
+def test_a_learned_temperature_is_nobodys_business() -> None:
+    torch.manual_seed(0)
+    model = Small(F.scaled_dot_product_attention)
+    for attn in model.attns:
+        attn.inside = lambda q, k, v, t=attn.learned: (q @ k.mT * t.exp()).softmax(-1) @ v
+    assert list(attention(patient_of(model))) == []
+
+
+def test_torchs_own_attention_is_right_with_and_without_weights() -> None:
+    for needs in (True, False):
+        torch.manual_seed(0)
+        model = Small(F.scaled_dot_product_attention)
+        for number in range(2):
+            model.attns[number] = Torchs(needs)
+        assert list(attention(patient_of(model))) == []
+
+
+class Torchs(nn.Module):
+    def __init__(self, needs: bool) -> None:
+        super().__init__()
+        self.mha, self.needs = nn.MultiheadAttention(DIM, HEADS, batch_first=True), needs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mha(x, x, x, need_weights=self.needs)[0]
+
+
+def test_the_evidence_holds_the_numbers() -> None:
+    (found,) = findings(written(E**0.5))
+    assert found.evidence["scale"] == pytest.approx(4)
+    assert found.evidence["expected_scale"] == pytest.approx(0.25)
+    assert "4" in found.summary.en
+    assert "0.25" in found.summary.ja
+
+
+def test_a_foreign_scale_far_off_is_a_warning() -> None:
+    (found,) = findings(written(2**-0.5), dim=96, heads=2)
+    assert (found.id, found.severity) == ("scaled-by-another-number", "warning")
+
+
+@pytest.mark.parametrize(
+    ("dim", "heads", "expected"),
+    [
+        (48, 12, [("heads-too-narrow", "warning")]),
+        (48, 4, [("heads-too-narrow", "note")]),
+        (51, 3, [("odd-head-width", "note")]),
+        (64, 4, []),
+        (12, 1, []),
+    ],
+)
+def test_widths(dim: int, heads: int, expected: list[tuple[str, str]]) -> None:
+    found = findings(F.scaled_dot_product_attention, dim, heads)
+    assert [(each.id, each.severity) for each in found] == expected
+
+
+def test_heads_that_look_at_one_token_each() -> None:
+    torch.manual_seed(0)
+    model = Small(F.scaled_dot_product_attention)
+    for attn in model.attns:
+        nn.init.normal_(attn.qkv.weight[: 2 * DIM], std=2.0)
+    assert [each.id for each in attention(patient_of(model))] == ["heads-collapsed"]
+    nn.init.normal_(model.attns[1].qkv.weight, std=0.1)  # the half of them is not most
+    assert list(attention(patient_of(model))) == []
+
+
+@pytest.mark.parametrize(("rows", "severity"), [(DIM, "note"), (2 * DIM, "warning")])
+def test_queries_of_zero_are_a_note_and_keys_of_zero_beside_them_a_warning(rows: int, severity: str) -> None:
+    torch.manual_seed(0)
+    model = Small(F.scaled_dot_product_attention)
+    for attn in model.attns:
+        nn.init.zeros_(attn.qkv.weight[:rows])
+        nn.init.zeros_(attn.qkv.bias[:rows])
+    was = {name: each.clone() for name, each in model.state_dict().items()}
+    found = list(attention(patient_of(model)))
+    assert [(each.id, each.severity) for each in found] == [("heads-exactly-uniform", severity)]
+    assert all(torch.equal(each.double(), was[name].double()) for name, each in model.state_dict().items())
