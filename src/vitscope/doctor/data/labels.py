@@ -13,7 +13,7 @@ from vitscope.doctor.finding import Fault, Finding, Severity, Skipped
 CHECK = "data-labels"
 IGNORED = -100
 """The label that torch's cross-entropy leaves out."""
-NO_SIGNAL, SIGNAL = 3.5, 6.0
+NO_SIGNAL, SIGNAL = 3.0, 6.0
 """Standard deviations above shuffled labels: under the first probes find nothing, over the second surely something."""
 FEWEST, MANY, MANY_OF_A_CLASS = 200, 1_000, 20
 """Images, under which nothing is said, and from which on finding nothing means that there is nothing."""
@@ -75,7 +75,7 @@ def data_labels(sets: Sets) -> Iterator[Finding]:
                 f"ラベル付き画像が{FEWEST}枚未満、または10枚以上あるクラスが2つ未満のため、調べられません",
             )
         )
-    silent = [(seen, each) for seen, each in zip(sets.all, probes, strict=True) if each and each.deviations < NO_SIGNAL]
+    silent = [(seen, each) for seen, each in zip(sets.all, probes, strict=True) if each and _is_silent(seen, each)]
     if silent:
         is_sure = any(each is not None and each.deviations > SIGNAL for each in probes)
         yield _decoupled(silent, is_sure=is_sure)
@@ -114,9 +114,19 @@ def _probed(seen: Seen) -> Probed | None:
     return probe(seen.images, labels)
 
 
+def _is_silent(seen: Seen, probed: Probed) -> bool:
+    """Whether probes find nothing where they should: of images that are augmented, many are needed for a weak signal to show."""
+    return probed.deviations < NO_SIGNAL and (probed.images >= MANY or not _is_augmented(seen))
+
+
+def _is_augmented(seen: Seen) -> bool:
+    return seen.again is not None and seen.again.share < 0.8
+
+
 def _decoupled(silent: list[tuple[Seen, Probed]], *, is_sure: bool) -> Finding:
     """An error where the other set shows that the probes can see such a thing, or where there are images enough."""
     seen, worst = max(silent, key=lambda each: each[1].images)
+    is_sure = is_sure and not _is_augmented(seen)  # what the other set shows, it shows of images as they are
     many = worst.images >= MANY and worst.fewest >= MANY_OF_A_CLASS
     severity: Severity = "error" if is_sure or many else "warning"
     en, ja = " and ".join(each.name.en for each, _ in silent), "・".join(each.name.ja for each, _ in silent)

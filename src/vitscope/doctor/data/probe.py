@@ -16,7 +16,7 @@ from torch.nn import functional as F
 SHUFFLES = 60
 NEIGHBOURS = 10
 SIDE = 16
-MOST_CLASSES = 20
+MOST_CLASSES = 50
 MOST_IMAGES = 1_500
 CLEAR = 15.0
 """Standard deviations above shuffled labels, from which on no further probe is asked."""
