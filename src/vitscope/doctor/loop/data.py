@@ -115,8 +115,8 @@ def _same_order(record: Record) -> Iterator[Finding]:
         ):
             evidence = {"samples_in_the_same_order": count, "epochs_compared": 2}
             break
-    sampler = getattr(record.loader, "sampler", None)
-    is_plain = type(getattr(record.loader, "batch_sampler", None)) is BatchSampler
+    batches = getattr(record.loader, "batch_sampler", None)
+    is_plain, sampler = type(batches) is BatchSampler, getattr(batches, "sampler", None)
     is_sequential = is_plain and type(sampler) is SequentialSampler and (record.epoch or 0) > 1 and bool(passes)
     if evidence is None and not is_sequential:
         return
