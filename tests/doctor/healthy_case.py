@@ -15,6 +15,7 @@ ROOMS = (
     "healthy_traps",
     "healthy_own",
     "healthy_timm",
+    "healthy_pyramids",
     "healthy_transformers",
     "healthy_torchvision",
     "healthy_vit_pytorch",
