@@ -1,13 +1,151 @@
-"""To be written."""
+"""Whether tokens pass through the blocks as a residual stream should let them, and whether each block does something. In goes a patient, out come
+findings; the experiments stand in `stream` and `dead`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vitscope.doctor.finding import Finding
+import torch
+
+from vitscope._core.text import Text
+from vitscope.doctor.blocks.dead import dead
+from vitscope.doctor.blocks.naming import listed
+from vitscope.doctor.blocks.stream import Stream, stream_of
+from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient
+
+DEEP = 6
+"""Blocks from which post-norm is known to need warm-up."""
+
+NO_SKIP = Fault(
+    "skip-missing",
+    "M18",
+    "residual",
+    "warning",
+    Text(
+        "Without a way round it, each branch has to carry the whole token: gradients fade with depth, and more blocks make the model worse.",
+        "迂回路（残差接続）がないと、各枝がトークンの情報をすべて運ばなければなりません。深くなるほど勾配が弱まり、ブロックを増やすと性能が下がります。",
+    ),
+    Text(
+        "add each branch to what went into it",
+        "各枝の出力を、枝への入力に足してください",
+    ),
+    "x = x + self.attn(self.norm1(x))\nx = x + self.mlp(self.norm2(x))",
+    explains=("gradient-vanishes", "gradient-explodes", "post-norm", "final-norm-missing"),
+)
+NORMED_SKIP = Fault(
+    "skip-behind-the-norm",
+    "M18",
+    "residual",
+    "warning",
+    Text(
+        "The norm stands on the stream itself instead of on the branch: every block rescales all that came before it, and the gradient has no way "
+        "past the norms.",
+        "正規化が枝ではなく本流にかかっています。ブロックを通るたびにそれまでの値がすべて規格化し直され、勾配が正規化を避けて通る道もありません。",
+    ),
+    Text(
+        "give the branch a normed copy and add to what was not normed",
+        "正規化した値は枝にだけ渡し、正規化する前の値に足してください",
+    ),
+    "x = x + self.attn(self.norm1(x))   # not x = self.norm1(x); x = x + self.attn(x)",
+    explains=("gradient-vanishes", "gradient-explodes", "post-norm", "final-norm-missing"),
+)
+POST_NORM = Fault(
+    "post-norm",
+    "M19",
+    "residual",
+    "warning",
+    Text(
+        "Post-norm is legal and what nn.TransformerEncoderLayer does by default; deep stacks of it start unstably without warm-up (Xiong et al. 2020).",
+        "post-normは正当な設計で、nn.TransformerEncoderLayerの既定でもあります。ただし層が深いと、ウォームアップなしでは学習初期が不安定になります"
+        "（Xiong et al. 2020）。",
+    ),
+    Text(
+        "set norm_first=True with a norm behind the last block, or warm the learning rate up",
+        "norm_first=Trueにして最後のブロックの後に正規化を置くか、学習率をウォームアップしてください",
+    ),
+    "nn.TransformerEncoderLayer(dim, heads, norm_first=True, batch_first=True)",
+)
+NO_FINAL_NORM = Fault(
+    "final-norm-missing",
+    "M20",
+    "residual",
+    "note",
+    Text(
+        "In a pre-norm model the tokens grow with each block; the head sees that size unless a last norm takes it out.",
+        "pre-normのモデルではブロックを通るたびにトークンの値が大きくなります。最後に正規化がないと、ヘッドはその大きさの影響をそのまま受けます。",
+    ),
+    Text(
+        "put a norm between the last block and the head",
+        "最後のブロックとヘッドの間に正規化を入れてください",
+    ),
+    "return self.head(self.norm(x)[:, 0])",
+)
 
 
 def residual(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """Whether there is a way round each branch, where the norms stand, and whether each block does something.
+
+    Does: replays stretches of one forward with an attention or an MLP silenced, or with the tokens ten times as large, and looks what is left of a
+    block's input, and what follows its size.
+    Finds: no skip, or one that starts behind the norm (M18); deep post-norm (M19); pre-norm without a last norm (M20); blocks that change nothing or
+    whose result is thrown away.
+    Must not accuse: post-norm below six blocks (a note), parallel branches, LayerScale, ReZero, branches that start at zero (a note), stages that
+    grow coarser, attentions that read the tokens out.
+    Source: He et al. 2016; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture".
+    """
+    with torch.no_grad():
+        yield from dead(patient)
+        stream = stream_of(patient)
+    yield from _no_skip(stream)
+    yield from _norms(stream)
+
+
+def _no_skip(stream: Stream) -> Iterator[Finding]:
+    attentions, mlps = stream.attentions_without_skip, stream.mlps_without_skip
+    if not attentions and not mlps:
+        return
+    what = " and ".join(word for word, found in (("attention", attentions), ("MLP", mlps)) if found)
+    ja = "と".join(word for word, found in (("アテンション", attentions), ("MLP", mlps)) if found)
+    count = len(set(attentions) | set(mlps))
+    yield NO_SKIP.found(
+        Text(
+            f"There is no residual connection round the {what} in {count} of {stream.blocks} blocks: with the branch silenced, nothing of the block's "
+            "input is left.",
+            f"{stream.blocks}ブロック中{count}ブロックで、{ja}に残差接続がありません。枝の出力をゼロにすると、ブロックへの入力が何も残りません。",
+        ),
+        {"attentions_without_skip": attentions, "mlps_without_skip": mlps, "blocks": stream.blocks},
+    )
+
+
+def _norms(stream: Stream) -> Iterator[Finding]:
+    if stream.normed_skips:
+        count = len(stream.normed_skips)
+        yield NORMED_SKIP.found(
+            Text(
+                f"The skip starts behind the norm in {count} of {stream.blocks} blocks ({listed(stream.skips_from)}): tokens ten times as large give the "
+                "same.",
+                f"{stream.blocks}ブロック中{count}ブロックで、残差接続が正規化の後から始まっています（{listed(stream.skips_from)}）。"
+                "トークンを10倍にしても結果が変わりません。",
+            ),
+            {"blocks_with_normed_skip": stream.normed_skips, "norms": stream.skips_from, "blocks": stream.blocks},
+        )
+    elif stream.post_norms:
+        yield POST_NORM.found(
+            Text(
+                f"The norms stand behind the sums (post-norm) in {len(stream.post_norms)} of {stream.blocks} blocks.",
+                f"{stream.blocks}ブロック中{len(stream.post_norms)}ブロックで、正規化が加算の後にあります（post-norm）。",
+            ),
+            {"post_norm_blocks": stream.post_norms, "blocks": stream.blocks},
+            severity="warning" if stream.blocks >= DEEP else "note",
+        )
+    elif stream.head_grows is not None:
+        yield NO_FINAL_NORM.found(
+            Text(
+                "No norm stands between the last block and the head: with that block's tokens ten times as large, what the head is given changes "
+                f"by {100 * stream.head_grows:.0f} % of its size.",
+                "最後のブロックとヘッドの間に正規化がありません。最後のブロックのトークンを10倍にすると、ヘッドへの入力が"
+                f"元の大きさの{100 * stream.head_grows:.0f} %変わります。",
+            ),
+            {"change_of_head_input": stream.head_grows},
+        )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +44,8 @@ COPIES = Fault(
     "parameters",
     "note",
     Text(
-        "nn.TransformerEncoder and copy.deepcopy start every block with the same numbers. Position in the depth tells the blocks apart, so they learn "
-        "all the same; blocks that are drawn one by one start more varied.",
+        "nn.TransformerEncoder and copy.deepcopy start every block with the same numbers. Position in the depth tells the blocks apart, so they "
+        "learn all the same; blocks that are drawn one by one start more varied.",
         "nn.TransformerEncoderやcopy.deepcopyを使うと、すべてのブロックが同じ値から始まります。深さの位置が違うので学習は進みますが、ブロックごとに"
         "初期値を引くほうが多様な状態から始められます。",
     ),
@@ -135,7 +136,7 @@ def _called_again(patient: Patient) -> dict[str, int]:
     again: dict[str, int] = {}
     for path, calls in seen.items():
         behind = 1
-        for (_, out), (given, _) in zip(calls, calls[1:], strict=False):
+        for (_, out), (given, _) in pairwise(calls):
             makers = [tape.maker(tensor) for tensor in out]
             behind += _reaches({maker.number for maker in makers if maker}, [tape.maker(tensor) for tensor in given])
         if behind > 1:

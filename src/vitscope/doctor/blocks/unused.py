@@ -71,7 +71,8 @@ def cut(patient: Patient, census: Census) -> Iterator[Finding]:
     share = lost / max(asked, 1)
     yield CUT.found(
         Text(
-            f"{len(census.cut)} parameters ({100 * share:.1f} % of the numbers that should learn) are used and get no gradient: {listed(census.cut)}.",
+            f"{len(census.cut)} parameters ({100 * share:.1f} % of the numbers that should learn) are used and get no gradient: "
+            f"{listed(census.cut)}.",
             f"{len(census.cut)}個のパラメータ（学習すべき数値の{100 * share:.1f} %）は、使われているのに勾配が届きません: {listed(census.cut)}。",
         ),
         {"parameters": list(census.cut), "numbers": lost, "share": share},

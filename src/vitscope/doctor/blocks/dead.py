@@ -1,0 +1,152 @@
+"""Blocks that do nothing: their result is thrown away, or they give what they are given. In goes a patient, out come findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from vitscope._core.errors import LensError
+from vitscope._core.text import Text
+from vitscope.doctor.blocks.census import tensors_in
+from vitscope.doctor.blocks.naming import listed
+from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.patient import SAME, Patient
+from vitscope.lens.attention import Attention
+from vitscope.lens.flow import ancestors
+
+THROWN_AWAY = Fault(
+    "block-result-unused",
+    "M16",
+    "residual",
+    "error",
+    Text(
+        "A block whose result is thrown away costs time and memory and learns nothing: the model is less deep than it says.",
+        "結果が捨てられるブロックは、時間とメモリを使うだけで何も学習しません。モデルは見かけより浅くなっています。",
+    ),
+    Text(
+        "give each block what the one before it gave, and keep the result",
+        "各ブロックには直前のブロックの出力を渡し、結果を受け取ってください",
+    ),
+    "for block in self.blocks:\n    x = block(x)   # not out = block(x)",
+    explains=("unused-parameters",),
+)
+DOES_NOTHING = Fault(
+    "block-does-nothing",
+    "M16",
+    "residual",
+    "error",
+    Text(
+        "A block that gives exactly what it is given, before training and after some steps, is no block: something multiplies its branches by zero.",
+        "初期状態でも数ステップ学習した後でも、入力をそのまま返すだけのブロックは、ないのと同じです。枝にゼロが掛けられています。",
+    ),
+    Text(
+        "look for the factor of zero: a survival probability, a mask, a scale that nothing learns",
+        "ゼロの係数を探してください。生存確率（stochastic depth）、マスク、学習されないスケールなどが考えられます",
+    ),
+    "rates = torch.linspace(0, 0.1, depth)   # of dropping a branch; none may reach 1",
+    explains=("unused-parameters", "zero-gradient"),
+)
+FROM_ZERO = Fault(
+    "zero-initialised-block",
+    "M16",
+    "residual",
+    "note",
+    Text(
+        "Branches that start at zero are a usual choice: each block begins as the identity and wakes with the first steps.",
+        "枝をゼロで初期化するのはよくある設計です。各ブロックは恒等写像から始まり、最初の数ステップで動き出します。",
+    ),
+    Text("nothing to do", "対処は不要です"),
+)
+
+
+def dead(patient: Patient) -> Iterator[Finding]:
+    """Both kinds of dead block.
+
+    Raises:
+        Skipped: attentions or blocks were not found; what was thrown away is said before.
+    """
+    yield from _thrown_away(patient)
+    silent = _silent(patient)
+    if not silent:
+        return
+    still = sorted(set(silent) & set(_silent(patient.trained))) if not patient.is_trained else silent
+    blocks = patient.anatomy.blocks
+    if still:
+        names = [f"{number} ({blocks[number].path or 'the model'})" for number in still]
+        yield DOES_NOTHING.found(
+            Text(
+                f"{len(still)} of {len(blocks)} blocks do nothing: what leaves them is exactly what enters, at the start and after some steps of "
+                f"training: {listed(names)}.",
+                f"{len(blocks)}ブロック中{len(still)}ブロックが何もしていません（{listed(names)}）。初期状態でも数ステップ学習した後でも、出力が入力と完全に"
+                "一致します。",
+            ),
+            {"dead_blocks": still, "blocks": len(blocks), "change": 0.0},
+            severity="warning" if patient.is_trained else "error",
+        )
+    else:
+        yield FROM_ZERO.found(
+            Text(
+                f"{len(silent)} of {len(blocks)} blocks change nothing at the start and do after some steps: their branches are zero-initialised.",
+                f"{len(blocks)}ブロック中{len(silent)}ブロックは、初期状態では何も変えず、数ステップ学習すると動き出します。枝がゼロで初期化されています。",
+            ),
+            {"blocks_from_zero": silent, "blocks": len(blocks)},
+        )
+
+
+def _silent(patient: Patient) -> list[int]:
+    """The blocks that give what they are given."""
+    found: list[int] = []
+    for number, block in enumerate(patient.anatomy.blocks):
+        if block.enters is None or block.leaves is None:
+            continue
+        try:
+            given, gives = patient.tape.value(block.enters), patient.tape.value(block.leaves)
+        except LensError:
+            continue
+        if given.numel() == gives.numel() and _apart(given, gives.reshape(given.shape)) <= SAME[patient.dtype]:
+            found.append(number)
+    return found
+
+
+def _apart(given: Tensor, gives: Tensor) -> float:
+    return float((gives - given).abs().max()) / max(float(given.abs().max()), 1e-30)
+
+
+def _thrown_away(patient: Patient) -> Iterator[Finding]:
+    """Attentions that are computed and that nothing is made of, in a model that goes on with others of their kind."""
+    attentions = patient.attentions
+    tape = patient.tape
+    makers = [tape.maker(tensor) for tensor in tensors_in(patient._known["answer"])]
+    kept = set[int]().union(*(ancestors(maker) for maker in makers if maker is not None))
+    lost = [each for each in attentions if kept and each.ends.number not in kept]
+    used = [each for each in attentions if each.ends.number in kept]
+    if not lost or not used:
+        return
+    kinds = {_kind(patient.model, each) for each in used}
+    alike = [each for each in lost if _kind(patient.model, each) in kinds]
+    names = list(dict.fromkeys(_block_of(patient.model, each, used) for each in lost))
+    yield THROWN_AWAY.found(
+        Text(
+            f"The result of {len(lost)} of {len(attentions)} attentions is thrown away: nothing that the model gives back is made of {listed(names)}.",
+            f"{len(attentions)}個中{len(lost)}個のアテンションの結果が捨てられています。モデルの出力は{listed(names)}をまったく使っていません。",
+        ),
+        {"thrown_away": names, "attentions": len(attentions)},
+        severity="error" if alike else "warning",
+    )
+
+
+def _kind(model: nn.Module, attention: Attention) -> tuple[object, ...]:
+    """What tells attentions of other kinds apart: their module's class and the shapes of its parameters, and how many heads they have."""
+    module = model.get_submodule(attention.path)
+    return (type(module).__name__, len(attention.map), *(tuple(p.shape) for p in module.parameters()))
+
+
+def _block_of(model: nn.Module, attention: Attention, used: list[Attention]) -> str:
+    """The outermost module that holds an attention and none of those that are used."""
+    parts = attention.path.split(".")
+    for length in range(1, len(parts) + 1):
+        path = ".".join(parts[:length])
+        if not any(f"{each.path}.".startswith(f"{path}.") for each in used):
+            return path
+    return attention.path or "the model"

@@ -1,0 +1,181 @@
+"""The stream of tokens through the blocks, as experiments on one forward show it. In goes a patient, out comes a `Stream`.
+
+A skip is there where something of a block's input is left when its branch is silenced. A norm stands on the stream where tokens ten times as
+large go on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vitscope._core.errors import LensError
+from vitscope.doctor.patient import Patient
+from vitscope.lens.blocks import Block
+from vitscope.lens.flow import ancestors, descendants, mixes_channels, without_products
+from vitscope.lens.operations import factors
+from vitscope.lens.tape import Call, Tape
+
+TIMES = 10.0
+"""How many times as large tokens are made."""
+FOLLOWS = 0.2
+"""Change beside the size before, from which something follows the size of the tokens: it is 9 with no norm, and next to 0 behind one."""
+PROBED = 3
+"""Blocks without a sum of which the lack of a skip is proved; each takes two forwards."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What was found, blocks by their numbers. Lists are empty where fewer than half of the blocks are so: stages differ."""
+
+    blocks: int
+    attentions_without_skip: list[int]
+    mlps_without_skip: list[int]
+    normed_skips: list[int]
+    """The skip starts behind a norm that belongs to the same block."""
+    skips_from: list[str]
+    """The modules that these start from."""
+    post_norms: list[int]
+    head_grows: float | None
+    """How far the input of the head follows the size of the last block's tokens, where pre-norm blocks make it and it does."""
+
+
+def stream_of(patient: Patient) -> Stream:
+    """The experiments, on the one forward that is recorded.
+
+    Raises:
+        Skipped: the lens did not find the blocks.
+    """
+    anatomy, tape = patient.anatomy, patient.tape
+    blocks = anatomy.blocks
+    most = len(blocks) / 2
+    attentions = [n for n, block in enumerate(blocks) if block.enters is None and block.leaves is None]
+    attentions = attentions if len(attentions) >= most and _all_silenced(patient, attentions) else []
+    mlps = [n for n in range(len(blocks) - 1) if _mlp_without_skip(tape, blocks[n], blocks[n + 1])]
+    mlps = mlps if mlps and len(mlps) >= (len(blocks) - 1) / 2 else []
+    owns = len({block.path for block in blocks}) == len(blocks)
+    starts = {n: blocks[n].enters for n in range(len(blocks)) if owns and _starts_behind_its_norm(tape, blocks, n)}
+    mixed = [n for n in range(len(blocks) - 1) if _only_the_mlp_is_normed(tape, blocks[n], blocks[n + 1])]
+    normed = sorted(set(starts) | set(mixed))
+    normed = normed if normed and len(normed) >= most else []
+    post = [n for n, block in enumerate(blocks) if _is_post_norm(tape, block)]
+    post = post if post and len(post) >= most else []
+    grows = None if post or attentions or mlps else _growth_of_head_input(patient)
+    paths = [start.path or "the model" for n, start in sorted(starts.items()) if start is not None and n in normed]
+    return Stream(len(blocks), attentions, mlps, normed, paths, post, grows)
+
+
+def _all_silenced(patient: Patient, numbers: list[int]) -> bool:
+    """Whether, with an attention's output at zero, what comes next no longer depends on the image. Blocks that join tokens otherwise than by a
+    sum let it through."""
+    tape, blocks = patient.tape, patient.anatomy.blocks
+    other = patient.noise(1, seed=3)
+    for number in numbers[:PROBED]:
+        attention = blocks[number].attention
+        following = blocks[number + 1].attention.begins if number + 1 < len(blocks) else patient.anatomy.logits
+        silenced = attention.replacing(torch.zeros_like(attention.output))
+        try:
+            here = tape.play(silenced, following)
+            there = tape.play({None: other, **silenced}, following)
+        except LensError:
+            return False
+        if not patient.same(here, there):
+            return False
+    return True
+
+
+def _mlp_without_skip(tape: Tape, block: Block, following: Block) -> bool:
+    """Whether products stand between two blocks with no sum round them: silencing the last leaves nothing of the tokens."""
+    leaves, enters = block.leaves, following.enters
+    if leaves is None or enters is None or leaves.outputs[0].numel() != enters.outputs[0].numel():
+        return False
+    if enters.number in without_products(tape, leaves):
+        return False
+    between = descendants(tape, leaves) & ancestors(enters)
+    products = sorted(n for n in between if n != leaves.number and mixes_channels(tape.calls[n]))
+    if len(products) < 2:
+        return False
+    last = tape.calls[products[-1]]
+    with suppress(LensError):
+        was = tape.value(leaves)
+        given = torch.randn(was.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(was.dtype)
+        silenced = {last: torch.zeros_like(last.outputs[0])}
+        return _change(tape.play(silenced, enters), tape.play({leaves: given, **silenced}, enters)) < 1e-6
+    return False
+
+
+def _starts_behind_its_norm(tape: Tape, blocks: tuple[Block, ...], number: int) -> bool:
+    """Whether what a block adds to does not follow the size of what it was given, and the block's own module makes it so."""
+    block = blocks[number]
+    if block.enters is None or not block.path or not f"{block.enters.path}.".startswith(f"{block.path}."):
+        return False
+    if block.enters.path == block.path and mixes_channels(block.enters):
+        return False
+    return not _follows(tape, _before(tape, block), block.enters)
+
+
+def _before(tape: Tape, block: Block) -> Call | None:
+    """The last call outside of a block's module on the way to what it starts from."""
+    call = block.enters
+    while call is not None and f"{call.path}.".startswith(f"{block.path}."):
+        call = next((s.call for s in call.sources if s.call is not None and tape.is_of_image(s)), None)
+    return call
+
+
+def _only_the_mlp_is_normed(tape: Tape, block: Block, following: Block) -> bool:
+    """Whether the MLP's skip starts behind a norm where the stream itself is not normed behind the block: no post-norm, but `x = norm(x)` in
+    front of the MLP."""
+    if not _is_post_norm(tape, block) or block.after_mlp is None or following.enters is None:
+        return False
+    if block.after_mlp.outputs[0].numel() != following.enters.outputs[0].numel():
+        return False
+    return _follows(tape, block.after_mlp, following.enters)
+
+
+def _is_post_norm(tape: Tape, block: Block) -> bool:
+    """Whether what the MLP is added to does not follow the size of the sum behind the attention."""
+    if block.after_attention is None or block.after_mlp is None:
+        return False
+    plain = without_products(tape, block.after_attention)
+    skips = [source.call for source in block.after_mlp.sources if source.call and source.call.number in plain]
+    return len(skips) == 1 and not _follows(tape, block.after_attention, skips[0])
+
+
+def _follows(tape: Tape, given: Call | None, call: Call) -> bool:
+    """Whether a call's result follows the size of an earlier one's; yes, where that cannot be tried."""
+    if given is None or given is call or call.number not in descendants(tape, given):
+        return True
+    with suppress(LensError):
+        was = tape.value(call)
+        return _change(was, tape.play({given: TIMES * tape.value(given)}, call)) > FOLLOWS
+    return True
+
+
+def _growth_of_head_input(patient: Patient) -> float | None:
+    """How far the head's input follows the size of the last block's tokens; None where the blocks are not pre-norm, or it does not."""
+    anatomy, tape = patient.anatomy, patient.tape
+    last = anatomy.blocks[-1]
+    if last.enters is None or last.leaves is None or not anatomy.head or anatomy.read_outs:
+        return None
+    begins = last.attention.begins
+    if _follows(tape, last.enters, begins):
+        return None
+    source = factors(anatomy.head[-1])[0]
+    if source.call is None or source.call.number not in descendants(tape, last.leaves):
+        return None
+    with suppress(LensError):
+        was = tape.value(source)
+        if source.index != 0:
+            return None
+        now = tape.play({last.leaves: TIMES * tape.value(last.leaves)}, source.call)
+        growth = _change(was, now)
+        return growth if growth > FOLLOWS else None
+    return None
+
+
+def _change(was: Tensor, now: Tensor) -> float:
+    """How far a tensor moves beside its own size."""
+    return float((now - was).norm()) / max(float(was.norm()), 1e-30)
