@@ -10,7 +10,7 @@ from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import tensors_in
 from vitscope.doctor.blocks.naming import listed
-from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import SAME, Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.flow import ancestors
@@ -128,7 +128,8 @@ def _thrown_away(patient: Patient) -> Iterator[Finding]:
     names = list(dict.fromkeys(_block_of(patient.model, each, used) for each in lost))
     yield THROWN_AWAY.found(
         Text(
-            f"The result of {len(lost)} of {len(attentions)} attentions is thrown away: nothing that the model gives back is made of {listed(names)}.",
+            f"The result of {len(lost)} of {len(attentions)} attentions is thrown away: nothing that comes out is made of "
+            f"{listed(names)}.",
             f"{len(attentions)}個中{len(lost)}個のアテンションの結果が捨てられています。モデルの出力は{listed(names)}をまったく使っていません。",
         ),
         {"thrown_away": names, "attentions": len(attentions)},

@@ -59,7 +59,8 @@ VANISHING = Fault(
         "後ろのブロックは学習しても、前のブロックはほとんど学習しません。モデルは、初期値のままの特徴量の上で学習することになります。",
     ),
     Text(
-        "keep a clear way for the gradient: residual connections, norms in the branches, no sigmoid, tanh or softmax on the stream, larger start values",
+        "keep a clear way for the gradient: residual connections, norms in the branches, no sigmoid, tanh or softmax on the stream, "
+        "larger start values",
         "勾配の通り道を確保してください。残差接続を入れ、正規化は枝に置き、本流にsigmoid・tanh・softmaxをかけず、初期値を小さくしすぎないようにします",
     ),
     "x = x + self.mlp(self.norm(x))   # nothing else on x",
@@ -124,7 +125,8 @@ def _by_depth(patient: Patient) -> Iterator[Finding]:
     elif stack.ratio > EXPLODES:
         yield EXPLODING.found(
             Text(
-                f"The gradient explodes on its way back: over {stack.layers} layers it grows {stack.ratio:,.0f} times ({stack.first} beside {stack.last}).",
+                f"The gradient explodes on its way back: over {stack.layers} layers it grows {stack.ratio:,.0f} times "
+                f"({stack.first} beside {stack.last}).",
                 f"勾配が逆伝播の途中で爆発しています。{stack.layers}層を遡る間に{stack.ratio:,.0f}倍になります（{stack.last}に対する{stack.first}）。",
             ),
             evidence,

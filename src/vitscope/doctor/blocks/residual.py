@@ -56,7 +56,8 @@ POST_NORM = Fault(
     "residual",
     "warning",
     Text(
-        "Post-norm is legal and what nn.TransformerEncoderLayer does by default; deep stacks of it start unstably without warm-up (Xiong et al. 2020).",
+        "Post-norm is legal and what nn.TransformerEncoderLayer does by default; deep stacks of it start unstably without warm-up "
+        "(Xiong et al. 2020).",
         "post-normは正当な設計で、nn.TransformerEncoderLayerの既定でもあります。ただし層が深いと、ウォームアップなしでは学習初期が不安定になります"
         "（Xiong et al. 2020）。",
     ),
@@ -110,8 +111,8 @@ def _no_skip(stream: Stream) -> Iterator[Finding]:
     count = len(set(attentions) | set(mlps))
     yield NO_SKIP.found(
         Text(
-            f"There is no residual connection round the {what} in {count} of {stream.blocks} blocks: with the branch silenced, nothing of the block's "
-            "input is left.",
+            f"There is no residual connection round the {what} in {count} of {stream.blocks} blocks: with the branch silenced, nothing of "
+            "the block's input is left.",
             f"{stream.blocks}ブロック中{count}ブロックで、{ja}に残差接続がありません。枝の出力をゼロにすると、ブロックへの入力が何も残りません。",
         ),
         {"attentions_without_skip": attentions, "mlps_without_skip": mlps, "blocks": stream.blocks},
@@ -123,8 +124,8 @@ def _norms(stream: Stream) -> Iterator[Finding]:
         count = len(stream.normed_skips)
         yield NORMED_SKIP.found(
             Text(
-                f"The skip starts behind the norm in {count} of {stream.blocks} blocks ({listed(stream.skips_from)}): tokens ten times as large give the "
-                "same.",
+                f"The skip starts behind the norm in {count} of {stream.blocks} blocks ({listed(stream.skips_from)}): tokens ten times as large "
+                "give the same.",
                 f"{stream.blocks}ブロック中{count}ブロックで、残差接続が正規化の後から始まっています（{listed(stream.skips_from)}）。"
                 "トークンを10倍にしても結果が変わりません。",
             ),

@@ -76,7 +76,7 @@ def _all_silenced(patient: Patient, numbers: list[int]) -> bool:
     for number in numbers[:PROBED]:
         attention = blocks[number].attention
         following = blocks[number + 1].attention.begins if number + 1 < len(blocks) else patient.anatomy.logits
-        silenced = attention.replacing(torch.zeros_like(attention.output))
+        silenced: dict[Call | None, Tensor] = attention.replacing(torch.zeros_like(attention.output))
         try:
             here = tape.play(silenced, following)
             there = tape.play({None: other, **silenced}, following)
@@ -102,7 +102,7 @@ def _mlp_without_skip(tape: Tape, block: Block, following: Block) -> bool:
     with suppress(LensError):
         was = tape.value(leaves)
         given = torch.randn(was.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(was.dtype)
-        silenced = {last: torch.zeros_like(last.outputs[0])}
+        silenced: dict[Call | None, Tensor] = {last: torch.zeros_like(last.outputs[0])}
         return _change(tape.play(silenced, enters), tape.play({leaves: given, **silenced}, enters)) < 1e-6
     return False
 
