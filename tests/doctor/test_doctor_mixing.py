@@ -150,6 +150,14 @@ def by_head(self: Attending, x: Tensor) -> Tensor:
     return (y @ weights).sum(dim=1) + self.out.bias
 
 
+def pooled_queries(self: Attending, x: Tensor) -> Tensor:
+    """In windows, whose queries are means of four, said to all of the window: rows of queries do not tell how many heads there are."""
+    inside = rearrange(x.unflatten(1, (SIDE, SIDE)), "b (h p) (w q) d -> (b h w) (p q) d", p=2, q=2)
+    q, k, v = self.heads(inside)
+    y = F.scaled_dot_product_attention(q.mean(dim=-2, keepdim=True), k, v).expand_as(v)
+    return rearrange(merged(self, y), "(b h w) (p q) d -> b (h p w q) d", h=2, w=2, p=2)
+
+
 TRIANGLE = torch.full((N, N), float("-inf")).triu(1)
 ROWS = torch.block_diag(*[torch.ones(SIDE, SIDE)] * SIDE).bool()
 PLACES = torch.cartesian_prod(torch.arange(SIDE), torch.arange(SIDE))
@@ -216,6 +224,7 @@ def test_a_class_token_that_hears_of_all_patches_does_not_make_them_meet() -> No
             fused(ROWS[:, torch.arange(N).view(SIDE, SIDE).T.flatten()][torch.arange(N).view(SIDE, SIDE).T.flatten()]),
         ),
         (by_head, by_head),
+        (pooled_queries, full),
         (masked(torch.zeros(N, N)),) * 2,
     ],
     ids=[
@@ -226,6 +235,7 @@ def test_a_class_token_that_hears_of_all_patches_does_not_make_them_meet() -> No
         "windows, then all",
         "rows, then columns",
         "by head",
+        "pooled queries",
         "open mask",
     ],
 )

@@ -61,17 +61,29 @@ def width_of(tape: Tape, attention: Attention) -> int:
 
 
 def heads_of(tape: Tape, attention: Attention) -> int:
-    """How many heads an attention has: windows stand beside them in its first axis. So many rows of queries are made of each row that is
-    projected; where that does not come out even, all are heads."""
-    rows = int(attention.q.shape[0])
-    first = attention.begins.sources[0] if attention.is_fused else factors(attention.begins)[0]
-    projected = _projected(tape, first)
-    if projected is None:
-        return rows
-    shape = projected.outputs[0].shape
-    given = shape.numel() // shape[1 if projected.name in CONVOLUTIONS else -1]
-    heads, rest = divmod(rows * int(first.tensor.shape[-2]), given)
-    return heads if 0 < heads <= rows and not rest and not rows % heads else rows
+    """How many heads an attention has: windows stand beside them in its first axis. So many rows of queries, keys or values are made of each row
+    that is projected; the least of these where they differ (pooled or handed on behind the projection), one where it comes out even for none."""
+    rows, found = int(attention.q.shape[0]), list[int]()
+    for source, width in _made_of(attention):
+        projected = _projected(tape, source)
+        if projected is None or source.tensor.shape[:-2].numel() != rows:  # groups of keys are no heads
+            continue
+        shape = projected.outputs[0].shape
+        heads, rest = divmod(
+            source.tensor.numel() // width, shape.numel() // shape[1 if projected.name in CONVOLUTIONS else -1]
+        )
+        if 0 < heads <= rows and not rest and not rows % heads:
+            found.append(heads)
+    return min(found, default=1)
+
+
+def _made_of(attention: Attention) -> list[tuple[Source, int]]:
+    """Where queries, keys and values come from, and how wide each is."""
+    width, value = int(attention.q.shape[-1]), int(attention.v.shape[-1])
+    if attention.is_fused:
+        return list(zip(attention.begins.sources[:3], (width, width, value), strict=True))
+    values = factors(attention.ends)[0 if attention.is_turned else 1]
+    return [*((source, width) for source in factors(attention.begins)), (values, value)]
 
 
 def _projected(tape: Tape, source: Source) -> Call | None:

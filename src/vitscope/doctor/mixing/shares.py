@@ -34,10 +34,11 @@ def wrong_axis(map_: Float[Tensor, "K Tq T"], heads: int) -> Axis | None:
         return None
     if shares.shape[-2] > 1 and _are_one(shares.sum(dim=-2)):
         return "queries"
-    if heads > 1 and len(shares) % heads == 0:
-        by_window = shares.view(-1, heads, *shares.shape[1:]).sum(dim=1)
-        if _are_one(by_window):
-            return "heads"
+    for together in (heads, len(shares)):
+        if together > 1 and len(shares) % together == 0:
+            by_window = shares.view(-1, together, *shares.shape[1:]).sum(dim=1)
+            if _are_one(by_window):
+                return "heads"
     return None
 
 
