@@ -285,6 +285,9 @@ def _raced_mend(entrant: Entrant, finding: Finding, run: Race, rival: Entrant, p
             raise ModelError(f"{entrant.name} could not be mended once more")
         return repaired.model
 
+    is_gone = _is_gone(trial.model, finding, images)
+    if is_gone is False:
+        return Cause(entrant.name, finding)
     name = f"{entrant.name}, mended"
     before = run.of(entrant.name)
     heats = []
@@ -299,7 +302,7 @@ def _raced_mend(entrant: Entrant, finding: Finding, run: Race, rival: Entrant, p
         entrant.name,
         finding,
         trial.done,
-        _is_gone(trial.model, finding, images),
+        is_gone,
         tuple(heats),
         gap(heats, before),
         gap(run.of(rival.name), heats),

@@ -84,18 +84,19 @@ def position_added(model: nn.Module, finding: Finding, images: Tensor) -> Text |
     )
     if blocks is None:
         return None
-    blocks[0].register_forward_pre_hook(_AddTable(model.get_parameter(name)))
+    blocks[0].register_forward_pre_hook(_AddTable(model, name))
     return Text(f"{name} added before the first block", f"{name}を最初のブロックの前で加算")
 
 
 class _AddTable:
-    """A hook that adds a table; an object, so that a copy of the module gets one with its own table."""
+    """A hook that adds a table, looked up where the model holds it; an object, so that a copy of the model gets one with its own."""
 
-    def __init__(self, table: nn.Parameter) -> None:
-        self.table = table
+    def __init__(self, model: nn.Module, name: str) -> None:
+        path, _, self.name = name.rpartition(".")
+        self.owner = model.get_submodule(path)
 
     def __call__(self, module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        tokens, table = given[0], self.table
+        tokens, table = given[0], getattr(self.owner, self.name)
         if tokens.ndim != 3 or tokens.shape[-1] != table.shape[-1] or not 0 <= tokens.shape[1] - table.shape[-2] <= 1:
             return None
         place = table.reshape(1, *table.shape[-2:])

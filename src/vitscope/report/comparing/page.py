@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from vitscope._core.text import Lang, Text
+from vitscope.augment import AugmentSpec
 from vitscope.report.art import inline_svg
 from vitscope.report.comparing.charts import draw_race
 from vitscope.report.comparing.words import COMPARE_WORDS
@@ -45,7 +46,7 @@ def page_of(found: Comparison, lang: Lang = "en") -> str:
             train=f"{facts['train_images']:,}",
             batch=facts["batch_size"],
             lr=f"{facts['lr']:g}",
-            augment=course.augment.describe(lang),
+            augment=course.augment.describe(lang) if course.augment != AugmentSpec() else COMPARE_WORDS["none"][lang],
             measured=f"{facts['measured_images']:,}",
         )
     return render(

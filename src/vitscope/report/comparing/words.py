@@ -23,6 +23,7 @@ COMPARE_WORDS: dict[str, Text] = {
         "with two seeds they are wide.",
         "区間は、シードごとの差に対するt分布の95 %区間です（評価画像の枚数による限界より狭くはしません）。シードが2個の場合は広くなります。",
     ),
+    "none": Text("none", "なし"),
     "stopped": STOPPED,
     "seed_number": Text("seed {seed}", "シード{seed}"),
     "mean_of_seeds": Text("mean", "平均"),
