@@ -6,11 +6,12 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 BENCH := .venv-bench
 
-.PHONY: demo bench test lint unit e2e clean help
+.PHONY: demo bench corpus test lint unit e2e clean help
 
 help:
 	@echo "make demo   train a small ViT on built-in data and show what came out"
 	@echo "make bench  compare the speed with other ViT libraries, in an environment of its own"
+	@echo "make corpus examine every model of the doctor's corpus and write docs/doctor-corpus.md (half an hour)"
 	@echo "make test   lint, types, layers, unit and end-to-end tests"
 
 $(READY): pyproject.toml constraints.txt
@@ -35,6 +36,11 @@ $(BENCH)/.ready: pyproject.toml constraints.txt
 
 bench: $(BENCH)/.ready
 	@$(BENCH)/bin/vitscope bench $(BENCH_ARGS)
+
+corpus: $(BENCH)/.ready
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pytest
+	@$(BENCH)/bin/python tests/doctor/corpus.py > docs/doctor-corpus.md.part
+	@mv docs/doctor-corpus.md.part docs/doctor-corpus.md
 
 test: lint unit e2e
 

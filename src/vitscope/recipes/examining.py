@@ -18,8 +18,8 @@ from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data
 from vitscope.doctor.checks import CHECKS
-from vitscope.doctor.curve import examine_metrics_file, examine_run
-from vitscope.doctor.data import examine_table
+from vitscope.doctor.curve.examine import examine_metrics_file, examine_run
+from vitscope.doctor.data.examine import examine_table
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.examine import Progress, diagnose
 from vitscope.doctor.finding import Finding, Skip
@@ -89,7 +89,7 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
         found = _with(found, *examine_run(RunFolder.open(target)))
     if question.data is not None:
         splits = _splits(question.data, subject.preprocessing)
-        found = _with(found, *examine_table(splits.train, splits.validation, classes=found.facts.get("classes")))
+        found = _with(found, *examine_table(splits.train, splits.val, classes=found.facts.get("classes")))
     return found
 
 
