@@ -31,6 +31,8 @@ class Census:
     """The scores are made of them, and no gradient arrives."""
     unused: tuple[str, ...]
     """Nothing that the model gives back is made of them, in evaluation or in training."""
+    never_called: frozenset[str]
+    """Those of them that no operation was given: the others are computed with, and the result is thrown away."""
     frozen_zeros: tuple[str, ...]
     """Matrices that are used, ask for no gradient, and hold nothing but zeros."""
     unregistered: Mapping[str, int]
@@ -70,6 +72,7 @@ def _taken(patient: Patient) -> Census:
     to_scores = _on_the_way(tape, [scores_of(answer, patient.batch or 1)])
     to_any = _on_the_way(tape, list(tensors_in(answer)))
     in_scores, in_any = (_places(_from_outside(tape, calls)) for calls in (to_scores, to_any))
+    touched = _places(_from_outside(tape, range(len(tape.calls))))
     idle = [name for name in asking if patient.gradients[name] is None]
     cut = tuple(name for name in idle if _place(parameters[name]) in in_scores)
     unused = [name for name in idle if _place(parameters[name]) not in in_any]
@@ -89,6 +92,7 @@ def _taken(patient: Patient) -> Census:
         frozenset(asking) - frozenset(idle),
         cut,
         tuple(unused),
+        frozenset(name for name in unused if _place(parameters[name]) not in touched),
         frozen_zeros,
         _unregistered(patient.model, tape, to_scores),
     )

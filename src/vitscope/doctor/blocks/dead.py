@@ -11,9 +11,12 @@ from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import tensors_in
 from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.patient import SAME, Patient
+from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.flow import ancestors
+
+NOTHING = 1e-9
+"""Change beside the largest number, up to which a block does nothing; a sum with zeros leaves none in any precision."""
 
 THROWN_AWAY = Fault(
     "block-result-unused",
@@ -104,13 +107,13 @@ def _silent(patient: Patient) -> list[int]:
             given, gives = patient.tape.value(block.enters), patient.tape.value(block.leaves)
         except LensError:
             continue
-        if given.numel() == gives.numel() and _apart(given, gives.reshape(given.shape)) <= SAME[patient.dtype]:
+        if given.numel() == gives.numel() and _apart(given, gives.reshape(given.shape)) <= NOTHING:
             found.append(number)
     return found
 
 
 def _apart(given: Tensor, gives: Tensor) -> float:
-    return float((gives - given).abs().max()) / max(float(given.abs().max()), 1e-30)
+    return float((gives - given).abs().max()) / max(float(given.abs().max()), 1e-300)
 
 
 def _thrown_away(patient: Patient) -> Iterator[Finding]:

@@ -108,8 +108,8 @@ class Depth:
 
 def _by_depth(patient: Patient) -> Iterator[Finding]:
     stack = depth_of(patient.gradients)
-    if stack is None and not patient.is_trained and _all_zero(patient.gradients):
-        stack = depth_of(patient.trained.gradients)  # a head that starts at zero lets nothing through
+    if stack is None and not patient.is_trained and _starts_at_zero(patient.gradients):
+        stack = depth_of(patient.trained.gradients)  # a head or branches that start at zero let nothing through
     if stack is None:
         raise Skipped(_NO_STACK)
     evidence = {"first_beside_last": stack.ratio, "layers": stack.layers, "first": stack.first, "last": stack.last}
@@ -139,8 +139,10 @@ _NO_STACK = Text(
 )
 
 
-def _all_zero(gradients: Mapping[str, Tensor | None]) -> bool:
-    return sum(g is not None and bool(g.any()) for g in gradients.values()) <= 2
+def _starts_at_zero(gradients: Mapping[str, Tensor | None]) -> bool:
+    """Whether half of the matrices get nothing."""
+    matrices = [found for found in gradients.values() if found is not None and is_matrix(found)]
+    return 2 * sum(not bool(found.any()) for found in matrices) >= len(matrices) > 0
 
 
 def depth_of(gradients: Mapping[str, Tensor | None]) -> Depth | None:

@@ -131,6 +131,18 @@ def _norms(stream: Stream) -> Iterator[Finding]:
             ),
             {"blocks_with_normed_skip": stream.normed_skips, "norms": stream.skips_from, "blocks": stream.blocks},
         )
+    elif stream.normed_before_the_mlp:
+        count = len(stream.normed_before_the_mlp)
+        yield NORMED_SKIP.found(
+            Text(
+                f"In {count} of {stream.blocks} blocks the tokens are normed before the MLP, and its skip starts behind that norm, as in Compact "
+                "Transformers.",
+                f"{stream.blocks}ブロック中{count}ブロックで、MLPの前でトークン自体が正規化され、MLPの残差接続がその後から始まっています"
+                "（Compact Transformersと同じ形です）。",
+            ),
+            {"blocks_normed_before_the_mlp": stream.normed_before_the_mlp, "blocks": stream.blocks},
+            severity="note",
+        )
     elif stream.post_norms:
         yield POST_NORM.found(
             Text(

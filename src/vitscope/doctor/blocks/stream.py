@@ -23,13 +23,15 @@ TIMES = 10.0
 """How many times as large tokens are made."""
 FOLLOWS = 0.2
 """Change beside the size before, from which something follows the size of the tokens: it is 9 with no norm, and next to 0 behind one."""
+GROWS = 3.0
+"""The same, from which no norm at all stands in between; a norm that not all tokens go through leaves less."""
 PROBED = 3
 """Blocks without a sum of which the lack of a skip is proved; each takes two forwards."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What was found, blocks by their numbers. Lists are empty where fewer than half of the blocks are so: stages differ."""
+    """What was found, blocks by their numbers. Lists are empty where no more than half of the blocks are so: stages differ."""
 
     blocks: int
     attentions_without_skip: list[int]
@@ -38,6 +40,8 @@ class Stream:
     """The skip starts behind a norm that belongs to the same block."""
     skips_from: list[str]
     """The modules that these start from."""
+    normed_before_the_mlp: list[int]
+    """The stream is normed between the two branches, and not behind the block."""
     post_norms: list[int]
     head_grows: float | None
     """How far the input of the head follows the size of the last block's tokens, where pre-norm blocks make it and it does."""
@@ -53,19 +57,19 @@ def stream_of(patient: Patient) -> Stream:
     blocks = anatomy.blocks
     most = len(blocks) / 2
     attentions = [n for n, block in enumerate(blocks) if block.enters is None and block.leaves is None]
-    attentions = attentions if len(attentions) >= most and _all_silenced(patient, attentions) else []
+    attentions = attentions if len(attentions) > most and _all_silenced(patient, attentions) else []
     mlps = [n for n in range(len(blocks) - 1) if _mlp_without_skip(tape, blocks[n], blocks[n + 1])]
-    mlps = mlps if mlps and len(mlps) >= (len(blocks) - 1) / 2 else []
+    mlps = mlps if mlps and len(mlps) > (len(blocks) - 1) / 2 else []
     owns = len({block.path for block in blocks}) == len(blocks)
     starts = {n: blocks[n].enters for n in range(len(blocks)) if owns and _starts_behind_its_norm(tape, blocks, n)}
     mixed = [n for n in range(len(blocks) - 1) if _only_the_mlp_is_normed(tape, blocks[n], blocks[n + 1])]
-    normed = sorted(set(starts) | set(mixed))
-    normed = normed if normed and len(normed) >= most else []
+    normed = sorted(starts) if len(starts) > most else []
+    mixed = mixed if mixed and len(mixed) > (len(blocks) - 1) / 2 else []
     post = [n for n, block in enumerate(blocks) if _is_post_norm(tape, block)]
-    post = post if post and len(post) >= most else []
+    post = post if post and len(post) > most else []
     grows = None if post or attentions or mlps else _growth_of_head_input(patient)
-    paths = [start.path or "the model" for n, start in sorted(starts.items()) if start is not None and n in normed]
-    return Stream(len(blocks), attentions, mlps, normed, paths, post, grows)
+    paths = [start.path or "the model" for _, start in sorted(starts.items()) if start is not None and normed]
+    return Stream(len(blocks), attentions, mlps, normed, paths, mixed, post, grows)
 
 
 def _all_silenced(patient: Patient, numbers: list[int]) -> bool:
@@ -149,9 +153,16 @@ def _follows(tape: Tape, given: Call | None, call: Call) -> bool:
     if given is None or given is call or call.number not in descendants(tape, given):
         return True
     with suppress(LensError):
-        was = tape.value(call)
-        return _change(was, tape.play({given: TIMES * tape.value(given)}, call)) > FOLLOWS
+        return _growth(tape, given, call) > FOLLOWS
     return True
+
+
+def _growth(tape: Tape, given: Call, call: Call) -> float:
+    """How far a result moves, beside its size, when what was given becomes ten times as large. In the place of tokens, which may be so small that a
+    norm's epsilon outweighs them, stand normal numbers."""
+    shape, generator = given.outputs[0].shape, torch.Generator().manual_seed(0)
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64).to(given.outputs[0].dtype)
+    return _change(tape.play({given: drawn}, call), tape.play({given: TIMES * drawn}, call))
 
 
 def _growth_of_head_input(patient: Patient) -> float | None:
@@ -164,15 +175,11 @@ def _growth_of_head_input(patient: Patient) -> float | None:
     if _follows(tape, last.enters, begins):
         return None
     source = factors(anatomy.head[-1])[0]
-    if source.call is None or source.call.number not in descendants(tape, last.leaves):
+    if source.call is None or source.index != 0 or source.call.number not in descendants(tape, last.leaves):
         return None
     with suppress(LensError):
-        was = tape.value(source)
-        if source.index != 0:
-            return None
-        now = tape.play({last.leaves: TIMES * tape.value(last.leaves)}, source.call)
-        growth = _change(was, now)
-        return growth if growth > FOLLOWS else None
+        growth = _growth(tape, last.leaves, source.call)
+        return growth if growth > GROWS else None
     return None
 
 

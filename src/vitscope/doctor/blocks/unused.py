@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from torch import nn
 
@@ -84,7 +84,7 @@ def unused(patient: Patient, census: Census) -> Iterator[Finding]:
     """What nothing is made of: whole branches of the blocks, and the rest."""
     idle = set(census.unused)
     tops = _topmost(patient.model, idle)
-    branches = _branches(patient, tops, idle)
+    branches = _branches(patient, tops, census.never_called)
     sizes = {name: parameter.numel() for name, parameter in patient.model.named_parameters()}
     if branches:
         lost = [name for name in census.unused if any(name.startswith(f"{path}.") for path in branches)]
@@ -113,7 +113,7 @@ def unused(patient: Patient, census: Census) -> Iterator[Finding]:
     )
 
 
-def _topmost(model: nn.Module, idle: set[str]) -> list[str]:
+def _topmost(model: nn.Module, idle: Set[str]) -> list[str]:
     """The outermost modules of which no parameter is used."""
     found: list[str] = []
     for path, module in model.named_modules():
@@ -122,45 +122,47 @@ def _topmost(model: nn.Module, idle: set[str]) -> list[str]:
     return found
 
 
-def _is_idle(path: str, module: nn.Module, idle: set[str]) -> bool:
+def _is_idle(path: str, module: nn.Module, idle: Set[str]) -> bool:
     names = [f"{path}.{name}" for name, _ in module.named_parameters()]
     return bool(names) and all(name in idle for name in names)
 
 
-def _branches(patient: Patient, tops: Sequence[str], idle: set[str]) -> list[str]:
-    """Those of them that are an attention or an MLP of the blocks."""
+def _branches(patient: Patient, tops: Sequence[str], never: frozenset[str]) -> list[str]:
+    """Those of them that are an attention or an MLP of the blocks and are never called."""
     modules = dict(patient.model.named_modules())
-    found = [path for path in tops if _matrices(modules[path]) > 1 and _is_branch(patient, path, tops, modules)]
-    found += [path for path in tops if path not in found and _is_list_of_branches(path, modules, idle)]
-    return [path for path in tops if path in found]
+    uncalled = [path for path in tops if _is_idle(path, modules[path], never)]
+    found = [path for path in uncalled if _matrices(modules[path]) > 1 and _is_branch(patient, path, uncalled, modules)]
+    return [path for path in uncalled if path in found or _is_list_of_branches(path, modules, never)]
 
 
 def _matrices(module: nn.Module) -> int:
     return sum(is_matrix(parameter) for parameter in module.parameters())
 
 
-def _is_branch(patient: Patient, path: str, tops: Sequence[str], modules: dict[str, nn.Module]) -> bool:
-    """Whether it stands in a block that works otherwise, and most other blocks do not use theirs either."""
+def _is_branch(patient: Patient, path: str, uncalled: Sequence[str], modules: dict[str, nn.Module]) -> bool:
+    """Whether it stands in a block that works otherwise, and most other blocks do not call theirs either. What a dictionary holds is one of
+    several to choose from."""
     parent, _, name = path.rpartition(".")
     siblings = [child for key, child in modules[parent].named_children() if key != name] if parent else []
-    if not any(_matrices(child) or list(child.parameters()) for child in siblings):
+    if isinstance(modules[parent], nn.ModuleDict) or not any(list(child.parameters()) for child in siblings):
         return False
     if any(_alike(child, modules[path]) for child in siblings):  # one of several layers, not a part of one
         return False
-    pattern = f"{without_numbers(parent)}.{name}"
     same = [
-        other
-        for other in modules
-        if f"{without_numbers(other.rpartition('.')[0])}.{other.rpartition('.')[2]}" == pattern
+        other for other in modules if _place_in_block(other) == _place_in_block(path) and _matrices(modules[other]) > 1
     ]
-    same = [other for other in same if _matrices(modules[other]) > 1]
-    if without_numbers(parent) != parent and 2 * len(set(same) & set(tops)) >= len(same):
-        return True
+    if len(same) > 1 or without_numbers(parent) != parent:
+        return 2 * len(set(same) & set(uncalled)) > len(same)
     try:
-        inside = [each for each in patient.attentions if f"{each.path}.".startswith(f"{parent}.")]
+        return sum(f"{each.path}.".startswith(f"{parent}.") for each in patient.attentions) == 1
     except Skipped:
         return False
-    return len(inside) == 1
+
+
+def _place_in_block(path: str) -> tuple[str, str]:
+    """The same for the same part of each block."""
+    parent, _, name = path.rpartition(".")
+    return without_numbers(parent), name
 
 
 def _alike(one: nn.Module, other: nn.Module) -> bool:
@@ -168,7 +170,7 @@ def _alike(one: nn.Module, other: nn.Module) -> bool:
     return [(n, p.shape) for n, p in one.named_parameters()] == [(n, p.shape) for n, p in other.named_parameters()]
 
 
-def _is_list_of_branches(path: str, modules: dict[str, nn.Module], idle: set[str]) -> bool:
+def _is_list_of_branches(path: str, modules: dict[str, nn.Module], idle: Set[str]) -> bool:
     """Whether it is a list of MLPs or attentions beside another list of the same length, which is used."""
     children = list(modules[path].children())
     if (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -9,9 +10,11 @@ import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, is_matrix
-from vitscope.doctor.blocks.naming import listed
-from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.blocks.naming import listed, without_numbers
+from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient, copied
+from vitscope.lens.operations import FUSED, SOFTMAX
+from vitscope.lens.tape import Call
 
 SMALL = 0.02
 """Standard deviation of what is put in the place of zeros."""
@@ -57,7 +60,6 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
     stuck = [name for name in stuck if name in still]
     woken = _woken(patient, stuck)
     matrices = [name for name in stuck if is_matrix(patient.model.get_parameter(name))]
-    matrices = [name for name in matrices if not _compares_one_token(patient, name)]
     asleep = [name for name in matrices if name in woken]
     zeros = [name for name in stuck if not bool(patient.trained.model.get_parameter(name).any())]
     if asleep:
@@ -70,7 +72,7 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
             ),
             {"matrices": asleep, "zeros": zeros, "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
         )
-    rest = [name for name in matrices if name not in woken]
+    rest = _of_most_blocks(patient, [name for name in matrices if name not in woken])
     if rest:
         yield ZERO.found(
             Text(
@@ -132,10 +134,22 @@ def _weights(patient: Patient, zeros: Sequence[str]) -> list[str]:
     return [name for name in zeros if not name.endswith("bias")] or list(zeros)
 
 
-def _compares_one_token(patient: Patient, name: str) -> bool:
-    """Whether it belongs to an attention over a single token, whose softmax is 1 whatever queries and keys are."""
-    try:
-        attentions = patient.attentions
-    except Skipped:
-        return False
-    return any(each.map.shape[-1] == 1 and name.startswith(f"{each.path}.") for each in attentions)
+def _of_most_blocks(patient: Patient, stuck: Sequence[str]) -> list[str]:
+    """Those that are stuck in more than half of the blocks: in the last one, what only other tokens than the one that is read go through has no
+    gradient in sound models either. An attention over a single token, whose softmax is 1 whatever its queries and keys, does not count."""
+    alone = {call.path for call in patient.tape.calls if _keys(call) == 1}
+    total = Counter(without_numbers(name) for name, p in patient.model.named_parameters() if p.requires_grad)
+    found = Counter(without_numbers(name) for name in stuck)
+    return [
+        name
+        for name in stuck
+        if 2 * found[without_numbers(name)] > total[without_numbers(name)]
+        and not any(name.startswith(f"{path}.") for path in alone if path)
+    ]
+
+
+def _keys(call: Call) -> int | None:
+    """Over how many keys an attention runs."""
+    if call.name in SOFTMAX and call.outputs[0].ndim > 2:
+        return int(call.outputs[0].shape[int(call.args[1])])
+    return int(call.sources[1].tensor.shape[-2]) if call.name.startswith(FUSED) else None

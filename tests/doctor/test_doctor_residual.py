@@ -1,0 +1,161 @@
+"""The check `residual`: it fires for the sick models of its modes, and leaves alone what only looks like them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import healthy_blocks as blocks
+import pytest
+import sick_blocks
+import sick_gradient
+import sick_norms
+import torch
+from healthy_hosts import DIM, Block, Host
+from torch import Tensor, nn
+
+from vitscope.doctor.examination import Examination
+from vitscope.doctor.examine import diagnose
+from vitscope.doctor.finding import Finding
+
+SICK = {case.name: case for case in (*sick_blocks.CASES, *sick_norms.CASES)}
+FOUND = {"M18": {"skip-missing", "skip-behind-the-norm"}, "M19": {"post-norm"}, "M20": {"final-norm-missing"}}
+FOUND["M16-dead"] = {"block-result-unused", "block-does-nothing"}
+
+
+def examined(build: object, **words: object) -> Examination:
+    torch.manual_seed(0)
+    return diagnose(build(), image_size=32, checks=["residual"], **words)  # type: ignore[operator, arg-type]
+
+
+def ids(found: Examination) -> list[tuple[str, str]]:
+    return [(each.severity, each.id) for each in found.findings]
+
+
+def only(found: Examination) -> Finding:
+    (finding,) = found.findings
+    assert finding.summary["ja"] != finding.summary["en"]
+    return finding
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_each_sick_model_is_found(name: str) -> None:
+    finding = only(examined(SICK[name].build))
+    assert finding.id in FOUND[SICK[name].mode]
+    assert finding.severity == SICK[name].severity
+
+
+def test_it_says_which_branch_has_no_skip() -> None:
+    assert only(examined(SICK["no-skip"].build)).evidence["attentions_without_skip"] == [0, 1, 2]
+    half = only(examined(SICK["half-skip"].build)).evidence
+    assert (half["attentions_without_skip"], half["mlps_without_skip"]) == ([], [0])
+    assert only(examined(sick_gradient.SmallInitViT)).id == "skip-missing"
+
+
+def test_it_names_the_norm_that_the_skip_starts_behind() -> None:
+    assert only(examined(SICK["normed-stream"].build)).evidence["norms"] == [f"layers.{i}.ln1" for i in range(3)]
+
+
+def test_it_names_the_blocks_whose_result_is_thrown_away() -> None:
+    assert only(examined(SICK["typo-loop"].build)).evidence["thrown_away"] == ["blocks.0", "blocks.1"]
+    assert only(examined(SICK["wrong-name"].build)).evidence["thrown_away"] == ["stage2"]
+    assert only(examined(SICK["survival-nought"].build)).evidence["dead_blocks"] == [3]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Block,
+        blocks.Sandwich,
+        blocks.ResPostNorm,
+        blocks.Parallel,
+        blocks.Scaled,
+        blocks.with_mlp(blocks.SwiGLU),
+        blocks.BatchNorms,
+    ],
+)
+def test_sound_blocks_are_left_alone(block: type[nn.Module]) -> None:
+    found = examined(partial(Host, block))
+    assert ids(found) == []
+    assert "residual" in found.checks_run
+
+
+@pytest.mark.parametrize("block", [partial(blocks.Scaled, 0.0), blocks.ZeroBranches, blocks.ReZero])
+def test_branches_from_zero_are_a_note(block: type[nn.Module]) -> None:
+    assert ids(examined(partial(Host, block))) == [("note", "zero-initialised-block")]
+
+
+@pytest.mark.parametrize(("depth", "severity"), [(2, "note"), (5, "note"), (6, "warning")])
+def test_post_norm_is_a_warning_from_six_blocks_on(depth: int, severity: str) -> None:
+    finding = only(examined(partial(blocks.PostNormHost, blocks.PostNorm, depth=depth)))
+    assert (finding.id, finding.severity) == ("post-norm", severity)
+
+
+class HandNorm(nn.Module):
+    """A norm of which torch's dispatcher knows nothing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.square().mean(-1, keepdim=True).add(1e-6).rsqrt() * self.gain
+
+
+class HandNormedStream(Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = HandNorm(DIM), HandNorm(DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x)
+        x = x + self.attn(x)
+        x = self.norm2(x)
+        return x + self.mlp(x)
+
+
+class HandPreNorm(HandNormedStream):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class HandNormedHost(Host):
+    def prepare(self, dim: int) -> None:
+        self.norm = HandNorm(dim)
+
+
+def test_norms_are_known_by_what_they_do() -> None:
+    assert only(examined(partial(HandNormedHost, HandNormedStream, depth=3))).id == "skip-behind-the-norm"
+    assert ids(examined(partial(HandNormedHost, HandPreNorm))) == []
+    assert only(examined(partial(blocks.PostNormHost, HandPreNorm))).id == "final-norm-missing"
+
+
+class TinyTokens(Host):
+    """Class token and patches so small that the epsilon of a norm outweighs them."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        return super().embed(x) * 1e-6
+
+
+def test_tiny_tokens_hide_no_norm() -> None:
+    assert ids(examined(partial(TinyTokens, partial(blocks.Scaled, 1e-5)))) == []
+
+
+class NormedBeforeMLP(Block):
+    """Compact Transformers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm2(x + self.attn(self.norm1(x)))
+        return x + self.mlp(x)
+
+
+def test_compact_transformers_are_a_note() -> None:
+    assert ids(examined(partial(Host, NormedBeforeMLP, depth=3))) == [("note", "skip-behind-the-norm")]
+
+
+def test_without_blocks_it_is_skipped() -> None:
+    from healthy_attentions import Sigmoid
+
+    found = examined(partial(Host, partial(Block, Sigmoid)))
+    assert ids(found) == []
+    assert [each.check for each in found.skipped] == ["residual"]
