@@ -144,9 +144,12 @@ def test_other_classes_do_not_race() -> None:
     ],
 )
 def test_two_that_do_not_fit_together(tmp_path: Path, more: dict[str, object], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
+    def opened() -> None:
         pair = open_pair(yaml(tmp_path, "good-vit"), yaml(tmp_path, "good-vit", **more), Wanted())
         refuse_other_classes(pair, open_course(pair, Wanted())[0])
+
+    with pytest.raises(UsageError, match=sentence):
+        opened()
 
 
 def test_data_of_other_classes(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from vitscope._core.text import Text
 from vitscope.cli.apart import is_apart, keep_within_limits, run_apart
 from vitscope.cli.compare_screen import race_progress, say, show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
-from vitscope.cli.options import DebugOption, JsonOption, LangOption, SourceOption, chosen
+from vitscope.cli.options import CommandContext, DebugOption, JsonOption, LangOption, SourceOption, chosen
 from vitscope.cli.screen import err, print_json
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ TARGET_HELP = "A built-in name, a YAML file, a run folder (fresh weights), or pa
 
 
 def compare(
-    ctx: typer.Context,
+    ctx: CommandContext,
     a: Annotated[str, typer.Argument(metavar="A", help=TARGET_HELP, show_default=False)],
     b: Annotated[str, typer.Argument(metavar="B", help="The other one.", show_default=False)],
     data: SourceOption = None,
@@ -58,7 +58,7 @@ def compare(
     ] = None,
     time_limit: Annotated[
         float, typer.Option("--time-limit", metavar="SECONDS", help="After which somebody's code is ended.")
-    ] = 3600,
+    ] = 3600.0,
     json_: JsonOption = False,
     lang: LangOption = None,
     debug: DebugOption = False,

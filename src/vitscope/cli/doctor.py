@@ -12,7 +12,7 @@ from vitscope._core.text import Text
 from vitscope.cli.apart import is_apart, keep_within_limits, run_apart
 from vitscope.cli.doctor_screen import check_progress, show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
-from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
+from vitscope.cli.options import CommandContext, DebugOption, JsonOption, LangOption, chosen
 from vitscope.cli.screen import err, print_json
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LOSSES = ("cross-entropy", "nll", "bce", "mse")
 
 
 def doctor(
-    ctx: typer.Context,
+    ctx: CommandContext,
     target: Annotated[
         str,
         typer.Argument(
@@ -81,7 +81,7 @@ def doctor(
     ] = None,
     time_limit: Annotated[
         float, typer.Option("--time-limit", metavar="SECONDS", help="After which somebody's code is ended.")
-    ] = 600,
+    ] = 600.0,
     json_: JsonOption = False,
     lang: LangOption = None,
     debug: DebugOption = False,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from vitscope._core.text import Lang, Text, language_of_locale
+
+if TYPE_CHECKING:
+    CommandContext = typer.Context
+else:  # typer hands over the context of its own click (or of the installed one), which is no `typer.Context`
+    CommandContext = typer.Context.__mro__[1]
 
 
 class Command(TyperCommand):
