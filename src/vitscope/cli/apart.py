@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from vitscope._core.errors import ModelError
 
 _MARK = "VITSCOPE_APART"
+_FINISHED = "VITSCOPE_FINISHED"
 _SHARE = 0.9
 """Of the memory that is free at the start."""
 
@@ -38,17 +40,22 @@ def run_apart(words: Sequence[str], *, what: str, seconds: float) -> int:
     Raises:
         ModelError: it did not end in time, or the system ended it.
     """
-    environment = {**os.environ, _MARK: str(os.getpid())}
-    command = [sys.executable, "-m", "vitscope", *words]
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-    try:
-        code = process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise ModelError(
-            f"{what} did not come to an end within {seconds:g} s and was ended; if it is only slow, give it longer with --time-limit"
-        ) from None
-    finally:
-        _end(process)
+    with tempfile.TemporaryDirectory() as folder:
+        finished = Path(folder) / "finished"
+        environment = {**os.environ, _MARK: str(os.getpid()), _FINISHED: str(finished)}
+        process = subprocess.Popen([sys.executable, "-m", "vitscope", *words], env=environment, start_new_session=True)
+        try:
+            code = process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise ModelError(
+                f"{what} did not come to an end within {seconds:g} s and was ended; if it is only slow, give it longer with --time-limit"
+            ) from None
+        finally:
+            _end(process)
+        if code in (0, 1) and not finished.exists():
+            raise ModelError(
+                f"{what} ended the process that ran it (exit code {code}) before the examination was done; mend that first"
+            )
     if code < 0:
         name = signal.Signals(-code).name
         why = "for want of memory, most likely" if -code == signal.SIGKILL else f"by {name}"
@@ -70,11 +77,17 @@ def keep_within_limits() -> None:
     free = _free_memory()
     if free is not None:
         used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-        limit = used + int(_SHARE * free) + (8 << 30)  # torch reserves addresses that it never fills
+        limit = used + int(_SHARE * free) + (2 << 30)  # torch reserves addresses that it never fills
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     starter = int(os.environ[_MARK])
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+
+
+def tell_finished() -> None:
+    """In the process apart, behind its last word: somebody's code may end it earlier, with any exit code."""
+    if _FINISHED in os.environ:
+        Path(os.environ[_FINISHED]).touch()
 
 
 def _end_with(starter: int) -> None:

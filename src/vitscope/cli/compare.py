@@ -9,7 +9,7 @@ import typer
 
 from vitscope._core.errors import UsageError
 from vitscope._core.text import Text
-from vitscope.cli.apart import is_apart, keep_within_limits, run_apart
+from vitscope.cli.apart import is_apart, keep_within_limits, run_apart, tell_finished
 from vitscope.cli.compare_screen import race_progress, say, show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
 from vitscope.cli.options import CommandContext, DebugOption, JsonOption, LangOption, SourceOption, chosen
@@ -95,6 +95,7 @@ def _compare(a: str, b: str, wanted: Wanted, page: Path | None, *, is_json: bool
         show(found, lang)
     if page is not None:
         err().print(Text(f"wrote {page}", f"{page} を書き出しました")[lang])
+    tell_finished()
     if not found.healthy:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ import typer
 
 from vitscope._core.errors import UsageError
 from vitscope._core.text import Text
-from vitscope.cli.apart import is_apart, keep_within_limits, run_apart
+from vitscope.cli.apart import is_apart, keep_within_limits, run_apart, tell_finished
 from vitscope.cli.doctor_screen import check_progress, show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
 from vitscope.cli.options import CommandContext, DebugOption, JsonOption, LangOption, chosen
@@ -132,6 +132,7 @@ def _examine(target: str, question: Question, page: Path | None, *, is_json: boo
         show(found, language)
     if page is not None:
         err().print(Text(f"wrote {page}", f"{page} を書き出しました")[language])
+    tell_finished()
     if not found.healthy:
         raise typer.Exit(1)
 

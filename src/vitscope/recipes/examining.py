@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import UsageError, VitscopeError
 from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.suggest import did_you_mean
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data
 from vitscope.doctor.checks import CHECKS
-from vitscope.doctor.curve.examine import examine_metrics_file, examine_run
-from vitscope.doctor.data.examine import examine_table
+from vitscope.doctor.curve.examine import CURVE_CHECKS, examine_metrics_file, examine_run
+from vitscope.doctor.data.examine import DATA_CHECKS, examine_table
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.examine import Progress, diagnose
 from vitscope.doctor.finding import Finding, Skip
@@ -56,6 +57,7 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     Raises:
         VitscopeError: whatever keeps it from being examined, in one sentence.
     """
+    _refuse_unknown(question.checks)
     if Path(target).suffix == ".csv":
         findings, skipped, done = examine_metrics_file(Path(target), classes=question.classes)
         return Examination(target, in_order(findings, done), tuple(done), tuple(skipped), {}, {})
@@ -91,6 +93,13 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
         splits = _splits(question.data, subject.preprocessing)
         found = _with(found, *examine_table(splits.train, splits.val, classes=found.facts.get("classes")))
     return found
+
+
+def _refuse_unknown(checks: Sequence[str] | None) -> None:
+    known = (*CHECKS, *CURVE_CHECKS, *DATA_CHECKS)
+    for name in checks or ():
+        if name not in known:
+            raise UsageError(f"there is no check '{name}'{did_you_mean(name, known)}; they are {', '.join(known)}")
 
 
 def _with(found: Examination, findings: Sequence[Finding], skipped: Sequence[Skip], done: Sequence[str]) -> Examination:

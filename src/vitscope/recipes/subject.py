@@ -222,6 +222,8 @@ def _first_that_runs(
                 model(torch.zeros(batch, depth, *side, device=weight.device, dtype=weight.dtype))
         except (Exception, SystemExit) as error:
             first = first or error
+            if isinstance(error, MemoryError) or "allocate memory" in str(error):
+                break  # another size would only fill the memory once more
         else:
             return side, depth
     said = next(iter(str(first).splitlines()), "")[:160]

@@ -1,0 +1,153 @@
+"""`vitscope doctor`: what it prints, how it ends, and that somebody's code cannot hurt it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vitscope.cli.main import main
+
+CODE = """
+import os, time, torch
+from torch import nn
+import vitscope
+
+class Hangs(nn.Module):
+    def forward(self, x):
+        while True: time.sleep(0.05)
+
+class Ends(nn.Module):
+    def forward(self, x):
+        os._exit(1)
+
+class Raises(nn.Module):
+    def forward(self, x): raise ValueError("shape trouble")
+
+def needs(a): return a
+def gives(): return 3
+def cnn(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+def small(classes=10):
+    print("a word on standard output")
+    return vitscope.create_model("vit-ti8-32", depth=1, dim=32, heads=1, mlp_dim=32, classes=classes)
+"""
+BAD = [
+    (["nosuch:thing"], "no Python module 'nosuch'"),
+    (["theirs:nothing"], "has no 'nothing'"),
+    (["theirs:needs"], "it needs a"),
+    (["theirs:gives"], "gave a int, expected an nn.Module"),
+    (["theirs:cnn", "--image-size", "32"], "no attention in this model"),
+    (["theirs:Raises", "--image-size", "32"], "shape trouble"),
+    (["theirs:small", "--image-size", "48"], "does not take images of 48×48 pixels"),
+    (["theirs:small", "--kwargs", "{"], "--kwargs is no JSON"),
+    (["theirs:Hangs", "--image-size", "32", "--time-limit", "8"], "did not come to an end within 8 s"),
+    (["theirs:Ends", "--image-size", "32"], "ended the process that ran it (exit code 1)"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "theirs.py").write_text(CODE, encoding="utf-8")
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "vitscope", "doctor", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("words", "said"), BAD, ids=[words[0] for words, _ in BAD])
+def test_bad_input_is_one_sentence(folder: Path, words: list[str], said: str) -> None:
+    begun = time.monotonic()
+    done = run(folder, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("vitscope: ")]) == 1
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.e2e
+def test_json_is_one_document_whatever_their_code_prints(folder: Path) -> None:
+    done = run(
+        folder, "theirs:small", "--image-size", "32", "--json", "--lang", "ja", "--checks", "output,initial-loss"
+    )
+    found = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert found["target"] == "theirs:small"
+    assert found["checks_run"] == ["output", "initial-loss"]
+    done = run(folder, "theirs:small", "--image-size", "32", "--classes", "12", "--checks", "forward", "--json")
+    assert done.returncode == 1, "an error makes it unhealthy"
+    assert json.loads(done.stdout)["findings"][0]["id"] == "wrong-output-shape"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["good-vit", "--lr", "-1"], "--lr is -1"),
+        (["good-vit", "--loss", "hinge"], "--loss is hinge, expected one of cross-entropy"),
+        (["good-vit", "--batch-size", "0"], "--batch-size is 0"),
+        (["good-vit", "--image-size", "32"], "--image-size is for package.module:callable"),
+        (["good-vit", "--classes", "3"], "--classes is for package.module:callable"),
+        (["good-vit", "--checks", "position,nosense"], "there is no check 'nosense'"),
+        (["good-vit", "--html", "page.pdf"], "--html page.pdf would be an HTML page"),
+        (["no/such/run"], "does not exist"),
+        (["nothing.csv"], "nothing.csv does not exist"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_wrong_words_are_one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["doctor", *words])
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("lang", "words"),
+    [
+        (
+            "en",
+            (
+                "NOT healthy; 1 error",
+                "the class token never sees a patch",
+                "batch_first=True",
+                "to see it mended: the check",
+            ),
+        ),
+        ("ja", ("異常あり。エラー1件", "クラストークンがパッチを一度も見ていない", "batch_first=True", "修正の確認")),
+    ],
+)
+def test_the_screen_names_cause_fix_and_proof(
+    lang: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    with pytest.raises(SystemExit) as end:
+        main(["doctor", "bad-vit", "--checks", "input-blindness", "--lang", lang, "--html", str(page)])
+    assert end.value.code == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    for said in words:
+        assert said in shown or said.replace(" ", "") in shown.replace(" ", "")
+    html = page.read_text(encoding="utf-8")
+    assert "class-token-never-sees-a-patch" in html
+    assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["doctor", "bad-vit:none", "--checks", "input-blindness,output"])
+    assert end.value.code == 0
+    assert "healthy; nothing wrong was found" in capsys.readouterr().out
