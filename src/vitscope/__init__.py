@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from vitscope.model.create import create_model as create_model
     from vitscope.model.create import resized as resized
     from vitscope.model.spec import ViTSpec as ViTSpec
-    from vitscope.race.comparing import Comparison as Comparison
     from vitscope.race.comparing import compare as compare
+    from vitscope.race.comparison import Comparison as Comparison
     from vitscope.recipes.trained import load as load
     from vitscope.train.fit import fit as fit
     from vitscope.train.spec import TrainSpec as TrainSpec
 
 _HOME = {
-    "Comparison": "vitscope.race.comparing",
+    "Comparison": "vitscope.race.comparison",
     "Examination": "vitscope.doctor.examination",
     "Trace": "vitscope.lens.trace",
     "TrainSpec": "vitscope.train.spec",

@@ -13,7 +13,8 @@ from vitscope._core.errors import UsageError
 from vitscope.doctor.examination import Examination
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import BadViTFault, BadViTSpec, GoodViTSpec
-from vitscope.race.comparing import Cause, Comparison, Entrant, compare
+from vitscope.race.comparing import Entrant, compare
+from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Gap
 from vitscope.race.targets import Wanted, open_course, open_pair, refuse_other_classes
 from vitscope.race.verdict import _ending

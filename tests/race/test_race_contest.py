@@ -13,7 +13,8 @@ from vitscope._core.errors import ModelError
 from vitscope._core.preprocessing import Preprocessing
 from vitscope.augment import AugmentSpec
 from vitscope.data import DataSplits, ImageTable
-from vitscope.race.contest import Arm, Course, Heat, gap, heat_of, is_beyond_doubt, made, race
+from vitscope.race.contest import Arm, Heat, gap, heat_of, is_beyond_doubt, made, race
+from vitscope.race.course import Course
 from vitscope.train.duration import Duration
 
 

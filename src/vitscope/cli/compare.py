@@ -17,7 +17,7 @@ from vitscope.cli.screen import err, print_json
 
 if TYPE_CHECKING:
     from vitscope._core.text import Lang
-    from vitscope.race.comparing import Comparison
+    from vitscope.race.comparison import Comparison
     from vitscope.race.targets import Wanted
 
 TARGET_HELP = "A built-in name, a YAML file, a run folder (fresh weights), or package.module:callable."

@@ -14,7 +14,7 @@ from vitscope.cli.screen import err, out, table
 
 if TYPE_CHECKING:
     from vitscope.doctor.examination import Examination
-    from vitscope.race.comparing import Comparison
+    from vitscope.race.comparison import Comparison
     from vitscope.race.contest import Race
 
 

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError, UsageError
-from vitscope._core.text import Lang, Text
+from vitscope._core.text import Text
 from vitscope.doctor.admission import admitted
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import as_it_was, diagnose
 from vitscope.doctor.finding import Finding
 from vitscope.doctor.patient import SEED, first_line
-from vitscope.race.contest import Arm, Course, Gap, Heat, Progress, Race, gap, heat_of, made, race
+from vitscope.race.comparison import Cause, Comparison
+from vitscope.race.contest import Arm, Progress, Race, gap, heat_of, made, race
+from vitscope.race.course import Course
 from vitscope.race.repair import mended
-from vitscope.race.structure import Row, structure
+from vitscope.race.structure import structure
 
 Make = Callable[[], nn.Module]
 
@@ -31,103 +33,6 @@ class Entrant:
 
     name: str
     make: Make
-
-
-@dataclass(frozen=True, eq=False)
-class Cause:
-    """A finding that only one of the two has, and what mending it does."""
-
-    owner: str
-    finding: Finding
-    done: Text | None = None
-    """What was changed; None where the doctor knows no mend."""
-    is_gone: bool | None = None
-    """Whether the check that found it finds it no more in the mended copy."""
-    heats: tuple[Heat, ...] = ()
-    """The mended copy's."""
-    gained: Gap | None = None
-    """Mended minus as it was."""
-    left: Gap | None = None
-    """The other model minus the mended one: what the mend leaves of the gap."""
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether mending it makes the model learn clearly better."""
-        return self.gained is not None and self.gained.low > 0
-
-    def to_dict(self, lang: Lang) -> dict[str, Any]:
-        return {
-            "model": self.owner,
-            "finding": self.finding.to_dict(lang),
-            "mend": None if self.done is None else self.done[lang],
-            "gone_when_mended": self.is_gone,
-            "heats": [heat.to_dict() for heat in self.heats],
-            "gained": self.gained.to_dict() if self.gained else None,
-            "left": self.left.to_dict() if self.left else None,
-            "confirmed": self.confirmed,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """All that was found about two models."""
-
-    one: Examination
-    other: Examination
-    rows: tuple[Row, ...]
-    race: Race | None
-    causes: tuple[Cause, ...]
-    why_no_race: Text | None = None
-    notes: tuple[Text, ...] = ()
-    """What a reader must know: fresh weights, data that were resized."""
-
-    @property
-    def healthy(self) -> bool:
-        """Whether neither has an error."""
-        return self.one.healthy and self.other.healthy
-
-    @property
-    def gap(self) -> Gap | None:
-        """The first minus the second."""
-        return None if self.race is None else self.race.gap(self.one.target, self.other.target)
-
-    @property
-    def verdict(self) -> Text:
-        """In a few sentences: who learns better, by how much, and why."""
-        said = self.sentences
-        return Text(" ".join(each.en for each in said), "".join(each.ja for each in said))
-
-    @property
-    def sentences(self) -> tuple[Text, ...]:
-        """The verdict, sentence by sentence: the race first, then each cause."""
-        from vitscope.race.verdict import sentences_of
-
-        return sentences_of(self)
-
-    @property
-    def arms(self) -> tuple[tuple[Text, tuple[Heat, ...]], ...]:
-        """All that were trained, with their heats: the two, then the mended copies."""
-        if self.race is None:
-            return ()
-        own = [(Text(name, name), self.race.of(name)) for name in (self.one.target, self.other.target)]
-        mended = [
-            (_MENDED.format(model=each.owner, fault=each.finding.id), each.heats) for each in self.causes if each.heats
-        ]
-        return (*own, *mended)
-
-    def to_dict(self, lang: Lang = "en") -> dict[str, Any]:
-        """As the command's JSON holds it."""
-        return {
-            "healthy": self.healthy,
-            "verdict": self.verdict[lang],
-            "notes": [note[lang] for note in self.notes],
-            "structure": [row.to_dict(lang) for row in self.rows],
-            "examinations": [self.one.to_dict(lang), self.other.to_dict(lang)],
-            "race": self.race.to_dict() if self.race else None,
-            "why_no_race": self.why_no_race[lang] if self.why_no_race else None,
-            "gap": self.gap.to_dict() if self.gap else None,
-            "causes": [cause.to_dict(lang) for cause in self.causes],
-        }
 
 
 def compare(
@@ -177,7 +82,6 @@ def compare(
     return Comparison(found[0], found[1], rows, run, causes, None, notes)
 
 
-_MENDED = Text("{model} without '{fault}'", "{model}（「{fault}」を修正）")
 _NO_DATA = Text("no data were given to race on", "競争に使うデータが指定されていません")
 _NO_SCORES = Text("one of them gives no scores", "一方のモデルがスコアを返しません")
 _OTHER_CLASSES = Text(

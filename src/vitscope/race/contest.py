@@ -20,90 +20,21 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import DataError, ModelError, NonFiniteLossError
-from vitscope._core.preprocessing import Preprocessing
-from vitscope.augment import Augmentation, AugmentSpec
-from vitscope.data import BatchLoader, DataSplits, ImageTable
+from vitscope.augment import Augmentation
+from vitscope.data import BatchLoader
 from vitscope.doctor.examine import as_it_was
 from vitscope.doctor.patient import first_line, scores_of
-from vitscope.train.duration import Duration
+from vitscope.race.course import Course
 from vitscope.train.evaluate import score_batches
 from vitscope.train.events import EpochEnded, Event
 from vitscope.train.fit import fit
 from vitscope.train.randomness import seed_of
-from vitscope.train.spec import TrainSpec
 
 T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """97.5 % points of Student's t for 1 to 9 degrees of freedom."""
 CLEAR_AFTER, BY_FAR = 2, 10.0
 """Seeds after which a race may stop, and the points that every seed's difference must then have, beside an interval that leaves out zero: a look
 at the interval before the last seed is one more chance to be wrong, and two models of one kind are hardly ever so far apart."""
-STEPS, BATCH_SIZE, LR, SEEDS = 150, 32, 1e-3, 3
-"""Of the race that nobody asks otherwise for: two specimens on two cores in about five minutes."""
-MEASURED = 2_000
-"""Validation images that are measured on, at most."""
-
-
-@dataclass(frozen=True)
-class Course:
-    """What all arms are trained on, and how."""
-
-    splits: DataSplits
-    preprocessing: Preprocessing
-    duration: Duration = field(default_factory=lambda: Duration(float(STEPS), "st"))
-    batch_size: int = BATCH_SIZE
-    lr: float = LR
-    seeds: tuple[int, ...] = tuple(range(SEEDS))
-    augment: AugmentSpec = field(default_factory=AugmentSpec)
-    measured: int = MEASURED
-
-    @property
-    def data(self) -> str:
-        """The source's name."""
-        return self.splits.train.name.removesuffix(f" {self.splits.train.split}")
-
-    @property
-    def classes(self) -> int:
-        return len(self.splits.train.label_names)
-
-    @property
-    def a_batch(self) -> int:
-        """Images in a step: no more than there are."""
-        return min(self.batch_size, len(self.splits.train))
-
-    @property
-    def steps(self) -> int:
-        return self.duration.steps(per_epoch=len(self.splits.train) // self.a_batch)
-
-    @property
-    def shown(self) -> ImageTable:
-        """The images that are measured on: all for validation, or as many, evenly apart."""
-        val = self.splits.val
-        if len(val) <= self.measured:
-            return val
-        return val.subset(np.linspace(0, len(val) - 1, self.measured).astype(np.int64))
-
-    def spec(self, seed: int) -> TrainSpec:
-        """AdamW with a warm-up of a tenth and a cosine, in fp32."""
-        return TrainSpec(
-            duration=Duration(float(self.steps), "st"),
-            batch_size=self.a_batch,
-            lr=self.lr,
-            warmup=Duration(10.0, "%"),
-            gradient_clip=1.0,
-            seed=seed,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "data": self.data,
-            "train_images": len(self.splits.train),
-            "measured_images": min(self.measured, len(self.splits.val)),
-            "steps": self.steps,
-            "batch_size": self.a_batch,
-            "lr": self.lr,
-            "augmentation": self.augment.describe(),
-            "seeds": list(self.seeds),
-        }
 
 
 @dataclass(frozen=True)

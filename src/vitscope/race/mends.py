@@ -15,8 +15,10 @@ from vitscope.race.ways import Attached, DropoutByMode, Hooked, Unmasked, is_tri
 
 
 def batch_first(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
-    """`batch_first=True` for every torch attention that lacks it, and that the finding names where it names any."""
+    """`batch_first=True` for every torch attention that lacks it, and that the finding names."""
     named = [str(path) for path in finding.evidence.get("attentions_across_the_batch", ())]
+    if not named:  # tokens that do not meet for another reason
+        return None
     changed = [
         module
         for path, module in model.named_modules()
@@ -34,7 +36,7 @@ def batch_first(model: nn.Module, finding: Finding, images: Tensor) -> Text | No
 
 def _is_named(path: str, named: list[str]) -> bool:
     around = f"{path}."
-    return not named or any(
+    return any(
         name in (path, "the model") or around.startswith(f"{name}.") or name.startswith(around) for name in named
     )
 

@@ -21,7 +21,7 @@ from vitscope.data import DataSpec, open_data, peek
 from vitscope.doctor.patient import scores_of
 from vitscope.model.create import build
 from vitscope.race.comparing import Entrant
-from vitscope.race.contest import SEEDS, STEPS, Course
+from vitscope.race.course import SEEDS, STEPS, Course
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
 from vitscope.recipes.subject import Subject, open_subject

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vitscope._core.text import Text
-from vitscope.race.comparing import Cause, Comparison
+from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Gap
 
 

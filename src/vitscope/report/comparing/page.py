@@ -18,7 +18,7 @@ from vitscope.report.html import asset, render
 
 if TYPE_CHECKING:
     from vitscope.doctor.examination import Examination
-    from vitscope.race.comparing import Cause, Comparison
+    from vitscope.race.comparison import Cause, Comparison
     from vitscope.race.contest import Gap
 
 
