@@ -4,21 +4,18 @@ come findings."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import exp, log
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitscope._core.errors import LensError, ModelError
+from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.doctor.copying import all_modules
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.forward.determinism import DRAWS
-from vitscope.doctor.forward.tail import Tail, draws, tail_of
+from vitscope.doctor.forward.dropout import draws_in_training
+from vitscope.doctor.forward.tail import Tail, tail_of
 from vitscope.doctor.patient import Patient, not_followed, scores_of
-from vitscope.lens.tape import Call, record
 
 _TRAINING = ("overfit", "initial-loss", "learning-rate")
 SCALES = 30.0, 150.0
@@ -297,44 +294,14 @@ _SQUEEZERS = frozenset(
 
 def _dropped(patient: Patient) -> Iterator[Finding]:
     """Whether training mode drops scores."""
-    found = _drops_of_training(patient)
-    if not found:
+    behind = [draw for draw in draws_in_training(patient) if draw.is_behind_head]
+    if not behind:
         return
-    call = found[-1]
-    given = [float(x) for x in call.args[1:2] if isinstance(x, float | int)]
-    p = round(1 - given[0] if call.name.startswith("bernoulli") else given[0], 6) if given else float("nan")
+    p = behind[-1].p
     yield DROPPED.found(
         Text(
             f"In training mode dropout stands behind the last product: {100 * p:.0f} % of the scores are set to zero.",
             f"学習モードで、最後の積の後にドロップアウトがあります。スコアの{100 * p:.0f} %がゼロにされます。",
         ),
-        {"p": p, "operation": call.name, "module": call.path or "the model"},
+        {"p": p, "operation": behind[-1].operation, "module": behind[-1].path},
     )
-
-
-def _drops_of_training(patient: Patient) -> list[Call]:
-    """The draws behind the last product in training mode."""
-    size = patient.batch or (1 if patient.is_large else 2)
-    images = patient.images[:size].clone()
-    try:
-        with _in_training(patient.model), torch.random.fork_rng(devices=[]), record(patient.model, images) as tape:
-            scores = scores_of(patient.model(images), size)
-        return draws(tail_of(tape, scores), DRAWS)
-    except (LensError, ModelError, RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
-        return []  # training mode gives something else, or asks for labels
-
-
-@contextmanager
-def _in_training(model: nn.Module) -> Iterator[None]:
-    """Training mode for the block; what it writes into buffers is taken back."""
-    modules, held = list(all_modules(model)), [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        for module in modules:
-            module.training = True
-        yield
-    finally:
-        for module in modules:
-            module.training = False
-        with torch.no_grad():
-            for buffer, was in held:
-                buffer.copy_(was)

@@ -1,13 +1,110 @@
-"""To be written."""
+"""The loss before the first step. In goes a patient, out comes at most one finding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import log
 
-from vitscope.doctor.finding import Finding
-from vitscope.doctor.patient import Patient
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, nll_loss
+
+from vitscope._core.errors import LensError, ModelError
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.forward.tail import tail_of
+from vitscope.doctor.patient import Patient, scores_of
+from vitscope.lens.operations import PRODUCTS, factors
+
+OVER_CHANCE = 1.0
+"""How far over ln C a first loss may be. Of 30 healthy models none was over by 0.6."""
+OVER_CHANCE_OF_COSINES = 3.0
+"""The same where scores are cosines times a scale, which is meant to be large: 16 to 64 are published."""
+
+TOO_SURE = Fault(
+    "first-loss-too-high",
+    "I1",
+    "initial-loss",
+    "warning",
+    Text(
+        "A model that has seen nothing and is sure all the same is wrong in most cases: the first steps only take its certainty back, with large "
+        "gradients that shake everything else.",
+        "何も学習していないのに確信を持って予測するモデルは、ほとんどの場合に外れます。最初のステップは過大なスコアを打ち消すためだけに費やされ、大きな勾配が"
+        "ほかの重みまで揺さぶります。",
+    ),
+    Text(
+        "start the head small: weights of standard deviation 0.02 (or zero), bias zero, no scale behind it; look at norms that are missing before it",
+        "ヘッドの重みを小さく（標準偏差0.02、またはゼロ）、バイアスをゼロで初期化し、後ろに倍率を掛けないでください。ヘッドの前に正規化があるかも確認してください",
+    ),
+    "nn.init.trunc_normal_(self.head.weight, std=0.02)\nnn.init.zeros_(self.head.bias)",
+)
 
 
 def initial_loss(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """Whether the first loss is that of guessing.
+
+    Does: the cross-entropy of its images, on their labels where they are real and on the mean over all labels where they are noise, beside ln C.
+    Finds: scores that are far too large at the start (I1).
+    Must not accuse: trained weights, whose norms are no longer ones and zeros; scores that are all alike, whose loss is ln C exactly.
+    Source: docs/failure-modes.md, I1.
+    """
+    if patient.is_trained or _looks_trained(patient.model):
+        raise Skipped(
+            Text(
+                "the weights are trained ones; a first loss is asked of start values",
+                "学習済みの重みなので、初期値の損失は調べません",
+            )
+        )
+    scores = patient.answers.double()
+    loss, chance = _loss(patient, scores), log(patient.classes)
+    if not loss > chance + (OVER_CHANCE_OF_COSINES if _are_cosines(patient) else OVER_CHANCE):
+        return
+    spread = float(scores.std(dim=-1).mean())
+    yield TOO_SURE.found(
+        Text(
+            f"The first loss is {loss:.2f}; guessing among {patient.classes} classes gives ln {patient.classes} = {chance:.2f}. The scores of an image "
+            f"are spread by {spread:.2g} (standard deviation), where well under 1 is usual.",
+            f"最初の損失は{loss:.2f}です。{patient.classes}クラスを当てずっぽうに選べばln {patient.classes} = {chance:.2f}になります。1枚の画像のスコアの標準偏差は"
+            f"{spread:.2g}で、通常は1より十分小さい値です。",
+        ),
+        {
+            "first_loss": loss,
+            "loss_of_guessing": chance,
+            "spread_of_scores": spread,
+            "scores_are_constant": bool((scores == scores[:1, :1]).all()),
+            "on": "labels" if patient.has_real_images else "the mean over all labels",
+        },
+    )
+
+
+def _loss(patient: Patient, scores: Tensor) -> float:
+    """Of probabilities, that of their logarithms: as sure as the model is, whatever is made of it later."""
+    if bool((scores >= 0).all()) and float((scores.sum(dim=-1) - 1).abs().max()) < 1e-4:
+        scores = scores.clamp_min(1e-12).log()
+    if patient.has_real_images:
+        labels = patient.labels[: len(scores)]
+        return float(nll_loss(scores.log_softmax(dim=-1), labels))
+    everything = torch.full_like(scores, 1 / scores.shape[-1])
+    return float(cross_entropy(scores, everything))
+
+
+def _are_cosines(patient: Patient) -> bool:
+    """Whether the head compares directions: its classes' vectors are all equally long."""
+    try:
+        products = tail_of(patient.tape, scores_of(patient._known["answer"], patient.batch or 1)).products
+    except (LensError, ModelError, KeyError):
+        return False
+    if len(products) != 1 or products[0].name not in PRODUCTS:
+        return False
+    lengths = factors(products[0])[1].tensor.norm(dim=-2)
+    return bool((lengths - lengths.mean()).abs().max() < 1e-5 * lengths.mean())
+
+
+def _looks_trained(model: nn.Module) -> bool:
+    """Whether a norm's weights are no longer all alike: nobody starts them so."""
+    norms = [
+        module.weight.detach()
+        for module in model.modules()
+        if "norm" in type(module).__name__.lower() and isinstance(getattr(module, "weight", None), Tensor)
+    ]
+    return any(weight.ndim == 1 and weight.numel() > 1 and float(weight.std()) > 1e-3 for weight in norms)

@@ -1,13 +1,258 @@
-"""To be written."""
+"""Whether a model can learn a few images by heart: the catch-all, whose plateau says what is wrong. In goes a patient, out comes a finding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite, log
 
-from vitscope.doctor.finding import Finding
+import torch
+from torch import Tensor
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.forward.dropout import draws_in_training
+from vitscope.doctor.forward.output import floor_of_width
+from vitscope.doctor.learning.training import Course, guessing, small_set, train
 from vitscope.doctor.patient import Patient
+
+IMAGES, IMAGES_OF_LARGE = 32, 8
+STEPS = 150
+TARGET = 0.05
+RATES = (1e-3, 3e-4, 1e-4)
+"""Tried in turn, so that a model that does not stand the first is not taken for one that cannot learn."""
+LEARNED = 0.5
+"""Under this share of the loss of guessing a model has learned, if slowly: all healthy ones of the tests end under 0.05 or nearly there."""
+FLOORS = {"softmax / sigmoid": 1.0, "tanh": 2.0}
+"""How far scores can be apart behind functions that bound them."""
+STRONG = 0.3
+"""Dropout under this is not tried out."""
+_WHY = Text(
+    "A model that cannot learn a few images by heart cannot learn many: something in it is wrong, whatever the data.",
+    "数枚の画像さえ丸暗記できないモデルは、大量の画像も学習できません。データに関係なく、モデルのどこかに誤りがあります。",
+)
+
+NOTHING_LEARNS = Fault(
+    "nothing-learns",
+    "T13",
+    "overfit",
+    "error",
+    Text(
+        "No parameter gets a gradient that is not zero, so no training changes anything.",
+        "ゼロでない勾配を受け取るパラメータが1つもないため、どのように学習しても何も変わりません。",
+    ),
+    Text(
+        "look for detach(), torch.no_grad(), argmax or an integer conversion between the parameters and the scores",
+        "パラメータからスコアまでの間にあるdetach()、torch.no_grad()、argmax、整数への変換を探してください",
+    ),
+)
+GUESSING = Fault(
+    "loss-stays-at-guessing",
+    "T13",
+    "overfit",
+    "warning",
+    _WHY,
+    Text(
+        "the scores end up the same for every image: look at what the head reads, and whether it meets the patches",
+        "どの画像でもスコアが同じになっています。ヘッドが何を読み、それがパッチの情報を受け取っているかを確認してください",
+    ),
+)
+FLOOR = Fault(
+    "loss-stops-at-a-floor",
+    "T13",
+    "overfit",
+    "warning",
+    Text(
+        "The loss has a floor that no training passes: the scores are squeezed before they reach it.",
+        "スコアが損失に渡る前に押し込められているため、どれだけ学習しても損失が一定の下限より下がりません。",
+    ),
+    Text(
+        "return the scores as the last Linear gives them, without softmax, sigmoid or tanh",
+        "softmax、sigmoid、tanhを通さず、最後のLinearの出力をそのまま返してください",
+    ),
+    "return self.head(x)",
+)
+CANNOT = Fault(
+    "cannot-overfit",
+    "T13",
+    "overfit",
+    "warning",
+    _WHY,
+    Text(
+        "mend what other checks found first; else look at the gradient of each block, at norms and at the size of the start values",
+        "まずほかの検査で見つかった問題を直してください。なければ、各ブロックの勾配、正規化、初期値の大きさを確認します",
+    ),
+)
+DROPOUT = Fault(
+    "dropout-too-strong",
+    "L11",
+    "overfit",
+    "warning",
+    Text(
+        "So much is dropped that what the model could learn does not get through: training is slow and ends low, above all on small sets.",
+        "落とされる割合が大きすぎて、学習できるはずの情報が伝わりません。特に小さなデータでは学習が遅く、精度も低くなります。",
+    ),
+    Text(
+        "take 0 to 0.1; against overfitting use augmentation, weight decay and stochastic depth",
+        "0から0.1にしてください。過学習にはデータ拡張、重み減衰、stochastic depthで対処します",
+    ),
+    "nn.Dropout(0.1)",
+)
 
 
 def overfit(patient: Patient) -> Iterator[Finding]:
-    """To be written."""
-    yield from ()
+    """Whether it can learn 32 images by heart.
+
+    Does: trains copies on images with random labels, all in each step, in evaluation mode (no dropout), with Adam at 1e-3 and, where that fails,
+    at lower rates; compares where the loss ends with the plateaus of known faults. Where dropout is 0.3 or more, once more in training mode.
+    Finds: models that cannot learn at all, that do not see the image, whose scores are squeezed (M12, M13), dropout that is too strong (L11).
+    Must not accuse: models that stand no large step, heads and branches that start at zero, frozen backbones.
+    Source: Karpathy, A Recipe for Training Neural Networks, 2019: overfit one batch.
+    """
+    if patient.is_large and not patient.deep:
+        raise Skipped(
+            Text(
+                "a large model takes minutes to train even on a few images; --deep does it",
+                "大きなモデルは数枚の画像でも学習に数分かかります。--deepを付けると実行します",
+            )
+        )
+    _refuse_frozen(patient)
+    images, labels = small_set(patient, IMAGES_OF_LARGE if patient.is_large else IMAGES)
+    chance = guessing(labels)
+    courses: dict[float, Course] = {}
+    for lr in RATES:
+        course = courses[lr] = train(patient, images, labels, lr, steps=STEPS, target=TARGET)
+        if course.largest_gradient == 0 or _floor(patient, course) is not None or _has_learned(course, chance):
+            break
+        if course.out_of_time or patient.time_left() <= 0:
+            raise Skipped(_out_of_time(courses))
+        if len(courses) > 1 and all(_is_guessing(patient, each, chance) for each in courses.values()):
+            break
+    lr, course = min(courses.items(), key=lambda each: each[1].best)
+    if _floor(patient, course) is None and _has_learned(course, chance):
+        yield from _dropout(patient, course, lr, images, labels, chance)
+        return
+    yield _plateau(patient, course, lr, chance)
+
+
+def _has_learned(course: Course, chance: float) -> bool:
+    return course.reached or course.best < LEARNED * chance
+
+
+def _refuse_frozen(patient: Patient) -> None:
+    sizes = [(p.numel(), p.requires_grad) for p in patient.model.parameters()]
+    frozen = sum(size for size, learns in sizes if not learns)
+    if frozen > 0.5 * sum(size for size, _ in sizes):
+        raise Skipped(
+            Text(
+                "most of the parameters are frozen, so what the rest can learn by heart says little",
+                "パラメータの大半が固定されているため、残りで丸暗記できるかどうかは判断材料になりません",
+            )
+        )
+
+
+def _out_of_time(courses: dict[float, Course]) -> Text:
+    steps = sum(course.steps for course in courses.values())
+    best = min(course.best for course in courses.values())
+    return Text(
+        f"the time ran out after {steps} steps, at a loss of {best:.2f}; --deep on a faster machine, or a smaller model, gets further",
+        f"{steps}ステップで時間切れになりました（損失{best:.2f}）。より速いマシンや小さなモデルで試してください",
+    )
+
+
+def _is_guessing(patient: Patient, course: Course, chance: float) -> bool:
+    """Whether the scores have ended up the same for every image."""
+    apart = patient.apart(course.scores[:1].expand_as(course.scores), course.scores)
+    return apart < 1e-3 and course.best > 0.98 * chance
+
+
+def _floor(patient: Patient, course: Course) -> tuple[str, float, float, float] | None:
+    """By what the loss is held up: its name, how far scores can be apart, the loss's floor and how far they are."""
+    if patient.loss not in (None, "cross-entropy") or course.reached:
+        return None
+    spread = float((course.scores.max(dim=-1).values - course.scores.min(dim=-1).values).max())
+    for name, width in FLOORS.items():
+        floor = floor_of_width(patient.classes, width)
+        if floor - 1e-3 < course.best < floor + 0.15 and 0.8 * width < spread < width + 1e-3:
+            return name, width, floor, spread
+    return None
+
+
+def _plateau(patient: Patient, course: Course, lr: float, chance: float) -> Finding:
+    """Where it ended, named."""
+    end, first, count = course.best, course.losses[0], len(course.scores)
+    evidence = {
+        "first_loss": first,
+        "lowest_loss": end,
+        "loss_of_guessing": chance,
+        "ln_classes": log(patient.classes),
+        "steps": course.steps,
+        "learning_rate": lr,
+        "images": count,
+        "largest_gradient": course.largest_gradient,
+    }
+    said = f"After {course.steps} steps on {count} images the loss is {end:.4f}"
+    said_ja = f"{count}枚の画像で{course.steps}ステップ学習した後の損失は{end:.4f}です"
+    if course.largest_gradient == 0:
+        en, ja = (
+            "every gradient is exactly zero, so it cannot change",
+            "すべての勾配がちょうどゼロなので、これ以上変わりません",
+        )
+        return NOTHING_LEARNS.found(Text(f"{said}: {en}.", f"{said_ja}。{ja}。"), evidence)
+    if _is_guessing(patient, course, chance):
+        en = f"that of guessing ({chance:.4f}). The scores are the same for every image"
+        ja = f"当てずっぽうの損失（{chance:.4f}）のままで、スコアはどの画像でも同じです"
+        return GUESSING.found(Text(f"{said}: {en}.", f"{said_ja}。{ja}。"), evidence)
+    held = _floor(patient, course)
+    if held is not None:
+        name, width, floor, spread = held
+        en = f"and cannot fall under {floor:.4f}: an image's scores are never more than {width:.0f} apart ({name})"
+        ja = f"画像1枚のスコアの差が{width:.0f}を超えることがないため（{name}）、損失は{floor:.4f}より下がりません"
+        more = {"floor": floor, "largest_spread_of_scores": spread}
+        return FLOOR.found(Text(f"{said}, {en}.", f"{said_ja}。{ja}。"), {**evidence, **more})
+    diverged = not isfinite(course.losses[-1])
+    en = f"healthy models are under {TARGET} by then, and guessing gives {chance:.2f}"
+    ja = f"健全なモデルならこの時点で{TARGET}を下回ります（当てずっぽうなら{chance:.2f}）"
+    return CANNOT.found(
+        Text(
+            f"{said}; {en}.{' It became NaN or infinite.' if diverged else ''}",
+            f"{said_ja}。{ja}。{'損失はNaNまたは無限大になりました。' if diverged else ''}",
+        ),
+        evidence,
+    )
+
+
+def _dropout(
+    patient: Patient, course: Course, lr: float, images: Tensor, labels: Tensor, chance: float
+) -> Iterator[Finding]:
+    """Whether training mode cannot learn what evaluation mode has learned, in three times as many steps."""
+    draws = draws_in_training(patient)
+    strongest = max(draws, key=lambda draw: draw.p, default=None)
+    if strongest is None or strongest.p < STRONG:
+        return
+    steps = max(60, 3 * course.steps)
+    again = train(patient, images, labels, lr, steps=steps, target=TARGET, dropout=True, patience=steps)
+    if again.out_of_time:
+        raise Skipped(
+            Text(
+                "the time ran out before dropout was tried in training mode",
+                "学習モードでドロップアウトを試す前に時間切れになりました",
+            )
+        )
+    left = float(torch.nn.functional.cross_entropy(again.scores, labels))
+    if left < LEARNED * chance:
+        return
+    yield DROPOUT.found(
+        Text(
+            f"Without dropout the model learns {len(labels)} images by heart in {course.steps} steps; with it (up to {100 * strongest.p:.0f} %, in "
+            f"{strongest.path}) the loss is still {left:.2f} after {again.steps} (guessing: {chance:.2f}).",
+            f"ドロップアウトなしなら{course.steps}ステップで{len(labels)}枚を丸暗記できますが、ドロップアウト（最大{100 * strongest.p:.0f} %、"
+            f"{strongest.path.replace('the model', 'モデル本体')}）があると{again.steps}ステップ後も損失は{left:.2f}です（当てずっぽうなら{chance:.2f}）。",
+        ),
+        {
+            "p": strongest.p,
+            "module": strongest.path,
+            "steps_without": course.steps,
+            "steps_with": again.steps,
+            "loss_with": left,
+        },
+    )
