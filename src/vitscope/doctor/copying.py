@@ -132,12 +132,11 @@ def hidden(model: nn.Module) -> tuple[Hidden, ...]:
                     continue
                 found[id(each)] = Hidden(place, module, each)
                 if isinstance(each, nn.Module):
-                    for below in each.modules():
-                        registered.add(id(below))
-    for each in list(found.values()):  # layers in a list may hold lists of their own
-        if isinstance(each.value, nn.Module):
-            for below in hidden(each.value):
-                found.setdefault(id(below.value), Hidden(f"{each.place}.{below.place}", below.owner, below.value))
+                    registered |= {id(inner) for inner in each.modules()}
+    for outer in list(found.values()):  # layers in a list may hold lists of their own
+        if isinstance(outer.value, nn.Module):
+            for below in hidden(outer.value):
+                found.setdefault(id(below.value), Hidden(f"{outer.place}.{below.place}", below.owner, below.value))
     return tuple(found.values())
 
 

@@ -240,7 +240,11 @@ def _without_drawing(call: Call, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]
 
 
 def _place(x: Tensor) -> int:
-    return x.untyped_storage().data_ptr()
+    """Where a tensor's memory is; a nested tensor has none of its own, and is its own place."""
+    try:
+        return x.untyped_storage().data_ptr()
+    except RuntimeError:
+        return id(x)
 
 
 def _shares(a: Tensor, b: Tensor) -> bool:
