@@ -39,6 +39,8 @@ def race_progress(lang: Lang) -> Iterator[Callable[[str, int, int], None]]:
 
     def tell(what: str, number: int, total: int) -> None:
         is_check = ": " in what
+        if lang == "ja":
+            what = what.replace(", mended", "（修正版）")
         words = what if is_check else Text(f"training {what}", f"{what}を学習中")[lang]
         bar.update(task, description=words, completed=number, total=total)
         if not console.is_terminal and (not is_check or number == 0):
