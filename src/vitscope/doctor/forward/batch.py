@@ -70,7 +70,8 @@ ACROSS = Fault(
     Text(
         "nn.MultiheadAttention and nn.TransformerEncoderLayer expect (tokens, batch, width) unless told otherwise: pass batch_first=True; in an "
         "attention of one's own, let the batch be an axis that the products run beside, not along",
-        "nn.MultiheadAttentionとnn.TransformerEncoderLayerは、指定しない限り(トークン, バッチ, 幅)の順を想定します。batch_first=Trueを渡してください。"
+        "nn.MultiheadAttentionとnn.TransformerEncoderLayerは、指定しない限り(トークン, バッチ, 幅)の順を想定します。"
+        "batch_first=Trueを渡してください。"
         "自作のアテンションでは、積がバッチの軸に沿って計算されないようにしてください",
     ),
     "nn.TransformerEncoderLayer(dim, heads, batch_first=True)",
@@ -109,7 +110,8 @@ BY_PLACE = Fault(
     "batch-independence",
     "error",
     Text(
-        "Each place in the batch has numbers of its own: the same image gets other scores at another place, and places that seldom occur learn little.",
+        "Each place in the batch has numbers of its own: the same image gets other scores at another place, and "
+        "places that seldom occur learn little.",
         "バッチ内の位置ごとに別のパラメータが使われるため、同じ画像でも位置が変わるとスコアが変わり、めったに使われない位置はほとんど学習されません。",
     ),
     Text(
@@ -124,7 +126,8 @@ BY_COUNT = Fault(
     "batch-independence",
     "error",
     Text(
-        "The same image gets other scores in a batch of another size: what was measured in training does not hold for the last batch or for one image.",
+        "The same image gets other scores in a batch of another size: what was measured in training does not hold for "
+        "the last batch or for one image.",
         "同じ画像でもバッチサイズが変わるとスコアが変わります。学習時の測定値が、最後のバッチや1枚だけの推論には当てはまりません。",
     ),
     Text(

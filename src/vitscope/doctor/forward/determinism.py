@@ -28,7 +28,8 @@ RANDOM = Fault(
     "determinism",
     "error",
     Text(
-        "In evaluation each prediction is another one, and noisier than the model has to be: measured accuracy is too low and differs from run to run.",
+        "In evaluation each prediction is another one, and noisier than the model has to be: measured accuracy is too "
+        "low and differs from run to run.",
         "評価のたびに予測が変わり、本来より雑音の多い結果になります。測定される精度は低めに出て、実行ごとに異なります。",
     ),
     Text(
@@ -66,7 +67,8 @@ def determinism(patient: Patient) -> Iterator[Finding]:
         ja = "torchの演算による乱数ではありません。random、numpy、時刻、または呼び出し間で保持される値が原因です。"
     yield RANDOM.found(
         Text(
-            f"In evaluation mode the same {'image gets' if size == 1 else 'images get'} other scores each time (off by {change:.2g} of their size).{en}",
+            f"In evaluation mode the same {'image gets' if size == 1 else 'images get'} other scores each time (off by "
+            f"{change:.2g} of their size).{en}",
             f"評価モードなのに、同じ画像のスコアが毎回変わります（相対的な差{change:.2g}）。{ja}",
         ),
         {"largest_change": change, "drawn_by": names, "modules": paths},

@@ -27,9 +27,11 @@ SOFTMAX = Fault(
     "output",
     "warning",
     Text(
-        "Cross-entropy takes a softmax itself. Of probabilities it makes nearly even ones again: the loss cannot fall under ln(e + C − 1) − 1 (C classes), "
+        "Cross-entropy takes a softmax itself. Of probabilities it makes nearly even ones again: the loss cannot fall "
+        "under ln(e + C − 1) − 1 (C classes), "
         "gradients are small, and training starts slowly and ends low.",
-        "クロスエントロピーは内部でソフトマックスを計算します。確率を渡すと再びほぼ均等な確率になり、損失はln(e + C − 1) − 1（Cはクラス数）より下がらず、"
+        "クロスエントロピーは内部でソフトマックスを計算します。確率を渡すと再びほぼ均等な確率になり、損失はln(e + C − "
+        "1) − 1（Cはクラス数）より下がらず、"
         "勾配は小さく、学習の立ち上がりは遅く、精度は低いままになります。",
     ),
     Text(
@@ -45,8 +47,10 @@ SIGMOID = Fault(
     "output",
     "warning",
     Text(
-        "Cross-entropy compares scores that are free; between 0 and 1 its loss cannot fall under ln(e + C − 1) − 1 (C classes), and gradients are small.",
-        "クロスエントロピーは自由な値のスコアを前提としています。0から1に押し込むと、損失はln(e + C − 1) − 1（Cはクラス数）より下がらず、勾配も小さくなります。",
+        "Cross-entropy compares scores that are free; between 0 and 1 its loss cannot fall under ln(e + C − 1) − 1 (C "
+        "classes), and gradients are small.",
+        "クロスエントロピーは自由な値のスコアを前提としています。0から1に押し込むと、損失はln(e + C − 1) − "
+        "1（Cはクラス数）より下がらず、勾配も小さくなります。",
     ),
     Text(
         "return the scores as the last Linear gives them; for independent labels use BCEWithLogitsLoss, which takes the sigmoid itself",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -134,7 +135,7 @@ def _growing(model: nn.Module, images: Tensor) -> Iterator[Finding]:
     finally:
         if is_ours:
             gc.unfreeze()
-    steps = [tuple(b - a for a, b in zip(one, two, strict=True)) for one, two in zip(counts, counts[1:], strict=False)]
+    steps = [tuple(b - a for a, b in zip(one, two, strict=True)) for one, two in pairwise(counts)]
     tensors, numbers, elements = (min(step[place] for step in steps) for place in range(3))
     if max(tensors, numbers, elements) <= 0:
         return

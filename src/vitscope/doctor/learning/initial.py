@@ -62,9 +62,11 @@ def initial_loss(patient: Patient) -> Iterator[Finding]:
     spread = float(scores.std(dim=-1).mean())
     yield TOO_SURE.found(
         Text(
-            f"The first loss is {loss:.2f}; guessing among {patient.classes} classes gives ln {patient.classes} = {chance:.2f}. The scores of an image "
+            f"The first loss is {loss:.2f}; guessing among {patient.classes} classes gives ln {patient.classes} = "
+            f"{chance:.2f}. The scores of an image "
             f"are spread by {spread:.2g} (standard deviation), where well under 1 is usual.",
-            f"最初の損失は{loss:.2f}です。{patient.classes}クラスを当てずっぽうに選べばln {patient.classes} = {chance:.2f}になります。1枚の画像のスコアの標準偏差は"
+            f"最初の損失は{loss:.2f}です。{patient.classes}クラスを当てずっぽうに選べばln {patient.classes} = "
+            f"{chance:.2f}になります。1枚の画像のスコアの標準偏差は"
             f"{spread:.2g}で、通常は1より十分小さい値です。",
         ),
         {
@@ -102,9 +104,6 @@ def _are_cosines(patient: Patient) -> bool:
 
 def _looks_trained(model: nn.Module) -> bool:
     """Whether a norm's weights are no longer all alike: nobody starts them so."""
-    norms = [
-        module.weight.detach()
-        for module in model.modules()
-        if "norm" in type(module).__name__.lower() and isinstance(getattr(module, "weight", None), Tensor)
-    ]
+    weights = (getattr(module, "weight", None) for module in model.modules() if "norm" in type(module).__name__.lower())
+    norms = [weight.detach() for weight in weights if isinstance(weight, Tensor)]
     return any(weight.ndim == 1 and weight.numel() > 1 and float(weight.std()) > 1e-3 for weight in norms)

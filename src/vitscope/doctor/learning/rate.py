@@ -12,8 +12,8 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.learning.training import guessing, loss_of, small_set, train, trainable
 from vitscope.doctor.patient import Patient
 
-LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 60
-IMAGES, IMAGES_OF_LARGE = 20, 8
+LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 40
+RANGE_IMAGES, IMAGES, IMAGES_OF_LARGE = 10, 30, 8
 SMOOTHING = 0.7
 LEARNS = 0.5
 """The share of the loss of guessing that a rate must take away to count as one that learns; or of what the best rate does."""
@@ -65,7 +65,7 @@ IN_RANGE = Fault(
 def learning_rate(patient: Patient) -> Iterator[Finding]:
     """Whether the user's learning rate lies in the range that is stable.
 
-    Does: a range test on a copy (Adam, evaluation mode, the rate rising from 1e-6 to 1 over 60 steps); the user's own is
+    Does: a range test on a copy (Adam, evaluation mode, the rate rising from 1e-6 to 1 over 40 steps); the user's own is
     then tried by itself from the start, and where it fails, parts of the upper end: only a rate at which the loss falls far less is accused.
     Finds: rates at which the loss rises or does not move (L1, M19).
     Must not accuse: low rates of trained weights; the range is Adam's, and says nothing of plain SGD, whose rates are some hundred times larger.
@@ -76,8 +76,8 @@ def learning_rate(patient: Patient) -> Iterator[Finding]:
     if patient.is_large and not patient.deep:
         raise Skipped(
             Text(
-                "a large model takes minutes for 60 steps; --deep does them",
-                "大きなモデルでは60ステップに数分かかります。--deepを付けると実行します",
+                "a large model takes minutes for 40 steps; --deep does them",
+                "大きなモデルでは40ステップに数分かかります。--deepを付けると実行します",
             )
         )
     rates, losses = _range_test(patient)
@@ -85,8 +85,8 @@ def learning_rate(patient: Patient) -> Iterator[Finding]:
     if low is None or high is None:
         raise Skipped(
             Text(
-                "the loss falls at no rate between 1e-6 and 1 in 60 steps, so there is no range to compare with",
-                "1e-6から1までのどの学習率でも60ステップで損失が下がらず、比較する範囲がありません",
+                "the loss falls at no rate between 1e-6 and 1 in 40 steps, so there is no range to compare with",
+                "1e-6から1までのどの学習率でも40ステップで損失が下がらず、比較する範囲がありません",
             )
         )
     given = patient.lr
@@ -138,7 +138,7 @@ def learning_rate(patient: Patient) -> Iterator[Finding]:
 
 def _range_test(patient: Patient) -> tuple[list[float], list[float]]:
     """The rates, and the loss before the step at each."""
-    images, labels = small_set(patient, IMAGES_OF_LARGE if patient.is_large else IMAGES)
+    images, labels = small_set(patient, IMAGES_OF_LARGE if patient.is_large else RANGE_IMAGES)
     model = trainable(patient)
     parameters = [p for p in model.parameters() if p.requires_grad]
     images = images.to(parameters[0].dtype) if parameters else images

@@ -41,8 +41,8 @@ class Course:
 
 
 def small_set(patient: Patient, count: int) -> tuple[Tensor, Tensor]:
-    """Images in float32, the patient's own and then noise, as many as its batch asks for, with labels that say nothing about them: each of ten classes
-    as often as the others, so that no class can be known by one image."""
+    """Images in float32, the patient's own and then noise, as many as its batch asks for, with labels that say nothing about them: each of ten
+    classes as often as the others, so that no class can be known by one image."""
     chunk = patient.batch or count
     count = max(chunk, count // chunk * chunk)
     own = patient.images[:count]
@@ -107,7 +107,9 @@ def train(
             break
         optimizer.step()
     _set_mode(model, training=False)
-    scores = torch.cat([patient.quiet_scores(part, model) for part in images.split(patient.batch or len(images))])
+    scores = torch.cat(
+        [patient.quiet_scores(part, model) for part in torch.split(images, patient.batch or len(images))]
+    )
     return Course(tuple(losses), losses[-1] < target, out_of_time, largest, scores)
 
 
@@ -118,7 +120,7 @@ def _backward(
     for parameter in parameters:
         parameter.grad = None
     total, chunk = 0.0, patient.batch or len(images)
-    for part, marks in zip(images.split(chunk), labels.split(chunk), strict=True):
+    for part, marks in zip(torch.split(images, chunk), torch.split(labels, chunk), strict=True):
         with torch.enable_grad():
             loss = loss_of(patient.scores(part, model, seed=seed), marks, patient.loss) * len(part) / len(images)
             if loss.requires_grad and bool(loss.isfinite()):
