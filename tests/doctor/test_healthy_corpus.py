@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from healthy_case import Healthy, all_cases
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.e2e  # proves the tests' own models: not for every unit test run
+
 CASES = all_cases()
 
 

@@ -15,6 +15,8 @@ import torch
 from sick_case import Case
 from sick_experiments import EXPERIMENTS, images, logits
 
+pytestmark = pytest.mark.e2e  # proves the tests' own models: not for every unit test run
+
 MODULES = (
     sick_batch,
     sick_reading,
