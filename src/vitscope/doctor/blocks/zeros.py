@@ -76,8 +76,8 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
     if rest:
         yield ZERO.found(
             Text(
-                f"The gradient of {len(rest)} matrices is exactly zero, at the start and after some steps of training: {listed(rest)}.",
-                f"{len(rest)}個の行列の勾配が、初期状態でも数ステップ学習した後でもちょうどゼロです: {listed(rest)}。",
+                f"No gradient moves {listed(rest)}: it is exactly zero, at the start and after some steps of training.",
+                f"{listed(rest)}の勾配が、初期状態でも数ステップ学習した後でもちょうどゼロです。",
             ),
             {"matrices": rest, "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
         )
