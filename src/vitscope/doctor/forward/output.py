@@ -4,8 +4,6 @@ come findings."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import exp, log
 
 import torch
 from torch import Tensor
@@ -14,12 +12,10 @@ from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.dropout import draws_in_training
-from vitscope.doctor.forward.tail import Tail, tail_of
+from vitscope.doctor.forward.tail import Reach, Tail, are_probabilities, floor_of_width, reach_of, tail_of
 from vitscope.doctor.patient import Patient, not_followed, scores_of
 
 _TRAINING = ("overfit", "initial-loss", "learning-rate")
-SCALES = 30.0, 150.0
-"""How large the last product is made: over what a sigmoid or tanh tells apart, under what overflows an exponential."""
 
 SOFTMAX = Fault(
     "softmax-in-the-model",
@@ -136,12 +132,12 @@ def output(patient: Patient) -> Iterator[Finding]:
     tail: Tail | None
     try:
         tail = tail_of(patient.tape, _scores(patient))
-        reach = _reach(tail)
+        reach = reach_of(tail)
     except (LensError, RuntimeError) as error:
         tail, reach = None, None
         why = Skipped(not_followed(error))
     answers = patient.answers
-    if _are_probabilities(answers) and (reach is None or reach.sums_to_one):
+    if are_probabilities(answers) and (reach is None or reach.sums_to_one):
         yield from _softmax(patient, answers)
     elif float(torch.logsumexp(answers, dim=-1).abs().max()) < 1e-6 * (1 + float(answers.abs().max())):
         if patient.loss == "cross-entropy":
@@ -157,48 +153,6 @@ def _scores(patient: Patient) -> Tensor:
     tape = patient.tape  # its answer is kept beside it
     del tape
     return scores_of(patient._known["answer"], patient.batch or 1)
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How far scores can go: lowest and highest for large products, and for five times larger ones."""
-
-    low: float
-    high: float
-    lower: float
-    higher: float
-    sums_to_one: bool
-
-    @property
-    def is_bounded(self) -> bool:
-        return self.higher - self.lower < 1.05 * (self.high - self.low) + 1e-9
-
-    @property
-    def is_rectified(self) -> bool:
-        """Whether all goes up and nothing goes down."""
-        return self.higher > 1 and self.higher > 1.5 * self.high and -self.lower < self.higher / 20
-
-
-def _reach(tail: Tail) -> Reach:
-    ends: list[tuple[float, float]] = []
-    sums_to_one = True
-    for scale in SCALES:
-        played = [tail.given(scale, sign, seed) for sign in (1, -1, 0) for seed in range(4)]
-        ends.append((min(float(x.min()) for x in played), max(float(x.max()) for x in played)))
-        sums_to_one = sums_to_one and all(_are_probabilities(x) for x in played)
-    return Reach(*ends[0], *ends[1], sums_to_one)
-
-
-def _are_probabilities(scores: Tensor) -> bool:
-    tolerance = 1e-9 if scores.dtype == torch.float64 else 1e-4
-    return (
-        scores.shape[-1] > 1 and bool((scores >= 0).all()) and float((scores.sum(dim=-1) - 1).abs().max()) < tolerance
-    )
-
-
-def floor_of_width(classes: int, width: float) -> float:
-    """The lowest cross-entropy of scores that are at most so far apart: ln(1 + (C − 1) e^-width)."""
-    return log(1 + (classes - 1) * exp(-width))
 
 
 def _softmax(patient: Patient, answers: Tensor) -> Iterator[Finding]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, log
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from vitscope._core.errors import LensError
 from vitscope.lens.flow import ancestors
 from vitscope.lens.operations import CONVOLUTIONS, NORMS, PRODUCTS
 from vitscope.lens.tape import Call, Tape
+
+SCALES = 30.0, 150.0
+"""How large the last product is made: over what a sigmoid or tanh tells apart, under what overflows an exponential."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,48 @@ def tail_of(tape: Tape, scores: Tensor) -> Tail:
         tuple(behind[number] for number in sorted(behind)),
         logits,
     )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far scores can go: lowest and highest for large products, and for five times larger ones."""
+
+    low: float
+    high: float
+    lower: float
+    higher: float
+    sums_to_one: bool
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.higher - self.lower < 1.05 * (self.high - self.low) + 1e-9
+
+    @property
+    def is_rectified(self) -> bool:
+        """Whether all goes up and nothing goes down."""
+        return self.higher > 1 and self.higher > 1.5 * self.high and -self.lower < self.higher / 20
+
+
+def reach_of(tail: Tail) -> Reach:
+    ends: list[tuple[float, float]] = []
+    sums_to_one = True
+    for scale in SCALES:
+        played = [tail.given(scale, sign, seed) for sign in (1, -1, 0) for seed in range(4)]
+        ends.append((min(float(x.min()) for x in played), max(float(x.max()) for x in played)))
+        sums_to_one = sums_to_one and all(are_probabilities(x) for x in played)
+    return Reach(*ends[0], *ends[1], sums_to_one)
+
+
+def are_probabilities(scores: Tensor) -> bool:
+    tolerance = 1e-9 if scores.dtype == torch.float64 else 1e-4
+    return (
+        scores.shape[-1] > 1 and bool((scores >= 0).all()) and float((scores.sum(dim=-1) - 1).abs().max()) < tolerance
+    )
+
+
+def floor_of_width(classes: int, width: float) -> float:
+    """The lowest cross-entropy of scores that are at most so far apart: ln(1 + (C − 1) e^-width)."""
+    return log(1 + (classes - 1) * exp(-width))
 
 
 def draws(tail: Tail, names: frozenset[str]) -> list[Call]:
