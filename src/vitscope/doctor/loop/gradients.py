@@ -41,7 +41,7 @@ CLEARED_BEFORE_STEP = Fault(
         "zero_grad()はbackward()の前かstep()の後に置き、両者の間には置かないでください",
     ),
     "optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
-    explains=("parameters-do-not-move", "gradients-vanish-before-the-step"),
+    explains=("parameters-do-not-move",),
 )
 GONE = Fault(
     "no-gradient-at-the-step",
