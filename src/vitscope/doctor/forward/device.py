@@ -90,9 +90,11 @@ def bound_to_a_device(patient: Patient) -> Iterator[Finding]:
             {"operation": operation, "module": path, "made": "in the forward"},
         )
         return
-    held = [each for each in hidden(patient.model) if isinstance(each.value, Tensor)]
-    if not held or any(not isinstance(h.value, Tensor) or h.value.requires_grad for h in hidden(patient.model)):
+    held = hidden(patient.model)
+    if not held or any(not isinstance(h.value, Tensor) or h.value.requires_grad for h in held):
         return  # learned ones that are not registered are another check's
+    if _makes_them_anew(patient):
+        return
     twin = copied(patient.model).to(META)
     met = _first_meeting(patient, twin)
     if met is not None:
@@ -106,6 +108,20 @@ def bound_to_a_device(patient: Patient) -> Iterator[Finding]:
             ),
             {"operation": operation, "module": path, "made": "in the constructor", "plain_tensors": places},
         )
+
+
+def _makes_them_anew(patient: Patient) -> bool:
+    """Whether the plain tensors are a cache that a forward fills: it does without them."""
+    model = copied(patient.model)
+    for each in hidden(model):
+        name = each.place.rpartition(".")[2].split("[")[0]
+        kept = vars(each.owner).get(name)
+        vars(each.owner)[name] = type(kept)() if isinstance(kept, list | dict) else None
+    try:
+        patient.quiet_scores(patient.images[: patient.batch or 1], model)
+    except Exception:  # whatever it says without them
+        return False
+    return True
 
 
 def _ja(path: str) -> str:

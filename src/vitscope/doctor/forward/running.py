@@ -21,7 +21,7 @@ from vitscope.lens.tape import Call, Tape
 
 SIZES = (1, 2, 3, 5, 8, 16, 32, 64)
 REAL_UP_TO = 8
-"""Above, the model runs without numbers, and with them only where that fails."""
+"""Above (of a large model, at all sizes but one), the model runs without numbers, and with them only where that fails."""
 _ALL_ELSE = (
     "determinism",
     "batch-independence",
@@ -202,11 +202,11 @@ def _as_it_trains(patient: Patient) -> tuple[nn.Module, torch.dtype]:
 
 def _at(patient: Patient, size: int, model: nn.Module, dtype: torch.dtype) -> str | None:
     """What is said at a batch size; None where it works."""
-    if size > REAL_UP_TO and size != patient.batch:
+    if size != patient.batch and (size > REAL_UP_TO or patient.is_large):
         twin = without_numbers(patient)
         if twin is not None and failure(patient, size, twin) is None:
             return None
-        if twin is None and patient.is_large and size > 16:
+        if twin is None and patient.is_large and size > REAL_UP_TO:
             return None  # half a minute each, for what hardly ever is
     return failure(patient, size, model, _images(patient, size, dtype))
 

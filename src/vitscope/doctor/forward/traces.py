@@ -76,7 +76,7 @@ def left_behind(patient: Patient) -> Iterator[Finding]:
     if given.shape != images.shape or not torch.equal(given, images):
         yield _written(images, given)
     yield from _kept(patient, model, images, others)
-    yield from _growing(model, images[: 1 if patient.batch is None else size])
+    yield from _growing(model, images[: 1 if patient.batch is None else size], 3 if patient.is_large else CALLS)
 
 
 def _written(images: Tensor, given: Tensor) -> Finding:
@@ -121,14 +121,14 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
-def _growing(model: nn.Module, images: Tensor) -> Iterator[Finding]:
+def _growing(model: nn.Module, images: Tensor, calls: int) -> Iterator[Finding]:
     counts: list[tuple[int, int, int]] = []
     is_ours = gc.get_freeze_count() == 0
     gc.collect()
     if is_ours:
         gc.freeze()  # what is there already is not counted, and not searched
     try:
-        for _ in range(CALLS):
+        for _ in range(calls):
             model(images.clone())
             gc.collect()
             counts.append((*_tensors(), _elements(model)))

@@ -90,6 +90,7 @@ def _loss(patient: Patient, scores: Tensor) -> float:
     return float(cross_entropy(scores, everything))
 
 
+@torch.no_grad()
 def _are_cosines(patient: Patient) -> bool:
     """Whether the head compares directions: its classes' vectors are all equally long."""
     try:
