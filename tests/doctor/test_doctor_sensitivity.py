@@ -60,6 +60,6 @@ def test_the_check_concerned_finds_it(case: Case) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("case", ONE_OF_EACH.values(), ids=lambda case: f"{case.check} {case.name}")
 def test_a_whole_examination_names_it_first(case: Case) -> None:
-    found = examined(case, None)
+    found = examined(case, [check for check in CHECKS if check != "overfit"])  # the dearest, and never a cause
     causes = [finding for finding in found.causes if finding.severity == found.findings[0].severity]
     assert case.check in {finding.check for finding in causes}, [(f.id, f.folded_under) for f in found.findings]

@@ -262,7 +262,7 @@ def _is_in_place(differs: Tensor, size: int) -> bool:
         if length % size == 0:
             for outer in (True, False):
                 parts = (size, length // size) if outer else (length // size, size)
-                axes.append(differs.unflatten(axis, parts).movedim(axis + (not outer), 0))
+                axes.append(torch.unflatten(differs, axis, parts).movedim(axis + (not outer), 0))
     return not axes or any(int(axis.flatten(1).any(dim=1).sum()) == 1 for axis in axes)
 
 
