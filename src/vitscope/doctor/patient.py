@@ -84,8 +84,8 @@ class Patient:
 
     @cached_property
     def answers(self) -> Tensor:
-        """The scores of all of its images, B Y."""
-        return self.quiet_scores(self.images)
+        """The scores of its images (of a large model, of a few of them), B Y."""
+        return self.quiet_scores(self.images[: self.batch or (self.few if self.is_large else None)])
 
     def same(self, one: Tensor, other: Tensor) -> bool:
         """Whether two results differ by no more than rounding."""

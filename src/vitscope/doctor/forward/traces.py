@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.text import Text
-from vitscope.doctor.copying import all_modules
+from vitscope.doctor.copying import all_modules, moved
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.patient import Patient, copied
+from vitscope.doctor.patient import CPU, SAME, Patient, copied
 
 CALLS = 5
 """How often the model is called to see whether something grows."""
@@ -67,9 +67,11 @@ GROWS = Fault(
 @torch.no_grad()
 def left_behind(patient: Patient) -> Iterator[Finding]:
     """What changes in the input, in the model and in memory. On a copy: the patient stays as it is."""
-    model = copied(patient.model)
+    model, dtype = copied(patient.model), patient.dtype
+    if patient.is_large and dtype == torch.float64:  # traces are the same in half of the time
+        model, dtype = moved(model, CPU, torch.float32), torch.float32
     size = patient.batch or (1 if patient.is_large else 2)
-    images, others = patient.images[:size].clone(), patient.noise(size, seed=3)
+    images, others = patient.images[:size].to(dtype, copy=True), patient.noise(size, seed=3).to(dtype)
     given = images.clone()
     torch.manual_seed(0)
     model(given)  # a model may fill a table at its first call
@@ -97,18 +99,18 @@ def _kept(patient: Patient, model: nn.Module, images: Tensor, others: Tensor) ->
     again = patient.scores(images, model)
     after = _numbers(model)
     changed = [name for name, value in after.items() if name in before and not _equal(before[name], value)]
-    moved = patient.apart(first, again) if first.shape == again.shape else float("inf")
-    drifts = not patient.same(first, again)
+    apart = patient.apart(first, again) if first.shape == again.shape else float("inf")
+    drifts = apart > SAME[first.dtype]
     if not changed and not drifts:
         return
     names = f" ({', '.join(changed[:3])}{' …' if len(changed) > 3 else ''})" if changed else ""
     en = f"In evaluation mode the forward changes {len(changed)} of the model's own tensors{names}." if changed else ""
     ja = f"評価モードの順伝播で、モデル自身のテンソル{len(changed)}個{names}が書き換えられています。" if changed else ""
     if drifts:
-        en += f" With other images in between, the same images get other scores (off by {moved:.2g})."
-        ja += f"間に別の画像を入力すると、同じ画像のスコアが変わります（差{moved:.2g}）。"
+        en += f" With other images in between, the same images get other scores (off by {apart:.2g})."
+        ja += f"間に別の画像を入力すると、同じ画像のスコアが変わります（差{apart:.2g}）。"
     yield KEEPS_STATE.found(
-        Text(en.strip(), ja), {"changed": changed, "change_of_scores": moved, "scores_change": drifts}
+        Text(en.strip(), ja), {"changed": changed, "change_of_scores": apart, "scores_change": drifts}
     )
 
 
