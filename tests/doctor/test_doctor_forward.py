@@ -262,6 +262,13 @@ class Choosing(Small):
         return x[:, order[:8]]
 
 
+class LeavingOut(Small):
+    """Leaves out what comes behind by chance, as stochastic depth does."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return x if float(torch.rand(())) < 0.5 else 2 * x + 1
+
+
 class OutsideOfTorch(Small):
     def finish(self, scores: Tensor) -> Tensor:
         return scores + random.random()
@@ -269,7 +276,12 @@ class OutsideOfTorch(Small):
 
 @pytest.mark.parametrize(
     ("kind", "severity", "names"),
-    [(Dropping, "error", "dropout"), (Choosing, "warning", "rand"), (OutsideOfTorch, "error", "")],
+    [
+        (Dropping, "error", "dropout"),
+        (Choosing, "warning", "rand"),
+        (LeavingOut, "warning", "rand"),
+        (OutsideOfTorch, "error", ""),
+    ],
 )
 def test_what_draws_in_evaluation(kind: Callable[[], nn.Module], severity: str, names: str) -> None:
     finding = examined(built(kind), "determinism").findings[0]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient
@@ -48,14 +46,14 @@ def determinism(patient: Patient) -> Iterator[Finding]:
 
     Does: forwards in evaluation mode under different seeds; what differs is sought among the operations on the way to the scores.
     Finds: dropout and other noise that evaluation mode does not switch off (M27).
-    Must not accuse: layers that are off in evaluation; rounding. Tokens that are chosen at random, as masked training does, are a warning.
+    Must not accuse: layers that are off in evaluation; rounding. Tokens or layers that are chosen at random are a warning.
     Source: torch.nn.functional.dropout and scaled_dot_product_attention, whose defaults know no evaluation mode.
     """
     change = _largest_change(patient)
     if change == 0:
         return
     size = patient.batch or 1
-    drawing = _drawing(patient)
+    drawing, is_choice = _drawing(patient)
     names = list(dict.fromkeys(_named(call) for call in drawing))
     paths = list(dict.fromkeys(call.path or "the model" for call in drawing))
     if drawing:
@@ -72,7 +70,7 @@ def determinism(patient: Patient) -> Iterator[Finding]:
             f"評価モードなのに、同じ画像のスコアが毎回変わります（相対的な差{change:.2g}）。{ja}",
         ),
         {"largest_change": change, "drawn_by": names, "modules": paths},
-        severity="warning" if drawing and all(_chooses(patient.tape, call) for call in drawing) else "error",
+        severity="warning" if is_choice else "error",
     )
 
 
@@ -115,16 +113,18 @@ def _drops(fused: Call) -> bool:
     return float(given.get("dropout_p") or 0) > 0
 
 
-@torch.no_grad()
-def _drawing(patient: Patient) -> list[Call]:
-    """Those on the way to the scores; all, where the way was not found. Dropout first, which is nearly always it."""
+def _drawing(patient: Patient) -> tuple[list[Call], bool]:
+    """Those on the way to the scores, dropout first, which is nearly always it; and whether all that they do is choose: which tokens go on, or, where
+    no number of theirs reaches the scores, which layers run."""
     tape = patient.tape
     drawn = _drawn(tape)
     ends = [c for c in tape.calls if c.outputs and c.outputs[0].shape == (patient.batch or 1, patient.classes)]
-    if ends:
-        way = ancestors(ends[-1])
-        drawn = [call for call in drawn if call.number in way] or drawn
-    return [call for call in drawn if call.name in _DROPS or call.name.startswith(FUSED)] or drawn
+    way = ancestors(ends[-1]) if ends else {call.number for call in drawn}
+    reaching = [call for call in drawn if call.number in way]
+    if not reaching:
+        return drawn, bool(drawn)
+    named = [call for call in reaching if call.name in _DROPS or call.name.startswith(FUSED)] or reaching
+    return named, all(_chooses(tape, call) for call in reaching)
 
 
 def _chooses(tape: Tape, call: Call) -> bool:
