@@ -147,6 +147,23 @@ def test_where_the_loss_stops_is_named(kind: Callable[[], nn.Module], fault: str
         assert finding.evidence["lowest_loss"] > finding.evidence["floor"] - 1e-3
 
 
+class Fading(Small):
+    """Batch norm keeps what its small convolutions give at a size; evaluation mode, at the start, does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stem: list[nn.Module] = []
+        for before in (3, 8, 8):
+            conv = nn.Conv2d(before, 8, 3, padding=1, bias=False)
+            nn.init.normal_(conv.weight, std=1e-3)
+            stem += [conv, nn.BatchNorm2d(8), nn.ReLU()]
+        self.embed = nn.Sequential(*stem, nn.Conv2d(8, 32, 4, 4))  # type: ignore[assignment]
+
+
+def test_batch_norm_takes_the_statistics_of_the_batch() -> None:
+    assert not examined(built(Fading), "overfit").findings
+
+
 @pytest.mark.parametrize(("loss", "finish"), [("nll", lambda x: x.softmax(dim=-1)), ("bce", torch.sigmoid)])
 def test_a_loss_of_its_own_is_the_one_it_is_trained_with(loss: str, finish: Callable[[Tensor], Tensor]) -> None:
     assert not examined(built(lambda: Finishing(finish)), "overfit", loss=loss).findings

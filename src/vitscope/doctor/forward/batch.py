@@ -11,6 +11,7 @@ from torch import Tensor
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.determinism import is_random
+from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.slots import slot_parameters
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.patient import Patient
@@ -154,6 +155,7 @@ def batch_independence(patient: Patient) -> Iterator[Finding]:
     Must not accuse: batch norm with running statistics, sequence-first models that are right. What takes statistics on purpose is a warning.
     Source: torch.nn.MultiheadAttention, batch_first.
     """
+    refuse_not_finite(patient)
     size = patient.batch or (2 if patient.is_large else 4)
     if size < 2:
         raise Skipped(Text("the model takes one image at a time", "モデルが一度に受け取る画像は1枚だけです"))

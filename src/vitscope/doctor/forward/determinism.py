@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
 from vitscope.lens.operations import FUSED
@@ -49,6 +50,7 @@ def determinism(patient: Patient) -> Iterator[Finding]:
     Must not accuse: layers that are off in evaluation; rounding. Tokens or layers that are chosen at random are a warning.
     Source: torch.nn.functional.dropout and scaled_dot_product_attention, whose defaults know no evaluation mode.
     """
+    refuse_not_finite(patient)
     change = _largest_change(patient)
     if change == 0:
         return

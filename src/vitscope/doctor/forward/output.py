@@ -12,6 +12,7 @@ from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.dropout import draws_in_training
+from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.tail import Reach, Tail, are_probabilities, floor_of_width, reach_of, tail_of
 from vitscope.doctor.patient import Patient, not_followed, scores_of
 
@@ -129,6 +130,7 @@ def output(patient: Patient) -> Iterator[Finding]:
     Must not accuse: log-softmax with its own loss, sigmoid with binary cross-entropy, scales that are learned, soft caps far out, cosines.
     Source: torch.nn.CrossEntropyLoss, which takes logits.
     """
+    refuse_not_finite(patient)
     tail: Tail | None
     try:
         tail = tail_of(patient.tape, _scores(patient))

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError
+from vitscope._core.text import Text
 from vitscope.doctor.copying import moved
+from vitscope.doctor.finding import Skipped
 from vitscope.doctor.patient import Patient, copied, first_line, scores_of
 
 META = torch.device("meta")
@@ -51,6 +53,21 @@ def failure(patient: Patient, size: int, model: nn.Module | None, images: Tensor
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     return None
+
+
+def refuse_not_finite(patient: Patient) -> None:
+    """Nothing is compared where scores are no numbers: NaN differs from itself.
+
+    Raises:
+        Skipped: they are not.
+    """
+    if not bool(patient.answers.isfinite().all()):
+        raise Skipped(
+            Text(
+                "the scores are NaN or infinite (see forward), so there is nothing to compare",
+                "スコアがNaNまたは無限大のため（forwardを参照）、比較できません",
+            )
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, nll_loss
 from vitscope._core.errors import LensError, ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.tail import tail_of
 from vitscope.doctor.patient import Patient, scores_of
 from vitscope.lens.operations import PRODUCTS, factors
@@ -55,6 +56,7 @@ def initial_loss(patient: Patient) -> Iterator[Finding]:
                 "学習済みの重みなので、初期値の損失は調べません",
             )
         )
+    refuse_not_finite(patient)
     scores = patient.answers.double()
     loss, chance = _loss(patient, scores), log(patient.classes)
     if not loss > chance + (OVER_CHANCE_OF_COSINES if _are_cosines(patient) else OVER_CHANCE):

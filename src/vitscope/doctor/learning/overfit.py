@@ -10,6 +10,7 @@ from torch import Tensor
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.dropout import draws_in_training
+from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.tail import floor_of_width
 from vitscope.doctor.learning.training import Course, guessing, small_set, train
 from vitscope.doctor.patient import Patient
@@ -114,6 +115,7 @@ def overfit(patient: Patient) -> Iterator[Finding]:
                 "大きなモデルは数枚の画像でも学習に数分かかります。--deepを付けると実行します",
             )
         )
+    refuse_not_finite(patient)
     _refuse_frozen(patient)
     images, labels = small_set(patient, IMAGES_OF_LARGE if patient.is_large else IMAGES)
     chance = guessing(labels)

@@ -9,7 +9,8 @@ import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.learning.training import guessing, loss_of, small_set, train, trainable
+from vitscope.doctor.forward.shapes import refuse_not_finite
+from vitscope.doctor.learning.training import guessing, loss_of, set_mode, small_set, train, trainable
 from vitscope.doctor.patient import Patient
 
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 40
@@ -80,6 +81,7 @@ def learning_rate(patient: Patient) -> Iterator[Finding]:
                 "大きなモデルでは40ステップに数分かかります。--deepを付けると実行します",
             )
         )
+    refuse_not_finite(patient)
     rates, losses = _range_test(patient)
     low, high = _stable(rates, losses)
     if low is None or high is None:
@@ -140,6 +142,7 @@ def _range_test(patient: Patient) -> tuple[list[float], list[float]]:
     """The rates, and the loss before the step at each."""
     images, labels = small_set(patient, IMAGES_OF_LARGE if patient.is_large else RANGE_IMAGES)
     model = trainable(patient)
+    set_mode(model, dropout=False)
     parameters = [p for p in model.parameters() if p.requires_grad]
     images = images.to(parameters[0].dtype) if parameters else images
     images, labels = images[: patient.batch or len(images)], labels[: patient.batch or len(labels)]

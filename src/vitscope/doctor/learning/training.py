@@ -29,7 +29,7 @@ class Course:
     largest_gradient: float
     """The largest number in any gradient at any step."""
     scores: Tensor
-    """N Y: of its images, in evaluation mode, at the end."""
+    """N Y: of its images, without dropout, at the end."""
 
     @property
     def best(self) -> float:
@@ -81,8 +81,8 @@ def train(
     dropout: bool = False,
     patience: int = 40,
 ) -> Course:
-    """Adam on all of the images at each step, in evaluation mode unless `dropout`. It ends when the loss is under `target`, when it has not fallen
-    for so many steps, or with the patient's time."""
+    """Adam on all of the images at each step, in evaluation mode (batch norm aside) unless `dropout`. It ends when the loss is under `target`,
+    when it has not fallen for so many steps, or with the patient's time."""
     model = trainable(patient)
     images = images.to(next(iter(model.parameters())).dtype)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -91,8 +91,7 @@ def train(
     largest, best, since, out_of_time = 0.0, float("inf"), 0, False
     begun = time.monotonic()
     for step in range(steps + 1):
-        if dropout:
-            _set_mode(model, training=True)
+        set_mode(model, dropout=dropout)
         loss = _backward(patient, model, images, labels, parameters, seed=step if dropout else 0)
         losses.append(loss)
         largest = max([largest, *(float(p.grad.abs().max()) for p in parameters if p.grad is not None)])
@@ -106,7 +105,7 @@ def train(
             out_of_time = True
             break
         optimizer.step()
-    _set_mode(model, training=False)
+    set_mode(model, dropout=False)
     scores = torch.cat(
         [patient.quiet_scores(part, model) for part in torch.split(images, patient.batch or len(images))]
     )
@@ -143,6 +142,8 @@ def loss_of(scores: Tensor, labels: Tensor, name: str | None) -> Tensor:
     return cross_entropy(scores, labels)
 
 
-def _set_mode(model: nn.Module, *, training: bool) -> None:
+def set_mode(model: nn.Module, *, dropout: bool) -> None:
+    """Evaluation mode, save for dropout where it is wanted, and for batch norm, whose statistics at the start are nobody's: without the batch's
+    own nothing is normalised, and a sound model's numbers fade away."""
     for module in all_modules(model):
-        module.training = training
+        module.training = dropout or isinstance(module, nn.modules.batchnorm._BatchNorm)
