@@ -64,9 +64,14 @@ GROWS = Fault(
 )
 
 
-@torch.no_grad()
 def left_behind(patient: Patient) -> Iterator[Finding]:
     """What changes in the input, in the model and in memory. On a copy: the patient stays as it is."""
+    with torch.no_grad():
+        found = list(_left_behind(patient))
+    yield from found
+
+
+def _left_behind(patient: Patient) -> Iterator[Finding]:
     model, dtype = copied(patient.model), patient.dtype
     if patient.is_large and dtype == torch.float64:  # traces are the same in half of the time
         model, dtype = moved(model, CPU, torch.float32), torch.float32
