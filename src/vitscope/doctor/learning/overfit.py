@@ -136,7 +136,11 @@ def overfit(patient: Patient) -> Iterator[Finding]:
 
 
 def _has_learned(course: Course, chance: float) -> bool:
-    return course.reached or course.best < LEARNED * chance
+    """Whether it ended low, or is on a slow way down."""
+    falls = (
+        course.steps == STEPS and course.best < 0.9 * chance and course.losses[-1] < 0.95 * course.losses[-STEPS // 4]
+    )
+    return course.reached or course.best < LEARNED * chance or falls
 
 
 def _refuse_frozen(patient: Patient) -> None:

@@ -94,7 +94,7 @@ def train(
         set_mode(model, dropout=dropout)
         loss = _backward(patient, model, images, labels, parameters, seed=step if dropout else 0)
         losses.append(loss)
-        largest = max([largest, *(float(p.grad.abs().max()) for p in parameters if p.grad is not None)])
+        largest = max([largest, *(float(p.grad.abs().max()) for p in parameters if p.grad is not None and p.numel())])
         if not isfinite(loss) or loss < target or step == steps:
             break
         best, since = (loss, 0) if loss < 0.995 * best else (best, since + 1)
