@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from vitscope._core.errors import ModelError
+from vitscope._core.errors import ModelError, UsageError
 
 _MARK = "VITSCOPE_APART"
 _FINISHED = "VITSCOPE_FINISHED"
@@ -27,6 +27,16 @@ _SHARE = 0.9
 def is_apart() -> bool:
     """Whether this is the process apart."""
     return _MARK in os.environ
+
+
+def refuse_no_time(seconds: float) -> None:
+    """Refuses a `--time-limit` that is no length of time.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--time-limit is {seconds:g}, expected seconds")
 
 
 def run_apart(words: Sequence[str], *, what: str, seconds: float) -> int:

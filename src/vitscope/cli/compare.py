@@ -9,10 +9,19 @@ import typer
 
 from vitscope._core.errors import UsageError
 from vitscope._core.text import Text
-from vitscope.cli.apart import is_apart, keep_within_limits, run_apart, tell_finished
+from vitscope.cli.apart import is_apart, keep_within_limits, refuse_no_time, run_apart, tell_finished
 from vitscope.cli.compare_screen import race_progress, say, show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
-from vitscope.cli.options import CommandContext, DebugOption, JsonOption, LangOption, SourceOption, chosen
+from vitscope.cli.options import (
+    CommandContext,
+    DebugOption,
+    JsonOption,
+    LangOption,
+    PageOption,
+    SourceOption,
+    TimeLimitOption,
+    chosen,
+)
 from vitscope.cli.screen import err, print_json
 
 if TYPE_CHECKING:
@@ -52,13 +61,8 @@ def compare(
         str | None,
         typer.Option("--kwargs-b", metavar="JSON", help="Arguments for B's callable.", show_default=False),
     ] = None,
-    page: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="PAGE.html", help="Also write a page.", show_default=False),
-    ] = None,
-    time_limit: Annotated[
-        float, typer.Option("--time-limit", metavar="SECONDS", help="After which somebody's code is ended.")
-    ] = 3600.0,
+    page: PageOption = None,
+    time_limit: TimeLimitOption = 3600.0,
     json_: JsonOption = False,
     lang: LangOption = None,
     debug: DebugOption = False,
@@ -67,8 +71,7 @@ def compare(
     from vitscope.recipes.naming import kind_of
 
     refuse_what_is_no_page(page, option="--html")
-    if not 0 < time_limit < float("inf"):
-        raise UsageError(f"--time-limit is {time_limit:g}, expected seconds")
+    refuse_no_time(time_limit)
     given = (_kwargs(kwargs_a, "--kwargs-a"), _kwargs(kwargs_b, "--kwargs-b"))
     if "code" in (kind_of(a), kind_of(b)) and not is_apart():
         raise typer.Exit(run_apart(ctx.obj, what=f"{a} and {b}", seconds=time_limit))

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from vitscope._core.text import Lang, Text
 from vitscope.cli.doctor_screen import MARKS, wrapped
-from vitscope.cli.screen import err, out, table
+from vitscope.cli.screen import err, named_progress, out, table
 
 if TYPE_CHECKING:
     from vitscope.doctor.examination import Examination
@@ -27,29 +25,20 @@ def say(note: Text, lang: Lang) -> None:
 def race_progress(lang: Lang) -> Iterator[Callable[[str, int, int], None]]:
     """A progress callback: which check of which model runs, and who is being trained. A log gets a line for each training."""
     console = err()
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = bar.add_task(Text("opening the models", "モデルを開いています")[lang], total=None)
 
     def tell(what: str, number: int, total: int) -> None:
         is_check = ": " in what
         if lang == "ja":
             what = what.replace(", mended", "（修正版）")
         words = what if is_check else Text(f"training {what}", f"{what}を学習中")[lang]
-        bar.update(task, description=words, completed=number, total=total)
+        update(words, number, total)
         if not console.is_terminal and (not is_check or number == 0):
             shown = (
                 Text(f"examining {what.split(': ')[0]}", f"{what.split(': ')[0]}を検査中")[lang] if is_check else words
             )
             console.print(shown if is_check else f"{shown} ({number + 1}/{total})")
 
-    with bar:
+    with named_progress(Text("opening the models", "モデルを開いています")[lang]) as update:
         yield tell
 
 

@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitscope._core.errors import UsageError
-from vitscope._core.text import Text
-from vitscope.cli.apart import is_apart, keep_within_limits, run_apart, tell_finished
-from vitscope.cli.doctor_screen import check_progress, show
+from vitscope._core.text import Lang, Text
+from vitscope.cli.apart import is_apart, keep_within_limits, refuse_no_time, run_apart, tell_finished
+from vitscope.cli.doctor_screen import show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
-from vitscope.cli.options import CommandContext, DebugOption, JsonOption, LangOption, chosen
-from vitscope.cli.screen import err, print_json
+from vitscope.cli.options import (
+    CommandContext,
+    DebugOption,
+    JsonOption,
+    LangOption,
+    PageOption,
+    TimeLimitOption,
+    chosen,
+)
+from vitscope.cli.screen import err, named_progress, print_json
 
 if TYPE_CHECKING:
     from vitscope.recipes.examining import Question
 
+OPENING = Text("opening the model", "モデルを開いています")
 LOSSES = ("cross-entropy", "nll", "bce", "mse")
 
 
@@ -75,13 +84,8 @@ def doctor(
         str | None,
         typer.Option("--checks", metavar="ID,ID", help="Only these checks of the model.", show_default=False),
     ] = None,
-    page: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="PAGE.html", help="Also write a page.", show_default=False),
-    ] = None,
-    time_limit: Annotated[
-        float, typer.Option("--time-limit", metavar="SECONDS", help="After which somebody's code is ended.")
-    ] = 600.0,
+    page: PageOption = None,
+    time_limit: TimeLimitOption = 600.0,
     json_: JsonOption = False,
     lang: LangOption = None,
     debug: DebugOption = False,
@@ -90,7 +94,8 @@ def doctor(
     from vitscope.recipes.naming import kind_of
 
     refuse_what_is_no_page(page, option="--html")
-    _refuse_odd_numbers(loss, lr, batch_size, classes, time_limit)
+    refuse_no_time(time_limit)
+    _refuse_odd_numbers(loss, lr, batch_size, classes)
     is_code = Path(target).suffix != ".csv" and kind_of(target) == "code"
     if is_code and not is_apart():
         raise typer.Exit(run_apart(ctx.obj, what=target, seconds=time_limit))
@@ -111,35 +116,31 @@ def doctor(
         deep=deep,
         checks=None if checks is None else [each.strip() for each in checks.split(",")],
     )
-    _examine(target, question, page, is_json=json_, lang=lang)
+    _examine(target, question, page, is_json=json_, lang=chosen(lang))
 
 
-def _examine(target: str, question: Question, page: Path | None, *, is_json: bool, lang: object) -> None:
+def _examine(target: str, question: Question, page: Path | None, *, is_json: bool, lang: Lang) -> None:
     """Examines, shows, and ends with 1 where something is an error."""
     from vitscope._core.files import write_text
-    from vitscope.cli.options import LangChoice
     from vitscope.recipes.examining import examine_target
     from vitscope.report.doctoring.page import page_of
 
-    language = chosen(lang if isinstance(lang, LangChoice) else None)
-    with output_and_folder_stay_ours(), check_progress(language) as progress:
+    with output_and_folder_stay_ours(), named_progress(OPENING[lang]) as progress:
         found = examine_target(target, question, progress)
     if page is not None:
-        write_text(page, page_of(found, language))
+        write_text(page, page_of(found, lang))
     if is_json:
-        print_json({**found.to_dict(language), "page": str(page) if page else None})
+        print_json({**found.to_dict(lang), "page": str(page) if page else None})
     else:
-        show(found, language)
+        show(found, lang)
     if page is not None:
-        err().print(Text(f"wrote {page}", f"{page} を書き出しました")[language])
+        err().print(Text(f"wrote {page}", f"{page} を書き出しました")[lang])
     tell_finished()
     if not found.healthy:
         raise typer.Exit(1)
 
 
-def _refuse_odd_numbers(
-    loss: str | None, lr: float | None, batch_size: int | None, classes: int | None, time_limit: float
-) -> None:
+def _refuse_odd_numbers(loss: str | None, lr: float | None, batch_size: int | None, classes: int | None) -> None:
     if loss is not None and loss not in LOSSES:
         raise UsageError(f"--loss is {loss}, expected one of {', '.join(LOSSES)}")
     if lr is not None and not 0 < lr < float("inf"):
@@ -147,5 +148,3 @@ def _refuse_odd_numbers(
     for name, value in (("--batch-size", batch_size), ("--classes", classes)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}, expected a number of at least 1")
-    if not 0 < time_limit < float("inf"):
-        raise UsageError(f"--time-limit is {time_limit:g}, expected seconds")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from vitscope._core.text import Lang, Text
-from vitscope.cli.screen import err, out
+from vitscope.cli.screen import out
 
 if TYPE_CHECKING:
     from vitscope.doctor.examination import Examination
@@ -21,27 +17,6 @@ MARKS = {
     "warning": ("!", "bold yellow", Text("warning", "警告")),
     "note": ("i", "bold blue", Text("note", "参考")),
 }
-
-
-@contextmanager
-def check_progress(lang: Lang) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress callback for checks: which one runs."""
-    console = err()
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = bar.add_task(Text("opening the model", "モデルを開いています")[lang], total=None)
-
-    def tell(check: str, number: int, total: int) -> None:
-        bar.update(task, description=check, completed=number, total=total)
-
-    with bar:
-        yield tell
 
 
 def show(found: Examination, lang: Lang) -> None:

@@ -61,6 +61,13 @@ SourceOption = Annotated[
         show_default=False,
     ),
 ]
+PageOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="PAGE.html", help="Also write a page.", show_default=False),
+]
+TimeLimitOption = Annotated[
+    float, typer.Option("--time-limit", metavar="SECONDS", help="After which somebody's code is ended.")
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 
 

@@ -6,12 +6,20 @@ import json
 import math
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, JustifyMethod, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text as Letters
 
@@ -91,6 +99,23 @@ def image_progress(lang: Lang, doing: Text = READING) -> Iterator[Any]:
     finally:
         if task is not None:
             bar.stop()
+
+
+@contextmanager
+def named_progress(opening: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress callback (what is done, its number from 0, how many there are) for work whose parts have names; nothing is shown in a log."""
+    console = err()
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task(opening, total=None)
+    with bar:
+        yield lambda what, number, total: bar.update(task, description=what, completed=number, total=total)
 
 
 def tell_of_english_pictures(lang: Lang) -> None:

@@ -118,6 +118,14 @@ def _cast(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     return value
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of the copy, for what changes weights."""
+    for each in hidden(model):
+        if isinstance(each.value, Tensor) and not each.value.is_leaf:
+            each.value.detach_()
+    return copy.deepcopy(model)
+
+
 def hidden(model: nn.Module) -> tuple[Hidden, ...]:
     """All modules and tensors that a module, or one inside of it, holds without having registered them."""
     registered = {id(module) for module in model.modules()}

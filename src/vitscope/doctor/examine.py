@@ -91,21 +91,30 @@ def diagnose(
         patient.factory, patient.is_trained = factory, is_trained
         if hooks:
             notes.append(_HOOKS.format(count=hooks))
-        findings, skipped, seconds = run_checks(patient, chosen, progress)
-        findings = [*(each for each in early if each.check in chosen), *findings]
-        return Examination(
-            target=name,
-            findings=in_order(findings, tuple(CHECKS)),
-            checks_run=tuple(
-                check
-                for check in chosen
-                if check not in {s.check for s in skipped} or check in {f.check for f in findings}
-            ),
-            skipped=tuple(skipped),
-            seconds=seconds,
-            facts=_facts(patient),
-            notes=tuple(notes),
-        )
+        return _examined(patient, name, chosen, early, notes, progress)
+
+
+def _examined(
+    patient: Patient,
+    target: str,
+    chosen: tuple[str, ...],
+    early: Sequence[Finding],
+    notes: Sequence[Text],
+    progress: Progress | None,
+) -> Examination:
+    """The checks that were chosen, and what was found before them, in order."""
+    findings, skipped, seconds = run_checks(patient, chosen, progress)
+    findings = [*(each for each in early if each.check in chosen), *findings]
+    not_done = {skip.check for skip in skipped} - {finding.check for finding in findings}
+    return Examination(
+        target=target,
+        findings=in_order(findings, tuple(CHECKS)),
+        checks_run=tuple(check for check in chosen if check not in not_done),
+        skipped=tuple(skipped),
+        seconds=seconds,
+        facts=_facts(patient),
+        notes=tuple(notes),
+    )
 
 
 _NOTHING_TO_EXAMINE = Text(

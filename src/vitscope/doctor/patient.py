@@ -7,10 +7,8 @@ examined in float32, and the bar for "the same" is a wider one.
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -20,7 +18,6 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import LensError, ModelError
 from vitscope._core.text import Text
-from vitscope.doctor.copying import hidden, moved
 from vitscope.doctor.finding import Skipped
 from vitscope.lens.anatomy import Anatomy, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
@@ -219,6 +216,8 @@ class Patient:
         """The same model after some steps of Adam (1e-3) on a few images, in float32: what was zero only at the start is no longer.
 
         20 steps, for a large model 6: each step frees what hangs on the zeros that the one before has moved."""
+        from vitscope.doctor.waking import trained_copy
+
         model = trained_copy(self, steps=6 if self.is_large else 20)
         return replace(self, model=model, is_trained=True, _known={})
 
@@ -268,54 +267,6 @@ def gradients_of(model: nn.Module, patient: Patient, images: Tensor, labels: Ten
         loss = torch.nn.functional.cross_entropy(scores, labels)
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return {name: None if g is None else g.detach() for name, g in zip(names, found, strict=True)}
-
-
-def trained_copy(patient: Patient, *, steps: int, lr: float = 1e-3) -> nn.Module:
-    """The model after some steps of Adam on its own images, in evaluation mode throughout: no dropout, no statistics of the batch."""
-    images, labels = patient.images[: patient.batch or patient.few], patient.labels[: patient.batch or patient.few]
-    try:
-        model = moved(copied(patient.model), CPU, torch.float32)
-        patient.quiet_scores(images.float(), model)
-        images = images.float()
-    except RuntimeError:  # float64 is its own
-        model = copied(patient.model)
-    learns = [p for p in model.parameters() if p.requires_grad]
-    for each in hidden(model):  # what is not registered stays as it is: no optimizer would hold it
-        if isinstance(each.value, Tensor):
-            each.value.requires_grad_(False)
-    optimizer = torch.optim.Adam(learns, lr=lr)
-    for _ in range(steps):
-        with torch.enable_grad():
-            scores = patient.scores(images, model)
-            loss = torch.nn.functional.cross_entropy(scores, labels)
-            if not loss.requires_grad or not bool(loss.isfinite()):
-                break
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    optimizer.zero_grad()
-    return moved(model, CPU, patient.dtype)
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of the copy, for what changes weights."""
-    for each in hidden(model):
-        if isinstance(each.value, Tensor) and not each.value.is_leaf:
-            each.value.detach_()
-    return copy.deepcopy(model)
-
-
-@contextmanager
-def changed(tensor: Tensor, value: Tensor) -> Iterator[None]:
-    """A parameter that holds other numbers for the block."""
-    was = tensor.detach().clone()
-    with torch.no_grad():
-        tensor.copy_(value)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            tensor.copy_(was)
 
 
 def first_line(error: Any) -> str:

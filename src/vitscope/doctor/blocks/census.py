@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from vitscope._core.text import Text
-from vitscope.doctor.copying import hidden
+from vitscope.doctor.copying import copied, hidden
 from vitscope.doctor.finding import Skipped
-from vitscope.doctor.patient import SEED, Patient, copied, scores_of
+from vitscope.doctor.patient import SEED, Patient, scores_of
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call, Tape
 

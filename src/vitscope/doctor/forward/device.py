@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vitscope._core.text import Text
-from vitscope.doctor.copying import hidden, moved
+from vitscope.doctor.copying import copied, hidden, moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.shapes import META, empty_images, one_by_one
-from vitscope.doctor.patient import Patient, copied
+from vitscope.doctor.patient import Patient
 
 HARD_WIRED_DEVICE = Fault(
     "hard-wired-device",

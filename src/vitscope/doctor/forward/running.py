@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from vitscope._core.text import Text
 from vitscope.doctor.admission import HARD_WIRED_DTYPE
-from vitscope.doctor.copying import moved
+from vitscope.doctor.copying import copied, moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.device import bound_to_a_device
 from vitscope.doctor.forward.shapes import failure, without_numbers
 from vitscope.doctor.forward.slots import slot_parameters
 from vitscope.doctor.forward.traces import left_behind
-from vitscope.doctor.patient import CPU, Patient, copied
+from vitscope.doctor.patient import CPU, Patient
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call, Tape
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError
 from vitscope._core.text import Text
-from vitscope.doctor.copying import moved
+from vitscope.doctor.copying import copied, moved
 from vitscope.doctor.finding import Skipped
-from vitscope.doctor.patient import Patient, copied, first_line, scores_of
+from vitscope.doctor.patient import Patient, first_line, scores_of
 
 META = torch.device("meta")
 

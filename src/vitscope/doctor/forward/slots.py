@@ -6,12 +6,13 @@ in turn, and those that make them differ have a row for each place.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from vitscope.doctor.patient import Patient, changed
+from vitscope.doctor.patient import Patient
 
 _WEIGHTS = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention)
 """Layers whose weights meet features, whatever their shape."""
@@ -77,3 +78,16 @@ def _apart(patient: Patient, images: Tensor) -> float:
         return float("nan")
     apart = patient.apart(scores[:1].expand_as(scores), scores)
     return 0.0 if patient.same(scores[:1].expand_as(scores), scores) else apart
+
+
+@contextmanager
+def changed(tensor: Tensor, value: Tensor) -> Iterator[None]:
+    """A parameter that holds other numbers for the block."""
+    was = tensor.detach().clone()
+    with torch.no_grad():
+        tensor.copy_(value)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            tensor.copy_(was)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.text import Text
-from vitscope.doctor.copying import all_modules, moved
+from vitscope.doctor.copying import all_modules, copied, moved
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.patient import CPU, SAME, Patient, copied
+from vitscope.doctor.patient import CPU, SAME, Patient
 
 CALLS = 5
 """How often the model is called to see whether something grows."""

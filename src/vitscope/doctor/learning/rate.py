@@ -111,31 +111,27 @@ def learning_rate(patient: Patient) -> Iterator[Finding]:
         "losses": [round(loss, 4) for loss in losses],
         "rates": rates,
     }
+    fault = TOO_HIGH if is_high else TOO_LOW if is_low else IN_RANGE
+    yield fault.found(_told(fault, given, low, high), evidence)
+
+
+def _told(fault: Fault, given: float, low: float, high: float) -> Text:
+    """The sentence on a rate that is too high, too low, or neither."""
     span_en, span_ja = f"from {low:.1e} to {high:.1e}", f"{low:.1e}から{high:.1e}"
-    if is_high:
-        yield TOO_HIGH.found(
-            Text(
-                f"The learning rate {given:g} is over the highest at which the model is stable: it learns {span_en} (Adam, range test).",
-                f"学習率{given:g}は、モデルが安定する上限を超えています。学習できる範囲は{span_ja}です（Adamによる範囲テスト）。",
-            ),
-            evidence,
+    if fault is TOO_HIGH:
+        return Text(
+            f"The learning rate {given:g} is over the highest at which the model is stable: it learns {span_en} (Adam, range test).",
+            f"学習率{given:g}は、モデルが安定する上限を超えています。学習できる範囲は{span_ja}です（Adamによる範囲テスト）。",
         )
-    elif is_low:
-        yield TOO_LOW.found(
-            Text(
-                f"At the learning rate {given:g} the loss hardly moves in {STEPS} steps: the model learns {span_en} (Adam, range test).",
-                f"学習率{given:g}では、{STEPS}ステップで損失がほとんど動きません。学習できる範囲は{span_ja}です（Adamによる範囲テスト）。",
-            ),
-            evidence,
+    if fault is TOO_LOW:
+        return Text(
+            f"At the learning rate {given:g} the loss hardly moves in {STEPS} steps: the model learns {span_en} (Adam, range test).",
+            f"学習率{given:g}では、{STEPS}ステップで損失がほとんど動きません。学習できる範囲は{span_ja}です（Adamによる範囲テスト）。",
         )
-    else:
-        yield IN_RANGE.found(
-            Text(
-                f"The learning rate {given:g} is one at which the model learns: {span_en} (Adam, range test on a few images).",
-                f"学習率{given:g}は、モデルが学習できる範囲（{span_ja}、数枚の画像でのAdamによる範囲テスト）に対して問題ありません。",
-            ),
-            evidence,
-        )
+    return Text(
+        f"The learning rate {given:g} is one at which the model learns: {span_en} (Adam, range test on a few images).",
+        f"学習率{given:g}は、モデルが学習できる範囲（{span_ja}、数枚の画像でのAdamによる範囲テスト）に対して問題ありません。",
+    )
 
 
 def _range_test(patient: Patient) -> tuple[list[float], list[float]]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, one_hot
 
-from vitscope.doctor.copying import all_modules, hidden, moved
-from vitscope.doctor.patient import CPU, Patient, copied
+from vitscope.doctor.copying import all_modules, copied, hidden, moved
+from vitscope.doctor.patient import CPU, Patient
 
 CLASSES = 10
 
