@@ -121,6 +121,19 @@ class StemOfBatchNorms(Stem):
     by_batch = True
 
 
+class StemThatFades(Stem):
+    """MobileViT's way: many convolutions that start small, each with a batch norm. Before the first batch nothing is normalised, and what is left of
+    the picture behind them is less than float64 tells from nothing."""
+
+    def prepare(self, dim: int) -> None:
+        super().prepare(dim)
+        layers: list[nn.Module] = [self.patch]
+        for _ in range(8):
+            layers += [nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.BatchNorm2d(dim), nn.ReLU()]
+            nn.init.normal_(layers[-3].weight, std=0.001)  # type: ignore[arg-type]
+        self.patch = nn.Sequential(*layers)
+
+
 class StemOfPooling(Stem):
     """Compact Transformers: convolution, ReLU, pooling, and no position."""
 
@@ -183,6 +196,7 @@ CASES = [
     case_of("convolutions that overlap", Stem),
     case_of("convolutions without positions", StemWithoutPositions, quick=True),
     case_of("convolutions with batch norm", StemOfBatchNorms),
+    case_of("convolutions that fade until batch norm has seen a batch", StemThatFades, quick=True),
     case_of("convolutions and pooling, no positions", StemOfPooling),
     case_of("one wide convolution", Overlap),
     case_of("shifted patches", Shifted),

@@ -17,6 +17,7 @@ from vitscope._core.errors import CheckpointError, ConfigError, DataError, RunEr
 from vitscope.data import open_data, open_item
 from vitscope.model.size import size_of
 from vitscope.recipes import build as recipes_build
+from vitscope.recipes.examining import Question, examine_target
 from vitscope.recipes.load import load_recipe, model_spec, settled
 from vitscope.recipes.measure import (
     RESULTS,
@@ -384,3 +385,14 @@ def test_each_prediction_names_its_image(tmp_path: Path) -> None:
         item = open_item(row["image"], spec=recipe_of_run(folder).data)
         assert item.label == row["label"]
         assert item.image.getpixel((0, 0)) == table.item(i)[0][0, 0, 0]
+
+
+def test_the_doctor_of_a_run_knows_what_its_recipe_does_to_images(finished: RunFolder, tmp_path: Path) -> None:
+    question = Question(data="digits", checks=["data-augmentation"])
+    recipe = recipe_of_run(finished)
+    assert any(recipe.augment.model_dump().values())
+    examined = examine_target(str(finished.path), question)
+    assert (examined.findings, examined.checks_run) == ((), ("data-augmentation",))
+    plain = start(tmp_path / "plain", "augment={}")
+    (found,) = examine_target(str(plain.path), question).findings
+    assert found.id == "no-augmentation"

@@ -82,7 +82,7 @@ def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Do the learning checks of a large model too.")] = False,
     checks: Annotated[
         str | None,
-        typer.Option("--checks", metavar="ID,ID", help="Only these checks of the model.", show_default=False),
+        typer.Option("--checks", metavar="ID,ID", help="Only these checks, by their ids.", show_default=False),
     ] = None,
     page: PageOption = None,
     time_limit: TimeLimitOption = 600.0,

@@ -14,6 +14,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.copying import moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, first_line, scores_of
+from vitscope.doctor.waking import settled
 from vitscope.lens.operations import FUSED, PRODUCTS, SOFTMAX, factors
 from vitscope.lens.tape import Tape
 
@@ -90,6 +91,8 @@ def admitted(
     patient = Patient(
         model, shown, marks, classes, dtype, batch=batch, has_real_images=images is not None, batch_size=batch_size
     )
+    if settled(patient):
+        notes.append(_SETTLED)
     if not attends(patient.tape) and not _holds_what_it_never_calls(patient):
         raise ModelError(
             "there is no attention in this model: no softmax over tokens, no product of two tensors that both come from the image; "
@@ -101,6 +104,11 @@ def admitted(
 _IN_FLOAT32 = Text(
     "The model does not run in float64, so experiments are in float32 and tell 'no influence' from 'little' less sharply (1e-4 instead of 1e-9).",
     "モデルがfloat64で動かないため、実験はfloat32で行いました。「影響なし」と「わずかな影響」の区別は粗くなります（1e-9ではなく1e-4）。",
+)
+
+_SETTLED = Text(
+    "Batch norm that had seen no batch was given the statistics of the examined images first.",
+    "まだバッチを見ていないBatchNormには、検査用画像の統計量を先に与えました。",
 )
 
 WRONG_SHAPE = Fault(

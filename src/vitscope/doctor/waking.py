@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitscope.doctor.copying import copied, hidden, moved
+from vitscope.doctor.copying import all_modules, copied, hidden, moved
 from vitscope.doctor.patient import CPU, Patient
 
 
@@ -34,3 +34,26 @@ def trained_copy(patient: Patient, *, steps: int, lr: float = 1e-3) -> nn.Module
         optimizer.step()
     optimizer.zero_grad()
     return moved(model, CPU, patient.dtype)
+
+
+def settled(patient: Patient) -> int:
+    """Gives every batch norm of the patient that has seen no batch the statistics of the patient's images, and returns how many there were.
+
+    With the statistics that it begins with nothing is normalised, and a sound model's numbers fade away or grow: no one uses such a model."""
+    norms = [m for m in all_modules(patient.model) if isinstance(m, nn.modules.batchnorm._BatchNorm) and _is_fresh(m)]
+    before = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.training, norm.momentum = True, 1.0
+        if norms:
+            patient.quiet_scores(patient.images[: patient.batch])
+        return len(norms)
+    except (RuntimeError, ValueError):  # such as one value a channel, of which there are no statistics
+        return 0
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.training, norm.momentum = False, momentum
+
+
+def _is_fresh(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    return norm.num_batches_tracked is not None and not bool(norm.num_batches_tracked)

@@ -5,7 +5,7 @@ A target is a built-in name, a YAML file, a run folder (its curve is examined to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,9 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     """
     _refuse_unknown(question.checks)
     if Path(target).suffix == ".csv":
-        findings, skipped, done = examine_metrics_file(Path(target), classes=question.classes)
+        findings, skipped, done = examine_metrics_file(
+            Path(target), classes=question.classes, checks=_among(question.checks, CURVE_CHECKS)
+        )
         return Examination(target, in_order(findings, done), tuple(done), tuple(skipped), {}, {})
     kind = kind_of(target)
     if kind != "code" and question.classes is not None:
@@ -80,7 +82,7 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
         lr=question.lr,
         batch_size=question.batch_size,
         deep=question.deep,
-        checks=[each for each in question.checks if each in CHECKS] if question.checks is not None else None,
+        checks=_among(question.checks, CHECKS),
         factory=_factory(target, kind, subject, question.kwargs or {}),
         is_trained=kind == "run",
         target=target,
@@ -88,10 +90,13 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     )
     found = replace(found, notes=(*notes, *found.notes))
     if kind == "run":
-        found = _with(found, *examine_run(RunFolder.open(target)))
+        found = _with(found, *examine_run(RunFolder.open(target), checks=_among(question.checks, CURVE_CHECKS)))
     if question.data is not None:
         splits = _splits(question.data, subject.preprocessing)
-        found = _with(found, *examine_table(splits.train, splits.val, classes=found.facts.get("classes")))
+        classes = found.facts.get("classes")
+        chosen = _among(question.checks, DATA_CHECKS)
+        done = examine_table(splits.train, splits.val, classes=classes, augment=subject.augment, checks=chosen)
+        found = _with(found, *done)
     return found
 
 
@@ -100,6 +105,11 @@ def _refuse_unknown(checks: Sequence[str] | None) -> None:
     for name in checks or ():
         if name not in known:
             raise UsageError(f"there is no check '{name}'{did_you_mean(name, known)}; they are {', '.join(known)}")
+
+
+def _among(asked: Sequence[str] | None, checks: Container[str]) -> list[str] | None:
+    """Those of the asked checks that are of one kind; None, which means all, where none was asked for."""
+    return None if asked is None else [each for each in asked if each in checks]
 
 
 def _with(found: Examination, findings: Sequence[Finding], skipped: Sequence[Skip], done: Sequence[str]) -> Examination:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vitscope._core.errors import ConfigError, ModelError, UsageError
 from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
+from vitscope.augment.spec import AugmentSpec
 from vitscope.data import DataSpec
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import ModelSpec
@@ -45,6 +46,8 @@ class Subject:
     """Of a run, the data it was trained on."""
     notes: tuple[Text, ...]
     """What a reader must know before the numbers: untrained weights, a guessed size."""
+    augment: AugmentSpec | None = None
+    """Of a run, what was done to its training images."""
 
     def normalised(self, pixels: Any) -> Tensor:
         """uint8 H W C to the model's input 1 C H W, in the dtype and on the device of its weights."""
@@ -89,10 +92,13 @@ def open_subject(
                 raise UsageError(f"{name} is for package.module:callable; {model} knows its own")
     if kind == "run":
         trained, folder = load(model), RunFolder.open(model)
-        data = recipe_of_run(folder).data if folder.recipe.exists() else None
+        recipe = recipe_of_run(folder) if folder.recipe.exists() else None
+        data, augment = (None, None) if recipe is None else (recipe.data, recipe.augment)
         notes = (_UNFINISHED,) if folder.status() == "unfinished" else ()
         name = Path(model).resolve().name
-        return Subject(name, trained.model, trained.preprocessing, trained.label_names, trained.spec, data, notes)
+        return Subject(
+            name, trained.model, trained.preprocessing, trained.label_names, trained.spec, data, notes, augment
+        )
     if kind == "code":
         return _of_code(model, kwargs or {}, image_size, channels, batches)
     spec, _ = spec_of(model)
