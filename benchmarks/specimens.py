@@ -4,7 +4,7 @@ In go a data source, arms and seeds; out come a run folder for each training and
 epoch. An arm is `good-vit`, `repaired` (bad-vit as the doctor examines it and `vitscope compare` mends it) or a fault of bad-vit. What
 `curves.json` has is not done again, so a study that was stopped, or one that begins from a file kept elsewhere, goes on.
 
-    OMP_NUM_THREADS=1 python benchmarks/specimens.py --data cifar10 --duration 4ep --seeds 0 1 2 --arms good-vit batch-mixing none --out runs/specimens
+    OMP_NUM_THREADS=1 python benchmarks/specimens.py --data cifar10 --seeds 0 1 2 --arms good-vit batch-mixing none --out runs/specimens
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import sick_blocks
 import sick_gradient
 import sick_norms
 import torch
+from examined_sick import by_the_check_concerned
 from healthy_hosts import DIM, Block, Host
 from torch import Tensor, nn
 
@@ -39,26 +40,28 @@ def only(found: Examination) -> Finding:
 
 @pytest.mark.parametrize("name", SICK)
 def test_each_sick_model_is_found(name: str) -> None:
-    finding = only(examined(SICK[name].build))
+    finding = only(by_the_check_concerned(SICK[name]))
     assert finding.id in FOUND[SICK[name].mode]
     assert finding.severity == SICK[name].severity
 
 
 def test_it_says_which_branch_has_no_skip() -> None:
-    assert only(examined(SICK["no-skip"].build)).evidence["attentions_without_skip"] == [0, 1, 2]
-    half = only(examined(SICK["half-skip"].build)).evidence
+    assert only(by_the_check_concerned(SICK["no-skip"])).evidence["attentions_without_skip"] == [0, 1, 2]
+    half = only(by_the_check_concerned(SICK["half-skip"])).evidence
     assert (half["attentions_without_skip"], half["mlps_without_skip"]) == ([], [0])
     assert only(examined(sick_gradient.SmallInitViT)).id == "skip-missing"
 
 
 def test_it_names_the_norm_that_the_skip_starts_behind() -> None:
-    assert only(examined(SICK["normed-stream"].build)).evidence["norms"] == [f"layers.{i}.ln1" for i in range(3)]
+    assert only(by_the_check_concerned(SICK["normed-stream"])).evidence["norms"] == [
+        f"layers.{i}.ln1" for i in range(3)
+    ]
 
 
 def test_it_names_the_blocks_whose_result_is_thrown_away() -> None:
-    assert only(examined(SICK["typo-loop"].build)).evidence["thrown_away"] == ["blocks.0", "blocks.1"]
-    assert only(examined(SICK["wrong-name"].build)).evidence["thrown_away"] == ["stage2"]
-    assert only(examined(SICK["survival-nought"].build)).evidence["dead_blocks"] == [3]
+    assert only(by_the_check_concerned(SICK["typo-loop"])).evidence["thrown_away"] == ["blocks.0", "blocks.1"]
+    assert only(by_the_check_concerned(SICK["wrong-name"])).evidence["thrown_away"] == ["stage2"]
+    assert only(by_the_check_concerned(SICK["survival-nought"])).evidence["dead_blocks"] == [3]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,18 @@ def test_norms_are_known_by_what_they_do() -> None:
     assert only(examined(partial(HandNormedHost, HandNormedStream, depth=3))).id == "skip-behind-the-norm"
     assert ids(examined(partial(HandNormedHost, HandPreNorm))) == []
     assert only(examined(partial(blocks.PostNormHost, HandPreNorm))).id == "final-norm-missing"
+
+
+class FinalNormForgotten(Host):
+    def encode(self, tokens: Tensor) -> Tensor:
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens
+
+
+def test_a_last_norm_that_is_held_and_never_called_is_named() -> None:
+    found = only(examined(FinalNormForgotten))
+    assert (found.id, found.severity, found.evidence["never_called"]) == ("final-norm-missing", "warning", ["norm"])
 
 
 class TinyTokens(Host):

@@ -95,8 +95,9 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
         splits = _splits(question.data, subject.preprocessing)
         classes = found.facts.get("classes")
         chosen = _among(question.checks, DATA_CHECKS)
-        done = examine_table(splits.train, splits.val, classes=classes, augment=subject.augment, checks=chosen)
-        found = _with(found, *done)
+        found = _with(
+            found, *examine_table(splits.train, splits.val, classes=classes, augment=subject.augment, checks=chosen)
+        )
     return found
 
 

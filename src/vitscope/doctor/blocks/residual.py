@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import torch
 
 from vitscope._core.text import Text
+from vitscope.doctor.blocks.census import census_of
 from vitscope.doctor.blocks.dead import dead
 from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.blocks.stream import Stream, stream_of
-from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.patient import Patient
 
 DEEP = 6
@@ -89,8 +90,8 @@ def residual(patient: Patient) -> Iterator[Finding]:
 
     Does: replays stretches of one forward with an attention or an MLP silenced, or with the tokens ten times as large, and looks what is left of a
     block's input, and what follows its size.
-    Finds: no skip, or one that starts behind the norm (M18); deep post-norm (M19); pre-norm without a last norm (M20); blocks that change nothing or
-    whose result is thrown away.
+    Finds: no skip, or one that starts behind the norm (M18); deep post-norm (M19); pre-norm without a last norm (M20; a
+    warning where one is held and not called); blocks that change nothing or whose result is thrown away.
     Must not accuse: post-norm below six blocks (a note), parallel branches, LayerScale, ReZero, branches that start at zero (a note), stages that
     grow coarser, attentions that read the tokens out.
     Source: He et al. 2016; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture".
@@ -99,7 +100,7 @@ def residual(patient: Patient) -> Iterator[Finding]:
         yield from dead(patient)
         stream = stream_of(patient)
     yield from _no_skip(stream)
-    yield from _norms(stream)
+    yield from _norms(patient, stream)
 
 
 def _no_skip(stream: Stream) -> Iterator[Finding]:
@@ -119,7 +120,7 @@ def _no_skip(stream: Stream) -> Iterator[Finding]:
     )
 
 
-def _norms(stream: Stream) -> Iterator[Finding]:
+def _norms(patient: Patient, stream: Stream) -> Iterator[Finding]:
     if stream.normed_skips:
         count = len(stream.normed_skips)
         yield NORMED_SKIP.found(
@@ -153,12 +154,35 @@ def _norms(stream: Stream) -> Iterator[Finding]:
             severity="warning" if stream.blocks >= DEEP else "note",
         )
     elif stream.head_grows is not None:
-        yield NO_FINAL_NORM.found(
-            Text(
-                "No norm stands between the last block and the head: with that block's tokens ten times as large, what the head is given changes "
-                f"by {100 * stream.head_grows:.0f} % of its size.",
-                "最後のブロックとヘッドの間に正規化がありません。最後のブロックのトークンを10倍にすると、ヘッドへの入力が"
-                f"元の大きさの{100 * stream.head_grows:.0f} %変わります。",
-            ),
-            {"change_of_head_input": stream.head_grows},
-        )
+        yield _no_final_norm(stream.head_grows, _uncalled_norms(patient))
+
+
+def _no_final_norm(grows: float, uncalled: list[str]) -> Finding:
+    """A note; a warning where a norm is held for it and never called: then it was meant to be there."""
+    names = listed(uncalled)
+    return NO_FINAL_NORM.found(
+        Text(
+            "No norm stands between the last block and the head: with that block's tokens ten times as large, what the head is given changes "
+            f"by {100 * grows:.0f} % of its size." + (f" {names} is held and never called." if uncalled else ""),
+            "最後のブロックとヘッドの間に正規化がありません。最後のブロックのトークンを10倍にすると、ヘッドへの入力が"
+            f"元の大きさの{100 * grows:.0f} %変わります。"
+            + (f"{names}は定義されているのに呼び出されていません。" if uncalled else ""),
+        ),
+        {"change_of_head_input": grows, **({"never_called": uncalled} if uncalled else {})},
+        severity="warning" if uncalled else "note",
+    )
+
+
+def _uncalled_norms(patient: Patient) -> list[str]:
+    """Modules outside lists of blocks that hold vectors alone, as a norm does, and are never called."""
+    try:
+        never = census_of(patient).never_called
+    except Skipped:
+        return []
+    found = []
+    for path, module in patient.model.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        is_of_a_block = any(part.isdigit() for part in path.split("."))
+        if own and not is_of_a_block and all(p.ndim == 1 and f"{path}.{n}" in never for n, p in own.items()):
+            found.append(path)
+    return found
