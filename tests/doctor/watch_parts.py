@@ -13,10 +13,15 @@ CLASSES, BATCH, IMAGES = 10, 16, 160
 
 
 class ViT(nn.Module):
-    """Pre-norm, a class token, two blocks."""
+    """Pre-norm, a class token; what is wrong with a loop needs no more than one block, most of the time."""
 
     def __init__(
-        self, width: int = 32, dropout: float = 0.1, final: nn.Module | None = None, classes: int = CLASSES
+        self,
+        width: int = 32,
+        dropout: float = 0.1,
+        final: nn.Module | None = None,
+        classes: int = CLASSES,
+        depth: int = 1,
     ) -> None:
         super().__init__()
         self.patch = nn.Conv2d(3, width, 4, 4)
@@ -25,7 +30,7 @@ class ViT(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 nn.TransformerEncoderLayer(width, 4, 2 * width, dropout, "gelu", batch_first=True, norm_first=True)
-                for _ in range(2)
+                for _ in range(depth)
             )
         )
         self.norm = nn.LayerNorm(width)

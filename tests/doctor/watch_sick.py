@@ -352,7 +352,11 @@ def diverged(p: Parts) -> None:
     train(p, 2)
 
 
-@sick("learning-rate-too-high", "warning", lambda: parts(optimizer=lambda m: torch.optim.AdamW(m.parameters(), 0.5)))
+@sick(
+    "learning-rate-too-high",
+    "warning",
+    lambda: parts(ViT(depth=2), optimizer=lambda m: torch.optim.AdamW(m.parameters(), 0.5)),
+)
 def rate_too_high_adam(p: Parts) -> None:
     train(p, 2)
 
