@@ -13,6 +13,7 @@ import sick_parameters
 import sick_sharing
 import sick_start
 import torch
+from examined_sick import by_the_check_concerned
 from healthy_hosts import DIM, Block, Host, N
 from torch import Tensor, nn
 
@@ -42,29 +43,29 @@ def ids(found: Examination) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", SICK)
 def test_each_sick_model_is_found(name: str) -> None:
-    (cause,) = examined(SICK[name].build).causes
+    (cause,) = by_the_check_concerned(SICK[name]).causes
     assert cause.id in FOUND[SICK[name].mode]
     assert cause.severity == SICK[name].severity
 
 
 def test_it_names_what_is_never_called() -> None:
-    found = examined(sick_parameters.TwiceMSAViT).findings[0]
+    found = by_the_check_concerned(SICK["attention-twice"]).findings[0]
     assert found.evidence["modules"] == ["blocks.0.mlp", "blocks.1.mlp"]
     assert found.evidence["numbers"] == 2 * (32 * 128 + 128 + 128 * 32 + 32)
-    assert examined(sick_parameters.UnlistedFFNViT).findings[0].evidence["modules"] == ["ffns"]
-    assert examined(sick_parameters.OldHeadViT).findings[0].evidence["parameters"] == ["fc.weight", "fc.bias"]
+    assert by_the_check_concerned(SICK["ffns-not-looped"]).findings[0].evidence["modules"] == ["ffns"]
+    assert by_the_check_concerned(SICK["old-head"]).findings[0].evidence["parameters"] == ["fc.weight", "fc.bias"]
 
 
 def test_it_counts_what_is_not_registered() -> None:
-    found = examined(sick_parameters.PythonListViT).findings[0]
+    found = by_the_check_concerned(SICK["python-list"]).findings[0]
     block = sick_parameters.ListedBlock(32)
     assert found.evidence["numbers"] == 4 * sum(p.numel() for p in block.parameters())
     assert "blocks[0]" in found.summary["en"]
-    assert examined(sick_parameters.PlainTensorViT).findings[0].evidence == {"places": ["cls"], "numbers": 32}
+    assert by_the_check_concerned(SICK["plain-tensor"]).findings[0].evidence == {"places": ["cls"], "numbers": 32}
 
 
 def test_it_names_the_zeros_that_keep_a_branch_asleep() -> None:
-    zeros = examined(sick_start.ZeroMLPViT).findings[0].evidence["zeros"]
+    zeros = by_the_check_concerned(SICK["zero-mlps"]).findings[0].evidence["zeros"]
     assert {"alpha", "out.0", "out.1", "out.2"} <= set(zeros)
 
 

@@ -9,12 +9,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import torch
+from examined_sick import by_the_check_concerned, examined
 from sick_case import Case
 
 from vitscope.doctor.checks import CHECKS
-from vitscope.doctor.examination import Examination
-from vitscope.doctor.examine import diagnose
 from vitscope.doctor.finding import SEVERITIES
 
 ROOMS = sorted(
@@ -23,19 +21,6 @@ ROOMS = sorted(
 CASES: list[Case] = [case for room in ROOMS for case in getattr(import_module(room), "CASES", ())]
 ONE_OF_EACH = {case.check: case for case in reversed(CASES)}
 """One whole examination a check."""
-
-
-def examined(case: Case, checks: list[str] | None) -> Examination:
-    torch.manual_seed(0)
-    return diagnose(
-        case.build(),
-        image_size=case.image_size,
-        channels=case.channels,
-        num_classes=case.classes,
-        batch_size=case.batch_size,
-        loss=case.loss,
-        checks=checks,
-    )
 
 
 def test_the_catalogue_is_covered() -> None:
@@ -50,7 +35,7 @@ def test_the_catalogue_is_covered() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.mode} {case.name}")
 def test_the_check_concerned_finds_it(case: Case) -> None:
-    found = examined(case, [case.check])
+    found = by_the_check_concerned(case)
     severe = [f for f in found.findings if SEVERITIES.index(f.severity) <= SEVERITIES.index(case.severity)]  # type: ignore[arg-type]
     assert [f for f in severe if f.check == case.check], [f.summary.en for f in found.findings] + [
         s.why.en for s in found.skipped
