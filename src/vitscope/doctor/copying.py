@@ -8,7 +8,8 @@ experiment on such a model would end at the first product; that they are not reg
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils import checkpoint
 
 from vitscope._core.errors import ModelError
 
@@ -187,6 +189,28 @@ def _drop_functions(module: nn.Module) -> int:
             del hooks[key]
             dropped += 1
     return dropped
+
+
+class _PlainCall:
+    """In the place of torch's reentrant checkpoint, of which no gradient can be asked for single tensors."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], _: bool, *args: Any) -> Any:
+        """What it would give; what it cuts from the graph (everything, where no argument of its learns) is cut here too."""
+        learns = any(isinstance(each, Tensor) and each.requires_grad for each in args)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+            return function(*args)
+
+
+@contextmanager
+def without_reentrant_checkpoints() -> Iterator[None]:
+    """Checkpoints with use_reentrant=True are plain calls in the block."""
+    was = checkpoint.CheckpointFunction
+    checkpoint.CheckpointFunction = _PlainCall  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        checkpoint.CheckpointFunction = was  # type: ignore[misc]
 
 
 def _first_line(error: BaseException) -> str:

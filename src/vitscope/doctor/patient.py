@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import LensError, ModelError
 from vitscope._core.text import Text
+from vitscope.doctor.copying import without_reentrant_checkpoints
 from vitscope.doctor.finding import Skipped
 from vitscope.lens.anatomy import Anatomy, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
@@ -72,7 +73,9 @@ class Patient:
             ModelError: the model gives no scores for them.
         """
         torch.manual_seed(seed)
-        return scores_of((model or self.model)(images.clone()), len(images))  # a clone: a model may write into it
+        with without_reentrant_checkpoints():
+            answer = (model or self.model)(images.clone())  # a clone: a model may write into it
+        return scores_of(answer, len(images))
 
     @torch.no_grad()
     def quiet_scores(self, images: Tensor, model: nn.Module | None = None, *, seed: int = SEED) -> Tensor:
@@ -137,7 +140,7 @@ class Patient:
     def _recorded(self, images: Tensor) -> tuple[Tape, object]:
         torch.manual_seed(SEED)
         given = images.clone()
-        with record(self.model, given) as tape:
+        with without_reentrant_checkpoints(), record(self.model, given) as tape:
             answer = self.model(given)
         return tape, answer
 
