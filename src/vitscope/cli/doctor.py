@@ -22,12 +22,12 @@ from vitscope.cli.options import (
     chosen,
 )
 from vitscope.cli.screen import err, named_progress, print_json
+from vitscope.doctor.arguments import LOSSES
 
 if TYPE_CHECKING:
     from vitscope.recipes.examining import Question
 
 OPENING = Text("opening the model", "モデルを開いています")
-LOSSES = ("cross-entropy", "nll", "bce", "mse")
 
 
 def doctor(
@@ -127,13 +127,12 @@ def _examine(target: str, question: Question, page: Path | None, *, is_json: boo
 
     with output_and_folder_stay_ours(), named_progress(OPENING[lang]) as progress:
         found = examine_target(target, question, progress)
-    if page is not None:
-        write_text(page, page_of(found, lang))
     if is_json:
         print_json({**found.to_dict(lang), "page": str(page) if page else None})
     else:
         show(found, lang)
     if page is not None:
+        write_text(page, page_of(found, lang))
         err().print(Text(f"wrote {page}", f"{page} を書き出しました")[lang])
     tell_finished()
     if not found.healthy:

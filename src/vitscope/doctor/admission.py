@@ -67,7 +67,7 @@ def admitted(
         UsageError: arguments that do not fit together.
     """
     given = _images(image_size, channels, images, labels)
-    dtype, works, failure = _what_works(model, given, batch_size)
+    dtype, works, failure = _what_works(model, given, batch_size, num_classes)
     findings: list[Finding] = []
     notes: list[Text] = []
     if dtype == torch.float32:
@@ -81,7 +81,7 @@ def admitted(
     with torch.no_grad():
         answer = moved(model, CPU, dtype)(shown[: batch or 2].clone())
     try:
-        scores = scores_of(answer, batch or 2)
+        scores = scores_of(answer, batch or 2, num_classes)
     except ModelError as error:
         raise NoScoresError(str(error), answer) from None
     classes = scores.shape[1]
@@ -161,12 +161,18 @@ def _images(
     image_size: int | tuple[int, int] | None, channels: int, images: Tensor | None, labels: Tensor | None
 ) -> Tensor:
     if images is not None:
+        if not isinstance(images, Tensor):
+            raise UsageError(f"images are a {type(images).__name__}, expected a tensor B C H W as the model takes it")
         if images.ndim != 4 or not len(images) or not images.is_floating_point():
             raise UsageError(
                 f"images are {images.dtype} {tuple(images.shape)}, expected floating-point B C H W as the model takes them (normalised)"
             )
         if not bool(images.isfinite().all()):
             raise UsageError("images hold NaN or infinity; give the doctor images as the model takes them")
+        if bool((images.flatten(1) == images.flatten(1)[:, :1]).all(1).any()):
+            raise UsageError(
+                "images hold one that is the same number everywhere, which shows nothing; give real ones, or none"
+            )
         if labels is not None and len(labels) != len(images):
             raise UsageError(f"there are {len(images)} images and {len(labels)} labels; give one label an image")
         return images.detach().cpu()
@@ -186,27 +192,38 @@ def _images(
 
 def _labels(labels: Tensor | None, images: Tensor, classes: int) -> Tensor:
     """The images' own labels, or drawn ones, each class as often as the others."""
+    distinct = max(classes, 2)  # one score tells two classes apart
     if labels is None:
-        drawn = torch.arange(len(images)) % max(classes, 1)
+        drawn = torch.arange(len(images)) % distinct
         return drawn[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
-    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise UsageError(
+            f"labels are {labels.dtype} {tuple(labels.shape)}, expected one class number for each image (labels.argmax(1) of one-hot ones)"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= distinct:
         raise UsageError(
             f"labels run from {int(labels.min())} to {int(labels.max())} and the model gives {classes} scores; "
-            f"give labels from 0 to {classes - 1}, or the model a head of the right size"
+            f"give labels from 0 to {distinct - 1}, or the model a head of the right size"
         )
     return labels.detach().cpu().long().repeat(-(-len(images) // len(labels)))[: len(images)]
 
 
-def _what_works(model: nn.Module, images: Tensor, batch_size: int | None) -> tuple[torch.dtype, list[int], str]:
+def _what_works(
+    model: nn.Module, images: Tensor, batch_size: int | None, classes: int | None
+) -> tuple[torch.dtype, list[int], str]:
     """The precision and the batch sizes at which the model runs, and what it said in float64 where it does not run in it."""
     said: dict[torch.dtype, str] = {}
     for dtype in (torch.float64, torch.float32):
         moved(model, CPU, dtype)
         unscored: list[int] = []
-        works = [size for size in _needed(model) if _failure(model, images, size, dtype, said, unscored) is None]
+        works = [
+            size for size in _needed(model) if _failure(model, images, size, dtype, said, unscored, classes) is None
+        ]
         if not works:
             sizes = (*((batch_size,) if batch_size else ()), *OTHER_SIZES)
-            works = [size for size in sizes if _failure(model, images, size, dtype, said, unscored) is None][:1]
+            works = [size for size in sizes if _failure(model, images, size, dtype, said, unscored, classes) is None][
+                :1
+            ]
         if works or unscored:
             return dtype, works or unscored[:1], said.get(torch.float64, "")
     shape = "×".join(map(str, images.shape[1:]))
@@ -221,7 +238,13 @@ def _needed(model: nn.Module) -> tuple[int, ...]:
 
 
 def _failure(
-    model: nn.Module, images: Tensor, size: int, dtype: torch.dtype, said: dict[torch.dtype, str], unscored: list[int]
+    model: nn.Module,
+    images: Tensor,
+    size: int,
+    dtype: torch.dtype,
+    said: dict[torch.dtype, str],
+    unscored: list[int],
+    classes: int | None,
 ) -> str | None:
     """What goes wrong at a batch size; `unscored` gets those at which the model runs and gives no scores for each image."""
     given = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].to(dtype)
@@ -231,7 +254,7 @@ def _failure(
     except (Exception, SystemExit) as error:
         return said.setdefault(dtype, f"{type(error).__name__}: {first_line(error)}")
     try:
-        scores_of(answer, size)
+        scores_of(answer, size, classes)
     except ModelError as error:
         unscored.append(size)
         return str(error)

@@ -54,6 +54,11 @@ def copy_of(model: object) -> tuple[nn.Module, int]:
             f"the model cannot be copied ({type(error).__name__}: {_first_line(error)}), and the doctor works on a copy; "
             "let it hold nothing that cannot be (open files, locks, generators)"
         ) from error
+    if _shares_numbers(model, twin):
+        raise ModelError(
+            "a copy of the model shares its parameters with it (its own __deepcopy__?), and experiments on the copy would change them; "
+            "let copy.deepcopy(model) give a model of its own"
+        )
     left_out = sum(_drop_functions(module) for module in all_modules(twin))
     for parameter in twin.parameters():
         parameter.grad = None
@@ -65,6 +70,14 @@ def copy_of(model: object) -> tuple[nn.Module, int]:
         ) from error
 
 
+def _shares_numbers(model: nn.Module, twin: nn.Module) -> bool:
+    """Whether a copy is the model itself, or stands on its numbers."""
+    places = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers()) if p.numel()}
+    return twin is model or any(
+        p.untyped_storage().data_ptr() in places for p in (*twin.parameters(), *twin.buffers()) if p.numel()
+    )
+
+
 def unwrapped(model: object) -> nn.Module:
     """The module in `DataParallel`, `DistributedDataParallel` or a compiled one.
 
@@ -73,16 +86,16 @@ def unwrapped(model: object) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"the doctor examines an nn.Module, got a {type(model).__name__}")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ModelError(
+            "the model, or a part of it, is TorchScript, whose operations cannot be followed; give the module that it was made of"
+        )
     for name in ("_orig_mod", "module"):
         inner = model._modules.get(name)
         if isinstance(inner, nn.Module) and (
             name == "_orig_mod" or isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
         ):
             return unwrapped(inner)
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise ModelError(
-            "the model, or a part of it, is TorchScript, whose operations cannot be followed; give the module that it was made of"
-        )
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise ModelError("the model has lazy layers that hold no numbers yet; run it once on an image first")
     if any(parameter.is_meta for parameter in model.parameters()):

@@ -9,16 +9,17 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import ModelError, UsageError
-from vitscope._core.suggest import did_you_mean
+from vitscope._core.errors import ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.admission import NoScoresError, admitted, no_scores
+from vitscope.doctor.arguments import checks_given, counts_given, loss_named, size_given
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
@@ -27,6 +28,8 @@ from vitscope.doctor.patient import SEED, Patient, first_line
 
 LEARNING_SECONDS = 60.0
 """How long the learning checks may take together."""
+OF_SEVERAL_SCORES = ("output", "initial-loss", "overfit", "learning-rate")
+"""Checks that say nothing of a model with one score."""
 Progress = Callable[[str, int, int], None]
 """Told of each check before it begins: its id, its number from 0, and how many there are."""
 
@@ -34,12 +37,12 @@ Progress = Callable[[str, int, int], None]
 def diagnose(
     model: nn.Module,
     *,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | Sequence[int] | None = None,
     num_classes: int | None = None,
     channels: int = 3,
     images: Tensor | None = None,
     labels: Tensor | None = None,
-    loss: str | None = None,
+    loss: str | nn.Module | None = None,
     lr: float | None = None,
     batch_size: int | None = None,
     deep: bool = False,
@@ -58,7 +61,7 @@ def diagnose(
         channels: of its images, where no `images` are given.
         images: B C H W, as the model takes them (normalised), to examine it with; noise where left out.
         labels: B, of the images.
-        loss: what it is trained with (`cross-entropy`, `nll`, `bce`, `mse`): with it, an output that does not fit is an error.
+        loss: what it is trained with (`cross-entropy`, `nll`, `bce`, `mse`, or torch's module): with it, an output that does not fit is an error.
         lr: the learning rate it is trained with, to be held against the range in which it is stable.
         batch_size: that it is trained with; tried beside others.
         deep: do the learning checks of a large model too.
@@ -70,7 +73,8 @@ def diagnose(
     Raises:
         VitscopeError: what was given is no ViT, or does not run, in one sentence.
     """
-    chosen = chosen_checks(checks)
+    chosen, loss, image_size = checks_given(checks, CHECKS), loss_named(loss), size_given(image_size)
+    counts_given(num_classes=num_classes, channels=channels, batch_size=batch_size)
     with as_it_was():
         twin, hooks = copy_of(model)
         name = target or type(model).__name__
@@ -88,10 +92,23 @@ def diagnose(
             rest = tuple(Skip(check, _NOTHING_TO_EXAMINE) for check in chosen if check != "forward")
             return Examination(name, (no_scores(error),), ("forward",), rest, {}, {})
         patient.loss, patient.lr, patient.deep = loss, lr, deep
-        patient.factory, patient.is_trained = factory, is_trained
+        patient.factory, patient.is_trained = None if factory is None else partial(_fresh, factory), is_trained
         if hooks:
             notes.append(_HOOKS.format(count=hooks))
         return _examined(patient, name, chosen, early, notes, progress)
+
+
+def _fresh(factory: Callable[[], nn.Module]) -> nn.Module:
+    """What a factory makes, copied: it may give back the user's own model.
+
+    Raises:
+        ModelError: it makes none.
+    """
+    try:
+        made = factory()
+    except Exception as error:
+        raise ModelError(f"the factory fails with {type(error).__name__}: {first_line(error)}") from error
+    return copy_of(made)[0]
 
 
 def _examined(
@@ -127,18 +144,6 @@ _HOOKS = Text(
 )
 
 
-def chosen_checks(checks: Sequence[str] | None) -> tuple[str, ...]:
-    """The ids that were asked for, in the order of the examination; all where none were.
-
-    Raises:
-        UsageError: there is no such check.
-    """
-    for name in checks or ():
-        if name not in CHECKS:
-            raise UsageError(f"there is no check '{name}'{did_you_mean(name, CHECKS)}; they are {', '.join(CHECKS)}")
-    return tuple(name for name in CHECKS if checks is None or name in checks)
-
-
 def run_checks(
     patient: Patient, chosen: Sequence[str], progress: Progress | None = None
 ) -> tuple[list[Finding], list[Skip], dict[str, float]]:
@@ -153,6 +158,8 @@ def run_checks(
         if check in ("overfit", "learning-rate") and patient.deadline == float("inf"):
             patient.deadline = begun + LEARNING_SECONDS
         try:
+            if patient.classes == 1 and check in OF_SEVERAL_SCORES:
+                raise Skipped(_ONE_SCORE)
             for finding in CHECKS[check](patient):
                 findings.append(finding)
         except Skipped as why:
@@ -163,6 +170,10 @@ def run_checks(
     return findings, skipped, seconds
 
 
+_ONE_SCORE = Text(
+    "the model gives one score (two classes, told apart by its sign), and this check compares the scores of several",
+    "モデルのスコアは1つだけ（符号で2クラスを判別）なので、複数のスコアを比べるこの検査は行いません",
+)
 _FAILED = Text(
     "the experiment could not be made on this model ({kind}: {said})",
     "このモデルでは実験を行えませんでした（{kind}: {said}）",
@@ -187,14 +198,19 @@ def _facts(patient: Patient) -> dict[str, Any]:
 
 @contextmanager
 def as_it_was() -> Iterator[None]:
-    """Python's, numpy's and torch's random states, torch's default precision and its gradient mode are after the block what they were."""
+    """Python's, numpy's and torch's random states, torch's default precision, its gradient mode and its choice of
+    algorithms are after the block what they were."""
     python, numpy, dtype, grad = (
         random.getstate(),
         np.random.get_state(),
         torch.get_default_dtype(),
         torch.is_grad_enabled(),
     )
-    with torch.random.fork_rng(), torch.autocast("cpu", enabled=False):
+    exact, only_warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    with torch.inference_mode(False), torch.random.fork_rng(), torch.autocast("cpu", enabled=False):
         random.seed(SEED)
         np.random.seed(SEED)
         torch.set_grad_enabled(True)
@@ -205,3 +221,4 @@ def as_it_was() -> Iterator[None]:
             np.random.set_state(numpy)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
+            torch.use_deterministic_algorithms(exact, warn_only=only_warned)

@@ -75,7 +75,7 @@ class Patient:
         torch.manual_seed(seed)
         with without_reentrant_checkpoints():
             answer = (model or self.model)(images.clone())  # a clone: a model may write into it
-        return scores_of(answer, len(images))
+        return scores_of(answer, len(images), self.classes)
 
     @torch.no_grad()
     def quiet_scores(self, images: Tensor, model: nn.Module | None = None, *, seed: int = SEED) -> Tensor:
@@ -164,7 +164,7 @@ class Patient:
 
     def _anatomy(self) -> Anatomy:
         tape = self.tape
-        scores = scores_of(self._known["answer"], self.batch or 1)
+        scores = scores_of(self._known["answer"], self.batch or 1, self.classes)
         return find_anatomy(tape, scores, self.attentions)
 
     @property
@@ -229,8 +229,9 @@ class Patient:
         return self.deadline - time.monotonic()
 
 
-def scores_of(answer: object, batch: int) -> Tensor:
-    """The class scores B Y in what a model gave back: a tensor, something with `logits`, or the first of a tuple or mapping that fits.
+def scores_of(answer: object, batch: int, classes: int | None = None) -> Tensor:
+    """The class scores B Y in what a model gave back: a tensor, something with `logits`, or what fits in a tuple or mapping: of several, the first
+    with as many scores as there are classes, where that is known, and the first of all otherwise.
 
     Raises:
         ModelError: there are none.
@@ -240,8 +241,10 @@ def scores_of(answer: object, batch: int) -> Tensor:
         candidates += [answer.get("logits"), *answer.values()]
     if isinstance(answer, tuple | list):
         candidates += [x for x in answer if isinstance(x, Tensor)]
-    scores = next((x for x in candidates if isinstance(x, Tensor) and x.ndim == 2 and len(x) == batch), None)
-    if scores is None:
+    if classes == 1:  # one score an image, as B too
+        candidates = [x[:, None] if isinstance(x, Tensor) and x.ndim == 1 else x for x in candidates]
+    fitting = [x for x in candidates if isinstance(x, Tensor) and x.ndim == 2 and len(x) == batch]
+    if not fitting:
         what = (
             f"a tensor of shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
         )
@@ -249,7 +252,7 @@ def scores_of(answer: object, batch: int) -> Tensor:
             f"for {batch} images the model gives back {what}, expected scores of shape ({batch}, classes), by themselves or as logits; "
             "give the doctor a model that classifies"
         )
-    return scores
+    return next((x for x in fitting if x.shape[1] == classes), fitting[0])
 
 
 def not_followed(error: Exception) -> Text:
@@ -267,9 +270,16 @@ def gradients_of(model: nn.Module, patient: Patient, images: Tensor, labels: Ten
         scores = patient.scores(images, model)
         if not scores.requires_grad:
             return dict.fromkeys(names)
-        loss = torch.nn.functional.cross_entropy(scores, labels)
+        loss = loss_to_learn(scores, labels)
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return {name: None if g is None else g.detach() for name, g in zip(names, found, strict=True)}
+
+
+def loss_to_learn(scores: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy; of a single score, the binary one: of one class, cross-entropy is nothing whatever the score."""
+    if scores.shape[1] == 1:
+        return torch.nn.functional.binary_cross_entropy_with_logits(scores[:, 0], labels.to(scores))
+    return torch.nn.functional.cross_entropy(scores, labels)
 
 
 def first_line(error: Any) -> str:

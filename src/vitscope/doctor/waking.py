@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vitscope.doctor.copying import all_modules, copied, hidden, moved
-from vitscope.doctor.patient import CPU, Patient
+from vitscope.doctor.patient import CPU, Patient, loss_to_learn
 
 
 def trained_copy(patient: Patient, *, steps: int, lr: float = 1e-3) -> nn.Module:
@@ -26,7 +26,7 @@ def trained_copy(patient: Patient, *, steps: int, lr: float = 1e-3) -> nn.Module
     for _ in range(steps):
         with torch.enable_grad():
             scores = patient.scores(images, model)
-            loss = torch.nn.functional.cross_entropy(scores, labels)
+            loss = loss_to_learn(scores, labels)
             if not loss.requires_grad or not bool(loss.isfinite()):
                 break
             optimizer.zero_grad()

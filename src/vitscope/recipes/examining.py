@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import UsageError, VitscopeError
 from vitscope._core.preprocessing import Preprocessing
-from vitscope._core.suggest import did_you_mean
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data
+from vitscope.doctor.arguments import checks_given
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.curve.examine import CURVE_CHECKS, examine_metrics_file, examine_run
 from vitscope.doctor.data.examine import DATA_CHECKS, examine_table
@@ -57,11 +57,10 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     Raises:
         VitscopeError: whatever keeps it from being examined, in one sentence.
     """
-    _refuse_unknown(question.checks)
+    checks_given(question.checks, (*CHECKS, *CURVE_CHECKS, *DATA_CHECKS))
     if Path(target).suffix == ".csv":
-        findings, skipped, done = examine_metrics_file(
-            Path(target), classes=question.classes, checks=_among(question.checks, CURVE_CHECKS)
-        )
+        chosen = None if question.checks is None else checks_given(question.checks, CURVE_CHECKS)  # a CSV has no others
+        findings, skipped, done = examine_metrics_file(Path(target), classes=question.classes, checks=chosen)
         return Examination(target, in_order(findings, done), tuple(done), tuple(skipped), {}, {})
     kind = kind_of(target)
     if kind != "code" and question.classes is not None:
@@ -94,18 +93,11 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     if question.data is not None:
         splits = _splits(question.data, subject.preprocessing)
         classes = found.facts.get("classes")
-        chosen = _among(question.checks, DATA_CHECKS)
+        named = _among(question.checks, DATA_CHECKS)
         found = _with(
-            found, *examine_table(splits.train, splits.val, classes=classes, augment=subject.augment, checks=chosen)
+            found, *examine_table(splits.train, splits.val, classes=classes, augment=subject.augment, checks=named)
         )
     return found
-
-
-def _refuse_unknown(checks: Sequence[str] | None) -> None:
-    known = (*CHECKS, *CURVE_CHECKS, *DATA_CHECKS)
-    for name in checks or ():
-        if name not in known:
-            raise UsageError(f"there is no check '{name}'{did_you_mean(name, known)}; they are {', '.join(known)}")
 
 
 def _among(asked: Sequence[str] | None, checks: Container[str]) -> list[str] | None:

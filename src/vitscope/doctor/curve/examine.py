@@ -8,22 +8,22 @@ from typing import Any
 
 import yaml
 
-from vitscope._core.errors import UsageError, VitscopeError
-from vitscope._core.suggest import did_you_mean
+from vitscope._core.errors import VitscopeError
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.curves import ReferenceCurve, load_reference
+from vitscope.doctor.arguments import checks_given
 from vitscope.doctor.curve.band import curve_band, curve_overfitting
 from vitscope.doctor.curve.chance import curve_chance
 from vitscope.doctor.curve.divergence import curve_divergence
 from vitscope.doctor.curve.modes import curve_modes
 from vitscope.doctor.curve.rate import curve_learning_rate
 from vitscope.doctor.curve.watched import Settings, Watched
+from vitscope.doctor.examination import Found
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.runs import EpochMetrics, RunFolder, read_metrics
 from vitscope.train.spec import TrainSpec
 
-Found = tuple[list[Finding], list[Skip], tuple[str, ...]]
 CURVE_CHECKS: dict[str, Callable[[Watched], Iterator[Finding]]] = {
     "curve-divergence": curve_divergence,
     "curve-chance": curve_chance,
@@ -54,12 +54,7 @@ def examine_curve(
     Raises:
         UsageError: there is no such check.
     """
-    for name in checks or ():
-        if name not in CURVE_CHECKS:
-            raise UsageError(
-                f"there is no check '{name}'{did_you_mean(name, CURVE_CHECKS)}; they are {', '.join(CURVE_CHECKS)}"
-            )
-    chosen = tuple(name for name in CURVE_CHECKS if checks is None or name in checks)
+    chosen = checks_given(checks, CURVE_CHECKS)
     watched = Watched(tuple(rows), classes, reference, settings or Settings())
     findings: list[Finding] = []
     skipped: list[Skip] = []
@@ -70,7 +65,7 @@ def examine_curve(
         except Skipped as why:
             skipped.append(Skip(check, why.why))
     undone = {skip.check for skip in skipped} - {finding.check for finding in findings}
-    return findings, skipped, tuple(check for check in chosen if check not in undone)
+    return Found(findings, skipped, tuple(check for check in chosen if check not in undone))
 
 
 def examine_metrics_file(
@@ -106,7 +101,7 @@ def examine_run(run: RunFolder, *, checks: Sequence[str] | None = None) -> Found
         RunError: its metrics cannot be read.
     """
     if not run.metrics.exists():
-        return [], [Skip(check, _NO_METRICS) for check in CURVE_CHECKS if checks is None or check in checks], ()
+        return Found([], [Skip(check, _NO_METRICS) for check in CURVE_CHECKS if checks is None or check in checks], ())
     recipe, data = _recipe(run), _data(run)
     names = data.get("label_names", ())
     classes = len(names) if isinstance(names, list | tuple) and len(names) > 1 else None

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
-from vitscope._core.errors import UsageError
-from vitscope._core.suggest import did_you_mean
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.data.table import ImageTable
+from vitscope.doctor.arguments import checks_given
 from vitscope.doctor.data.augmentation import data_augmentation
 from vitscope.doctor.data.balance import data_balance
 from vitscope.doctor.data.evaluation import data_evaluation
@@ -23,13 +22,13 @@ from vitscope.doctor.data.reading import look_at
 from vitscope.doctor.data.seen import TRAINING, VALIDATION
 from vitscope.doctor.data.sets import Sets
 from vitscope.doctor.data.tables import look_at_table
+from vitscope.doctor.examination import Found
 from vitscope.doctor.examine import as_it_was
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.patient import SEED, first_line
 
 SECONDS = 15.0
 """How long one pass over one set may take."""
-Found = tuple[list[Finding], list[Skip], tuple[str, ...]]
 DATA_CHECKS: dict[str, Callable[[Sets], Iterator[Finding]]] = {
     "data-labels": data_labels,
     "data-leak": data_leak,
@@ -64,7 +63,7 @@ def examine_data(
         DataError: a set holds no images, or reading it fails.
         UsageError: there is no such check.
     """
-    chosen = _chosen(checks)
+    chosen = checks_given(checks, DATA_CHECKS)
     with as_it_was():
         torch.manual_seed(SEED)
         sets = Sets(
@@ -95,7 +94,7 @@ def examine_table(
     Raises:
         UsageError: there is no such check.
     """
-    chosen = _chosen(checks)
+    chosen = checks_given(checks, DATA_CHECKS)
     sets = Sets(
         look_at_table(train, TRAINING),
         None if validation is None else look_at_table(validation, VALIDATION),
@@ -103,15 +102,6 @@ def examine_table(
         augment,
     )
     return _run(sets, chosen)
-
-
-def _chosen(checks: Sequence[str] | None) -> tuple[str, ...]:
-    for name in checks or ():
-        if name not in DATA_CHECKS:
-            raise UsageError(
-                f"there is no check '{name}'{did_you_mean(name, DATA_CHECKS)}; they are {', '.join(DATA_CHECKS)}"
-            )
-    return tuple(name for name in DATA_CHECKS if checks is None or name in checks)
 
 
 def _run(sets: Sets, chosen: Sequence[str]) -> Found:
@@ -126,7 +116,7 @@ def _run(sets: Sets, chosen: Sequence[str]) -> Found:
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
     undone = {skip.check for skip in skipped} - {finding.check for finding in findings}
-    return findings, skipped, tuple(check for check in chosen if check not in undone)
+    return Found(findings, skipped, tuple(check for check in chosen if check not in undone))
 
 
 _FAILED = Text(
