@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 BENCH := .venv-bench
+# two tests side by side, each in one thread (also the commands that a test starts); who ends first takes over from the other
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo bench corpus test lint unit e2e clean help
 
@@ -51,10 +53,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/python -m pytest -m "not e2e"
+	$(PYTEST) -m "not e2e"
 
 e2e: $(READY)
-	$(BIN)/python -m pytest -m e2e
+	$(PYTEST) -m e2e
 
 clean:
 	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
