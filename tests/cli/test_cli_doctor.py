@@ -125,18 +125,27 @@ def test_wrong_words_are_one_sentence(words: list[str], said: str, capsys: pytes
                 "NOT healthy; 1 error",
                 "the class token never sees a patch",
                 "batch_first=True",
-                "to see it mended: the check",
+                "to confirm the fix: --checks input-blindness",
             ),
         ),
-        ("ja", ("異常あり。エラー1件", "クラストークンがパッチを一度も見ていない", "batch_first=True", "修正の確認")),
+        (
+            "ja",
+            (
+                "異常あり。エラー1件",
+                "クラストークンがパッチを一度も見ていない",
+                "batch_first=True",
+                "修正の確認：--checks",
+            ),
+        ),
     ],
 )
 def test_the_screen_names_cause_fix_and_proof(
     lang: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    page = tmp_path / "page.html"
+    page, recipe = tmp_path / "page.html", tmp_path / "bad.yaml"
+    recipe.write_text("model: {name: bad-vit, image_size: 16, dim: 24, depth: 1, heads: 2, mlp_dim: 32}\n")
     with pytest.raises(SystemExit) as end:
-        main(["doctor", "bad-vit", "--checks", "input-blindness", "--lang", lang, "--html", str(page)])
+        main(["doctor", str(recipe), "--checks", "input-blindness", "--lang", lang, "--html", str(page)])
     assert end.value.code == 1
     shown = " ".join(capsys.readouterr().out.split())
     for said in words:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
+
+import pytest
 
 from vitscope._core.text import Text
 from vitscope.doctor.checks import CHECKS
-from vitscope.doctor.examination import Examination, in_order
+from vitscope.doctor.examination import Examination, Found, in_order
 from vitscope.doctor.finding import Fault, Finding, Skip
+from vitscope.doctor.telling import verdict
 
 ORDER = ("first", "second", "third")
 
@@ -69,3 +72,67 @@ def test_there_are_sixteen_checks_and_each_says_what_it_does() -> None:
     for name, check in CHECKS.items():
         words = check.__doc__ or ""
         assert all(part in words for part in ("Does:", "Finds:", "Must not accuse:")), name
+
+
+def examined(*findings: Finding, **more: Any) -> Examination:
+    checks = ("first", "second", "third")
+    return Examination("m:f", in_order(findings, ORDER), checks, (), {}, {}, **more)
+
+
+@pytest.mark.parametrize(
+    ("findings", "en", "ja"),
+    [
+        ((), "healthy; nothing wrong was found", "健全。問題は見つかりませんでした"),
+        ((finding("a", "first"), finding("b", "second", "warning")), "NOT healthy; 1 error, 1 warning", "異常あり。エラー1件、警告1件"),
+        ((finding("a", "first", "warning"), finding("b", "second", "warning")), "no error; 2 warnings", "エラーなし。警告2件"),
+        ((finding("a", "first", "note"),), "healthy; 1 note", "健全。参考1件"),
+    ],
+)  # fmt: skip
+def test_the_headline_calls_nothing_healthy_that_has_a_warning(findings: tuple[Finding, ...], en: str, ja: str) -> None:
+    found = examined(*findings)
+    assert verdict(found) == Text(en, ja)
+    assert found.text("ja").startswith(f"m:f: {ja}")
+
+
+def test_nothing_done_is_not_called_healthy() -> None:
+    found = Examination("m:f", (), (), (Skip("first", Text("no", "否")),), {}, {})
+    assert "nothing could be examined" in found.text("en")
+
+
+def test_print_shows_what_the_terminal_shows_and_a_notebook_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    found = examined(finding("<cause>", "third", explains=("one",)), finding("one", "first"))
+    shown = str(found)
+    assert shown.splitlines()[0] == "m:f: NOT healthy; 2 errors"
+    for said in (
+        "✗ error · third · <cause>",
+        "why: ",
+        "fix: ",
+        'checks=["third"]',
+        "this also explains",
+        "found by: second",
+    ):
+        assert said in shown
+    assert repr(found) == "<Examination of m:f: NOT healthy; 2 errors; print it to read it>"
+    assert "&lt;cause&gt;" in found._repr_html_()
+    assert "<cause>" not in found._repr_html_()
+    assert "エラー2件" in str(examined(*found.findings, lang="ja"))
+
+
+def test_what_asks_for_nothing_is_told_and_not_counted() -> None:
+    words = Text("fine", "良好")
+    good = Fault("good", "M0", "first", "note", words, Text("nothing to do", "対処は不要です")).found(words, {})
+    found = examined(good)
+    assert verdict(found).en == "healthy; nothing wrong was found"
+    assert "fine" in found.text("en")
+    assert "confirm" not in found.text("en")
+    assert "fix" not in found.text("en")
+
+
+def test_findings_of_data_and_curves_print_too() -> None:
+    found = Found([finding("a", "data-labels", "warning")], [], ("data-labels", "data-leak"))
+    findings, skipped, done = found
+    assert (len(findings), skipped, done) == (1, [], ("data-labels", "data-leak"))
+    assert found.text("en").startswith("data: no error; 1 warning")
+    assert "data-leak" in str(found)
+    assert repr(Found([], [], ("curve-band",))).startswith("<Examination of curve: healthy")

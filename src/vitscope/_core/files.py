@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from vitscope._core.errors import RunError
@@ -42,6 +43,23 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Says before the work what would keep its result from being written; nothing is left behind.
+
+    Raises:
+        RunError: nothing can be written there.
+    """
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        way_out = "make its folder writable" if error.errno in _NOT_ALLOWED else "choose another folder"
+        raise RunError(f"cannot write {path}: {error.strerror or error}; {room_for(error)}{way_out}") from error
 
 
 def write_text(path: Path, text: str) -> None:

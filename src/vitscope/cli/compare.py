@@ -90,13 +90,12 @@ def _compare(a: str, b: str, wanted: Wanted, page: Path | None, *, is_json: bool
 
     with output_and_folder_stay_ours():
         found = _found(a, b, wanted, lang)
-    if page is not None:
-        write_text(page, page_of(found, lang))
     if is_json:
         print_json({**found.to_dict(lang), "page": str(page) if page else None})
     else:
         show(found, lang)
     if page is not None:
+        write_text(page, page_of(found, lang))
         err().print(Text(f"wrote {page}", f"{page} を書き出しました")[lang])
     tell_finished()
     if not found.healthy:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vitscope._core.text import Lang, Text
-from vitscope.cli.doctor_screen import MARKS, wrapped
+from vitscope.cli.doctor_screen import COLOURS, wrapped
 from vitscope.cli.screen import err, named_progress, out, table
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def show(found: Comparison, lang: Lang) -> None:
 def _show_race(found: Comparison, race: Race, lang: Lang) -> None:
     seeds = list(dict.fromkeys(heat.seed for heat in race.heats))
     name, mean = Text("right after the race, %", "競争後の正解率（%）")[lang], Text("mean", "平均")[lang]
-    seed = Text("seed", "シード")[lang]
-    shown = table(name, *(f"{seed} {each}" for each in seeds), mean, numbers=tuple(range(1, len(seeds) + 2)))
+    numbered = [Text(f"seed {each}", f"シード{each}")[lang] for each in seeds]
+    shown = table(name, *numbered, mean, numbers=tuple(range(1, len(seeds) + 2)))
     for arm, heats in found.arms:
         by_seed = {heat.seed: heat for heat in heats}
         cells = ["–" if by_seed[each].diverged else f"{by_seed[each].accuracy:.1f}" for each in seeds]
@@ -74,29 +74,32 @@ def _show_race(found: Comparison, race: Race, lang: Lang) -> None:
 
 
 def _show_structure(found: Comparison, lang: Lang) -> None:
+    from vitscope.doctor.telling import listed
+
     differing = [row for row in found.rows if row.differs]
     same = [row.role[lang] for row in found.rows if not row.differs]
     if differing:
         out().print(Text("what differs", "異なる部分")[lang], style="bold")
-    can = Text("can it matter? ", "影響するか: ")[lang]
+    can, colon = Text("can it matter? ", "影響するか：")[lang], Text(": ", "：")[lang]
     for row in differing:
-        wrapped(f"{row.role[lang]}: {row.one[lang]} | {row.other[lang]}", 2)
+        wrapped(f"{row.role[lang]}{colon}{row.one[lang]} | {row.other[lang]}", 2)
         wrapped(f"{can}{row.matters[lang]}", 4, style="dim")
     if same:
-        wrapped(f"{Text('the same', '同じ部分')[lang]}: {', '.join(same)}", 0, style="green")
+        wrapped(f"{Text('the same', '同じ部分')[lang]}{colon}{listed(same)[lang]}", 0, style="green")
 
 
 def _show_findings(found: Examination, lang: Lang) -> None:
-    state = Text("healthy", "健全") if found.healthy else Text("NOT healthy", "異常あり")
-    wrapped(f"{found.target}: {state[lang]}", 0, style="bold")
+    from vitscope.doctor.telling import MARKS, WORDS, listed, verdict
+
+    colon = Text(": ", "：")[lang]
+    wrapped(f"{found.target}: {verdict(found)[lang]}", 0, style="bold")
     for cause in found.causes:
-        mark, style, word = MARKS[cause.severity]
-        wrapped(f"{mark} {word[lang]} · {cause.id}: {cause.summary[lang]}", 2, style=style)
-        if cause.severity != "note":
-            wrapped(f"{Text('fix', '対処')[lang]}: {cause.fault.advice[lang]}", 4)
+        severity = cause.severity
+        head = f"{MARKS[severity]} {WORDS[severity][lang]} · {cause.id}{colon}{cause.summary[lang]}"
+        wrapped(head, 2, style=f"bold {COLOURS[severity]}")
+        if severity != "note":
+            wrapped(f"{Text('fix', '対処')[lang]}{colon}{cause.fault.advice[lang]}", 4)
         below = found.under(cause)
         if below:
             what = Text("this also explains", "これによって説明されるもの")[lang]
-            wrapped(f"{what}: {', '.join(each.id for each in below)}", 4, style="dim")
-    if not found.causes:
-        wrapped(f"✓ {Text('nothing wrong was found', '問題は見つかりませんでした')[lang]}", 2, style="green")
+            wrapped(f"{what}{colon}{listed([each.id for each in below])[lang]}", 4, style="dim")

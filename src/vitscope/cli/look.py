@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitscope._core.errors import RunError, UsageError
+from vitscope._core.files import refuse_unwritable
 from vitscope._core.text import Lang, Text
 from vitscope.cli.options import DebugOption, JsonOption, LangOption, chosen
 from vitscope.cli.screen import err, out, print_json, table, tell_of_english_pictures
@@ -178,6 +179,7 @@ def refuse_what_is_no_page(target: Path | None, *, option: str = "--out") -> Non
             raise UsageError(f"{option} {target} would be an HTML page; give a name that ends in .html")
         if target.parent.exists() and not target.parent.is_dir():
             raise RunError(f"cannot write {target}: {target.parent} is a file; choose another folder")
+        refuse_unwritable(target)
     except OSError as error:  # a name that is too long
         raise RunError(f"cannot write {target}: {error.strerror}; choose another name") from error
 

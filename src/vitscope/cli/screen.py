@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -43,7 +44,8 @@ class PlainTable(Table):
 def out() -> Console:
     """Results."""
     console = _console()
-    return console if console.is_terminal else _console(width=PLAIN_WIDTH)
+    is_told = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return console if is_told else _console(width=PLAIN_WIDTH)
 
 
 def err() -> Console:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from vitscope._core.text import Lang, Text
+from vitscope._core.text import Lang, Text, language_of_locale
 from vitscope.doctor.finding import SEVERITIES, Finding, Skip
+from vitscope.doctor.telling import as_html, as_text, verdict
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Examination:
     """All that was found in one model."""
 
@@ -26,6 +27,8 @@ class Examination:
     """What the model is: parameters, classes, tokens, blocks, precision of the experiments, their seed."""
     notes: tuple[Text, ...] = ()
     """What a reader must know beside: hooks that were left out, a precision that was fallen back to."""
+    lang: Lang | None = None
+    """The language that it is printed in; the locale's where left out."""
 
     @property
     def healthy(self) -> bool:
@@ -41,6 +44,30 @@ class Examination:
         """The findings that one explains."""
         return tuple(finding for finding in self.findings if finding.folded_under == cause.id)
 
+    @property
+    def title(self) -> Text:
+        """What it is headed with."""
+        return Text(self.target, self.target)
+
+    def text(self, lang: Lang | None = None) -> str:
+        """All of it to be read, as `vitscope doctor` prints it; in the locale's language where none is given."""
+        return as_text(self, lang or self.lang or language_of_locale(), confirm=self._confirm)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<Examination of {self.target}: {verdict(self).en}; print it to read it>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return as_html(self, self.lang or language_of_locale())
+
+    @property
+    def _confirm(self) -> str:
+        """How a check is done once more."""
+        return 'checks=["{check}"]'
+
     def to_dict(self, lang: Lang = "en") -> dict[str, Any]:
         """As the command's JSON holds it."""
         return {
@@ -53,6 +80,35 @@ class Examination:
             "seconds": {check: round(seconds, 3) for check, seconds in self.seconds.items()},
             "notes": [note[lang] for note in self.notes],
         }
+
+
+class Found(NamedTuple):
+    """What the checks of data or of a curve found: findings, what was not done and why, and the checks that were done."""
+
+    findings: list[Finding]
+    skipped: list[Skip]
+    checks_run: tuple[str, ...]
+
+    @property
+    def examination(self) -> Examination:
+        """The same in order, causes first, as it is shown."""
+        is_data = all(each.startswith("data") for each in (*self.checks_run, *(skip.check for skip in self.skipped)))
+        of = "data" if is_data else "curve"
+        return Examination(of, in_order(self.findings, self.checks_run), self.checks_run, tuple(self.skipped), {}, {})
+
+    def text(self, lang: Lang | None = None) -> str:
+        """All of it to be read; in the locale's language where none is given."""
+        return self.examination.text(lang)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return repr(self.examination)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return self.examination._repr_html_()
 
 
 def in_order(findings: Iterable[Finding], checks: Sequence[str]) -> tuple[Finding, ...]:

@@ -1,6 +1,6 @@
 """What a check finds: a fault that is known by name, the sentence and the numbers that show it here. In go faults, out come findings.
 
-A `Fault` stands once, beside the check that finds it, with all that does not hang on the model: what it does to learning, the fix in words and
+A `Fault` stands once, beside the check that finds it, with all that does not depend on the model: what it does to learning, the fix in words and
 in code, and which check proves the fix. A `Finding` is that fault in one model.
 """
 
@@ -40,6 +40,11 @@ class Fault:
     """The check that shows that the fix is one; left out, the check that found it."""
     explains: tuple[str, ...] = ()
     """What follows from it: ids of faults, or of checks of which every finding follows."""
+
+    @property
+    def is_to_mend(self) -> bool:
+        """Whether it asks for anything: that a learning rate is a good one does not."""
+        return self.advice.en != "nothing to do"
 
     def found(
         self,

@@ -6,13 +6,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from vitscope._core.errors import UsageError
-from vitscope._core.text import Text
+from vitscope._core.text import LANGS, Lang, Text
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.loop.checks import LOOP_CHECKS
@@ -25,30 +26,42 @@ from vitscope.doctor.patient import first_line
 class Watched:
     """What a `watch` block hands out: its `report` is there at any time, about what was seen so far, and is complete behind the block."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, lang: Lang | None = None) -> None:
         self._recorder = recorder
+        self._lang: Lang | None = lang
         self._report: LoopExamination | None = None
         self._notes: tuple[Text, ...] = ()
 
     @property
     def report(self) -> Examination:
         """What was found."""
-        return self._report if self._report is not None else examined(self._recorder, self._notes)
+        found = self._report if self._report is not None else examined(self._recorder, self._notes)
+        return replace(found, lang=self._lang)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What was found, causes first."""
         return self.report.findings
 
+    def text(self, lang: Lang | None = None) -> str:
+        """The report to be read; in the language that `watch` was given or the locale's where none is given."""
+        return self.report.text(lang)
+
     def __str__(self) -> str:
-        return str(self.report)
+        return self.text()
+
+    def __repr__(self) -> str:
+        return repr(self.report)
 
     def _repr_html_(self) -> str:
-        return str(self.report._repr_html_()) if isinstance(self.report, LoopExamination) else ""
+        return self.report._repr_html_()
 
     def _end(self, error: BaseException | None) -> None:
-        if error is not None:
-            said = f"{type(error).__name__}: {first_line(error)}"
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
+            self._notes = (Text("The loop was interrupted.", "ループは中断されました。"),)
+        elif error is not None:
+            what, first = type(error).__name__, first_line(error)
+            said = what if first in ("", what) else f"{what}: {first}"
             self._notes = (
                 Text(f"The loop ended with an error of its own ({said}).", f"ループは例外で終了しました（{said}）。"),
             )
@@ -64,6 +77,7 @@ def watch(
     loss_fn: Any = None,
     scheduler: Any = None,
     val_loader: Any = None,
+    lang: Lang | None = None,
 ) -> Iterator[Watched]:
     """Watches a training loop, some 20 steps or whole epochs of it, and says what is wrong with it.
 
@@ -82,10 +96,13 @@ def watch(
         loss_fn: the loss, where it is a module.
         scheduler: of the learning rate, as it is stepped.
         val_loader: the loader that the validation goes through.
+        lang: the language that the report is printed in, `en` or `ja`; the locale's where left out.
 
     Raises:
-        UsageError: the model is no module, or the optimizer no optimizer.
+        UsageError: the model is no module, the optimizer no optimizer, or there is no such language.
     """
+    if lang is not None and lang not in LANGS:
+        raise UsageError(f"lang is {lang!r}, expected one of {', '.join(LANGS)}")
     if not isinstance(model, nn.Module):
         raise UsageError(f"watch needs the nn.Module that the loop trains, got a {type(model).__name__}")
     recorder = Recorder(
@@ -93,7 +110,7 @@ def watch(
             model, _innermost(optimizer, "optimizer"), loader, val_loader, loss_fn, _innermost(scheduler, "scheduler")
         )
     )
-    watched = Watched(recorder)
+    watched = Watched(recorder, lang)
     recorder.start()
     error: BaseException | None = None
     try:
