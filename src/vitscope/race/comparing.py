@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,7 +79,8 @@ def compare(
     causes = tuple(
         _raced_mend(owner, finding, run, rival, progress) for owner, finding, rival in _only_one(one, other, found)
     )
-    return Comparison(found[0], found[1], rows, run, causes, None, notes)
+    makers = {entrant.name: entrant.make for entrant in (one, other)}
+    return Comparison(found[0], found[1], rows, run, _with_what_else_goes(causes, makers, _images(course)), None, notes)
 
 
 _NO_DATA = Text("no data were given to race on", "競争に使うデータが指定されていません")
@@ -175,9 +176,7 @@ def _unmended(one: Entrant, other: Entrant, found: Sequence[Examination]) -> tup
 
 def _raced_mend(entrant: Entrant, finding: Finding, run: Race, rival: Entrant, progress: Progress | None) -> Cause:
     """The mended copy, from the same start values, on the seeds that the race ran."""
-    course = run.course
-    shape = (course.preprocessing.channels, *course.preprocessing.image_size)
-    images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(SEED))
+    course, images = run.course, _images(run.course)
     with as_it_was():
         trial = mended(made(entrant.make, SEED), finding, images)
     if trial is None:
@@ -211,6 +210,29 @@ def _raced_mend(entrant: Entrant, finding: Finding, run: Race, rival: Entrant, p
         gap(heats, before),
         gap(run.of(rival.name), heats),
     )
+
+
+def _images(course: Course) -> Tensor:
+    """Some noise of the size of the images."""
+    shape = (course.preprocessing.channels, *course.preprocessing.image_size)
+    return torch.randn(4, *shape, generator=torch.Generator().manual_seed(SEED))
+
+
+def _with_what_else_goes(causes: tuple[Cause, ...], makers: Mapping[str, Make], images: Tensor) -> tuple[Cause, ...]:
+    """Of the causes without a mend of their own, those are marked that the mend of another one mends too: a table that is never added is
+    also a parameter without use."""
+
+    def goes_with(cause: Cause) -> str | None:
+        for other in causes:
+            if other.owner != cause.owner or other.done is None:
+                continue
+            with as_it_was():
+                trial = mended(made(makers[cause.owner], SEED), other.finding, images)
+            if trial is not None and _is_gone(trial.model, cause.finding, images):
+                return other.finding.id
+        return None
+
+    return tuple(cause if cause.done is not None else replace(cause, gone_with=goes_with(cause)) for cause in causes)
 
 
 def _is_gone(model: nn.Module, finding: Finding, images: Tensor) -> bool | None:

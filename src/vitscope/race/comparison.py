@@ -30,6 +30,14 @@ class Cause:
     """Mended minus as it was."""
     left: Gap | None = None
     """The other model minus the mended one: what the mend leaves of the gap."""
+    gone_with: str | None = None
+    """The id of another finding whose mend mends this one too."""
+
+    def is_near_chance(self, classes: int) -> bool:
+        """Whether the mended copy answers hardly better than by chance: what it would learn is not seen yet."""
+        chance = 100 / classes
+        right = [heat.accuracy for heat in self.heats]
+        return bool(right) and sum(right) / len(right) < chance + min(chance / 2, 5.0)
 
     @property
     def confirmed(self) -> bool:
@@ -42,6 +50,7 @@ class Cause:
             "finding": self.finding.to_dict(lang),
             "mend": None if self.done is None else self.done[lang],
             "gone_when_mended": self.is_gone,
+            "gone_with": self.gone_with,
             "heats": [heat.to_dict() for heat in self.heats],
             "gained": self.gained.to_dict() if self.gained else None,
             "left": self.left.to_dict() if self.left else None,

@@ -76,7 +76,7 @@ class Gap:
     """Accuracy of one arm minus another's over the seeds that both ran, in points, with its 95 % interval.
 
     The interval is Student's t over the seeds' differences, and never narrower than what so many images can tell; over the images alone where
-    there is one seed. With two seeds it is wide (12.7 standard errors), as it should be.
+    there is one seed. With two seeds it is wide (12.7 standard errors), as it should be. It ends where no difference of accuracies can be.
     """
 
     one: str
@@ -85,6 +85,13 @@ class Gap:
     low: float
     high: float
     seeds: int
+    means: tuple[float, float] | None = None
+    """Of both over these seeds."""
+
+    @property
+    def shown(self) -> float:
+        """The difference as it is printed beside both means: that of the rounded ones, so that a reader who subtracts them finds it."""
+        return self.points if self.means is None else round(self.means[0], 1) - round(self.means[1], 1)
 
     @property
     def is_clear(self) -> bool:
@@ -213,7 +220,9 @@ def gap(ones: Sequence[Heat], others: Sequence[Heat]) -> Gap:
     half = 1.96 * statistics.fmean(_error(a, b) for a, b in pairs) / math.sqrt(len(pairs))
     if len(points) > 1:
         half = max(half, T975[min(len(points) - 2, len(T975) - 1)] * statistics.stdev(points) / math.sqrt(len(points)))
-    return Gap(ones[0].arm, others[0].arm, mean, mean - half, mean + half, len(points))
+    low, high = max(mean - half, -100.0), min(mean + half, 100.0)
+    means = (statistics.fmean(a.accuracy for a, _ in pairs), statistics.fmean(b.accuracy for _, b in pairs))
+    return Gap(ones[0].arm, others[0].arm, mean, low, high, len(points), means)
 
 
 def is_beyond_doubt(ones: Sequence[Heat], others: Sequence[Heat]) -> bool:
@@ -234,6 +243,7 @@ def _error(a: Heat, b: Heat) -> float:
         return 0.0
     if len(a.right) == len(b.right):
         spread = float((a.right.astype(float) - b.right.astype(float)).std())
+        spread = max(spread, 1 / math.sqrt(count))  # the same answers to all: one more image may tell them apart
     else:
         spread = sum(math.sqrt(x * (100 - x)) for x in (a.accuracy, b.accuracy)) / 100
     return 100 * spread / math.sqrt(count)

@@ -59,6 +59,9 @@ def structure(one: Patient, other: Patient) -> tuple[Row, ...]:
             said = UNKNOWN
         elif differs and name == "embedding":
             said = _carried(one, other) or said
+        elif differs and name == "bias":
+            count = max(_bias_numbers(one), _bias_numbers(other))
+            said = said.format(count=f"{count:,}")
         rows.append(Row(role, a, b, differs, said if differs else Text("", "")))
     return tuple(rows)
 
@@ -100,10 +103,10 @@ def _embedding_norm(patient: Patient) -> Text:
 def _tokens(patient: Patient) -> Text:
     layout = patient.layout
     extra = len(layout.extra)
-    grid = f"{layout.grid[0]}×{layout.grid[1]}"
+    rows, columns = layout.grid
     return Text(
-        f"{len(layout.patch_of_token)} ({grid} patches, {extra} more)",
-        f"{len(layout.patch_of_token)}個（パッチ{grid}、その他{extra}個）",
+        f"{len(layout.patch_of_token)} (patches in {rows} rows of {columns}, {extra} more)",
+        f"{len(layout.patch_of_token)}個（パッチ{rows}行×{columns}列、その他{extra}個）",
     )
 
 
@@ -127,8 +130,8 @@ def _heads(patient: Patient) -> Text:
     kinds = dict.fromkeys(
         (width // int(a.q.shape[-1]) if along else len(a.map), int(a.q.shape[-1])) for a in patient.attentions
     )
-    words = ", ".join(f"{heads} × {each}" for heads, each in kinds)
-    return Text(words, words)
+    words = [f"{heads} × {each}" for heads, each in kinds]
+    return Text(", ".join(words), "、".join(words))
 
 
 def _axis(patient: Patient) -> Text:
@@ -140,6 +143,22 @@ def _attention_bias(patient: Patient) -> Text:
     """Whether queries, keys and values get a bias."""
     names = {call.name for call in patient.tape.calls if call.number in _projections(patient)}
     return Text("with bias", "バイアスあり") if names & {"addmm", "baddbmm"} else Text("without bias", "バイアスなし")
+
+
+def _bias_numbers(patient: Patient) -> int:
+    """How many numbers the biases of queries, keys and values hold in all blocks."""
+    total = 0
+    for attention in patient.attentions:
+        found = projections(patient.tape, attention.begins)
+        sizes = [
+            sum(s.tensor.numel() for s in call.sources if s.tensor.ndim == 1 and not patient.tape.is_of_image(s))
+            for call in patient.tape.calls
+            if call.number in found
+        ]
+        total += sum(sizes) + (
+            sizes[0] if len(sizes) == 2 else 0
+        )  # two products make queries and keys; values are a third
+    return total
 
 
 def _projections(patient: Patient) -> set[int]:
@@ -157,7 +176,7 @@ def _mlp(patient: Patient) -> Text:
         for call in inside
         if call.name in ("gelu", "relu", "silu", "elu", "tanh", "sigmoid", "hardswish", "leaky_relu")
     ]
-    words = " → ".join(map(str, widths))
+    words = " → ".join(map(str, [*widths[-1:], *widths]))  # what goes in is as wide as what is added to it
     return Text(f"{words}, {acts[0] if acts else 'no activation'}", f"{words}、{acts[0] if acts else '活性化なし'}")
 
 

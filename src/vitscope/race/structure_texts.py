@@ -50,14 +50,14 @@ PARTS: dict[str, tuple[Text, Text]] = {
         Text("attention compares along", "アテンションの方向"),
         Text(
             "It decides everything: along the batch no token of an image meets another.",
-            "決定的な違いです。バッチ方向では、画像内のトークンどうしが出会いません。",
+            "決定的な違いです。バッチ方向では、画像内のトークンどうしが情報をやり取りしません。",
         ),
     ),
     "bias": (
-        Text("bias of q, k, v", "q, k, vのバイアス"),
+        Text("bias of q, k, v", "q・k・vのバイアス"),
         Text(
-            "Hardly: a few hundred parameters, and no new function of note.",
-            "ほとんど影響しません。パラメータが数百個増えるだけです。",
+            "Hardly: {count} parameters, and no new function of note.",
+            "ほとんど影響しません。パラメータが{count}個増えるだけです。",
         ),
     ),
     "mlp": (

@@ -5,11 +5,12 @@ from __future__ import annotations
 from vitscope._core.text import Text
 from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Gap
+from vitscope.race.course import STEPS
 
 
 def sentences_of(found: Comparison) -> tuple[Text, ...]:
     """The verdict, sentence by sentence."""
-    parts = [_who_learns(found), *(_what_a_mend_does(cause, found.gap) for cause in found.causes)]
+    parts = [_who_learns(found), *(_what_a_mend_does(cause, found) for cause in found.causes)]
     if not found.causes:
         parts.append(_NOTHING)
     return tuple(parts)
@@ -27,13 +28,21 @@ STOPPED = Text(
 )
 
 
+def signed(points: float) -> str:
+    """A difference with its sign; a minus is a minus, and nothing is neither more nor less."""
+    return f"{round(points, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def ends(gap: Gap) -> Text:
+    """The interval of a difference."""
+    low, high = signed(gap.low), signed(gap.high)
+    return Text(f"95 % interval {low} to {high}", f"95 %区間{low}〜{high}")
+
+
 def interval(gap: Gap) -> Text:
     """A difference with its interval."""
-    ends = f"{gap.low:+.1f}", f"{gap.high:+.1f}"
-    return Text(
-        f"{gap.points:+.1f} points (95 % interval {ends[0]} to {ends[1]})",
-        f"{gap.points:+.1f}ポイント（95 %区間{ends[0]}〜{ends[1]}）",
-    )
+    said, between = signed(gap.shown), ends(gap)
+    return Text(f"{said} points ({between.en})", f"{said}ポイント（{between.ja}）")
 
 
 def _who_learns(found: Comparison) -> Text:
@@ -58,22 +67,47 @@ def _who_learns(found: Comparison) -> Text:
     return Text(f"{told.en}: no clear difference.", f"{told.ja}で、明確な差はありません。")
 
 
-def _what_a_mend_does(cause: Cause, between: Gap | None) -> Text:
-    name, what = cause.owner, cause.finding.id
+def _what_a_mend_does(cause: Cause, found: Comparison) -> Text:
+    name, what, between = cause.owner, cause.finding.id, found.gap
     if cause.done is None or cause.gained is None or cause.left is None:
-        untried = between is None
-        return Text(
-            f"Only {name} has '{what}'" + ("." if untried else ", for which there is no mend to race."),
-            f"「{what}」は{name}だけにあります"
-            + ("。" if untried else "が、自動で修正できないため、競争では確かめていません。"),
-        )
-    gained = interval(cause.gained)
+        return _untried(cause, has_raced=between is not None)
+    by, range_ = abs(cause.gained.shown), ends(cause.gained)
+    gains = cause.gained.shown >= 0
     told = Text(
-        f"Only {name} has '{what}'; mended ({cause.done.en}; no weight touched) it gains {gained.en}",
-        f"「{what}」は{name}だけにあり、修正すると（{cause.done.ja}、重みは変更なし）{gained.ja}変わります",
+        f"Only {name} has '{what}'; mended ({cause.done.en}; no weight touched) it {'gains' if gains else 'loses'} {by:.1f} points "
+        f"({range_.en}{'' if gains else ' of what it gains'})",
+        f"「{what}」は{name}だけにあり、修正すると（{cause.done.ja}、重みは変更なし）正解率が{by:.1f}ポイント"
+        f"{'向上します' if gains else '低下します'}（変化の{range_.ja}）",
     )
-    ending = _ending(cause, cause.left, between)
+    ending = _too_short(cause, found) or _ending(cause, cause.left, between)
     return Text(f"{told.en}: {ending.en}.", f"{told.ja}。{ending.ja}。")
+
+
+def _untried(cause: Cause, *, has_raced: bool) -> Text:
+    """A cause whose mend was not raced."""
+    name, what, other = cause.owner, cause.finding.id, cause.gone_with
+    if other is not None:
+        return Text(
+            f"Only {name} has '{what}'; the mend of '{other}' mends it too.",
+            f"「{what}」は{name}だけにありますが、「{other}」を修正すると一緒になくなります。",
+        )
+    return Text(
+        f"Only {name} has '{what}'" + (", for which there is no mend to race." if has_raced else "."),
+        f"「{what}」は{name}だけにあります"
+        + ("が、自動で修正できないため、競争では確かめていません。" if has_raced else "。"),
+    )
+
+
+def _too_short(cause: Cause, found: Comparison) -> Text | None:
+    """Where the mended copy has learned nothing yet, that more steps are needed."""
+    course = found.race.course if found.race else None
+    if course is None or cause.confirmed or not cause.is_near_chance(course.classes):
+        return None
+    longer = max(4 * course.steps, STEPS)
+    return Text(
+        f"the mended copy has learned nothing yet either, so {course.steps} steps are too few to tell; try --duration {longer}st",
+        f"修正版もまだ何も学習していないため、{course.steps}ステップでは短すぎて判断できません。--duration {longer}stを試してください",
+    )
 
 
 def _ending(cause: Cause, left: Gap, between: Gap | None) -> Text:
