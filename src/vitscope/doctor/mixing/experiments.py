@@ -5,8 +5,9 @@ In go a tape and calls on it, out come tokens T D, and which of them changed. No
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +21,9 @@ from vitscope.lens.tape import Call, Source, Tape
 
 SMALL = 1e-6
 """What changed by less than this, beside what changed most, is rounding."""
+
+Operand = Literal["queries", "keys", "values"]
+OPERANDS: tuple[Operand, ...] = ("queries", "keys", "values")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +69,12 @@ def heads_of(tape: Tape, attention: Attention) -> int:
     that is projected; the least of these where they differ (pooled or handed on behind the projection), one where it comes out even for none."""
     rows, found = int(attention.q.shape[0]), list[int]()
     for source, width in _made_of(attention):
-        projected = _projected(tape, source)
-        if projected is None or source.tensor.shape[:-2].numel() != rows:  # groups of keys are no heads
+        made = projected(tape, source)
+        if made is None or source.tensor.shape[:-2].numel() != rows:  # groups of keys are no heads
             continue
-        shape = projected.outputs[0].shape
+        shape = made.outputs[0].shape
         heads, rest = divmod(
-            source.tensor.numel() // width, shape.numel() // shape[1 if projected.name in CONVOLUTIONS else -1]
+            source.tensor.numel() // width, shape.numel() // shape[1 if made.name in CONVOLUTIONS else -1]
         )
         if 0 < heads <= rows and not rest and not rows % heads:
             found.append(heads)
@@ -86,7 +90,18 @@ def _made_of(attention: Attention) -> list[tuple[Source, int]]:
     return [*((source, width) for source in factors(attention.begins)), (values, value)]
 
 
-def _projected(tape: Tape, source: Source) -> Call | None:
+def queries_keys_values(attention: Attention) -> Iterator[tuple[Operand, Source, bool]]:
+    """Where queries, keys and values come from, and whether they lie on their side there."""
+    if attention.is_fused:
+        yield from ((name, source, False) for name, source in zip(OPERANDS, attention.begins.sources[:3], strict=True))
+        return
+    first, second = factors(attention.begins)
+    yield "queries", first, False
+    yield "keys", second, True
+    yield "values", factors(attention.ends)[0 if attention.is_turned else 1], attention.is_turned
+
+
+def projected(tape: Tape, source: Source) -> Call | None:
     """The product or convolution that a source's numbers come from, nearest before it."""
     call = source.call
     while call is not None and call.name not in PRODUCTS | CONVOLUTIONS:

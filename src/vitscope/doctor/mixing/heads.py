@@ -6,7 +6,7 @@ same token as what every other gives there. A `view` where a transpose belongs b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,14 +20,15 @@ from vitscope.doctor.mixing.experiments import (
     heads_of,
     leaving,
     played,
+    queries_keys_values,
     with_noise,
 )
 from vitscope.lens.attention import Attention
 from vitscope.lens.blocks import Block
-from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS, factors
+from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS
 from vitscope.lens.tape import Call, Source, Tape
 
-_Rows = Callable[[Tensor], Tensor]
+Rows = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def cut_across_tokens(tape: Tape, block: Block, *, seeds: int = 2) -> Across | N
         heads = heads_of(tape, part)
         if heads < 2:
             continue
-        for source, is_turned in _queries_keys_values(part):
+        for _, source, is_turned in queries_keys_values(part):
             if source.call is None or not tape.is_of_image(source):
                 continue
             was = _rows(tape.value(source), is_turned)
@@ -72,7 +73,7 @@ def put_across_tokens(tape: Tape, block: Block) -> Across | None:
     """Changes one place of one head's output and looks which tokens change."""
     for part in block.attention.parts or (block.attention,):
         heads = heads_of(tape, part)
-        target = _put_together(tape, part, block)
+        target = put_together(tape, part, block)
         if heads < 2 or target is None:
             continue
         source, rows = target
@@ -86,17 +87,6 @@ def put_across_tokens(tape: Tape, block: Block) -> Across | None:
             if all(len(each) > 1 and bool((each != each[0]).any()) for each in alive):
                 return _across(part.path, heads, token, found[0])
     return None
-
-
-def _queries_keys_values(attention: Attention) -> Iterator[tuple[Source, bool]]:
-    """Where queries, keys and values come from, and whether they lie on their side there."""
-    if attention.is_fused:
-        yield from ((source, False) for source in attention.begins.sources[:3])
-        return
-    first, second = factors(attention.begins)
-    yield first, False
-    yield second, True
-    yield factors(attention.ends)[0 if attention.is_turned else 1], attention.is_turned
 
 
 def _rows(value: Tensor, is_turned: bool) -> Tensor:
@@ -129,7 +119,7 @@ def _across(path: str, heads: int, token: int, patterns: Tensor) -> Across:
     return Across(path, heads, token, tuple(tuple(row.nonzero().flatten().tolist()) for row in first))
 
 
-def _put_together(tape: Tape, attention: Attention, block: Block) -> tuple[Source, _Rows] | None:
+def put_together(tape: Tape, attention: Attention, block: Block) -> tuple[Source, Rows] | None:
     """What the product behind the heads takes, as rows of tokens; where each head has a product of its own, the tokens behind them."""
     reached = {attention.ends.number}
     for call in tape.calls[attention.ends.number + 1 :]:
@@ -166,7 +156,7 @@ def _last(value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _moved(tape: Tape, part: Attention, head: int, token: int, source: Source, rows: _Rows, was: Tensor) -> Tensor:
+def _moved(tape: Tape, part: Attention, head: int, token: int, source: Source, rows: Rows, was: Tensor) -> Tensor:
     """The tokens that change with one place of one head's output."""
     output = part.output.clone()
     generator = torch.Generator().manual_seed(head)

@@ -15,6 +15,8 @@ from vitscope.doctor.mixing.experiments import Tokens, listed
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
 from vitscope.doctor.mixing.masks import allowed, is_triangular
 from vitscope.doctor.mixing.meeting import earlier_hear_later, way_in, ways_in_and_out
+from vitscope.doctor.mixing.scrambles import keeps_channels
+from vitscope.doctor.mixing.torn import MERGED, torn_tokens
 from vitscope.doctor.patient import Patient, not_followed
 from vitscope.lens.blocks import Block
 
@@ -54,22 +56,6 @@ CUT = Fault(
     "q = q.view(B, N, heads, d).transpose(1, 2)   # not .view(B, heads, N, d)",
     explains=("heads-merged-across-tokens", "patches-never-meet", "overfit", "position"),
 )
-MERGED = Fault(
-    "heads-merged-across-tokens",
-    "M6",
-    "token-mixing",
-    "error",
-    Text(
-        "What the heads found for one token is handed to others: the answers of the heads do not come back to the token that asked.",
-        "あるトークンについて各ヘッドが得た結果が、別のトークンに渡されています。ヘッドの答えが、問い合わせたトークンに戻りません。",
-    ),
-    Text(
-        "bring the heads back behind the tokens with a transpose before they are flattened",
-        "平坦化する前に、transposeでヘッドの軸をトークンの軸の後ろに戻してください",
-    ),
-    "out = out.transpose(1, 2).reshape(B, N, heads * d)   # not .reshape(B, N, heads * d) at once",
-    explains=("overfit", "position"),
-)
 
 
 def token_mixing(patient: Patient) -> Iterator[Finding]:
@@ -98,7 +84,10 @@ def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Findi
     if patient.is_large and len(blocks) > 3:
         chosen = (blocks[0], blocks[len(blocks) // 2], blocks[-1])
     cut = [
-        found for block in chosen for found in [cut_across_tokens(patient.tape, block, seeds=_seeds(patient))] if found
+        found
+        for block in chosen
+        for found in [cut_across_tokens(patient.tape, block, seeds=_seeds(patient))]
+        if found and not keeps_channels(patient.tape, block)
     ]
     put = [found for block in chosen for found in [put_across_tokens(patient.tape, block)] if found]
     if cut:
@@ -123,6 +112,8 @@ def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Findi
             ),
             _evidence(put),
         )
+    seen = {each.path for each in (*cut, *put)}
+    yield from torn_tokens(patient.tape, [block for block in chosen if block.attention.path not in seen])
 
 
 def _seeds(patient: Patient) -> int:
