@@ -24,16 +24,15 @@ SOFTMAX = Fault(
     "output",
     "warning",
     Text(
-        "Cross-entropy takes a softmax itself. Of probabilities it makes nearly even ones again: the loss cannot fall "
-        "under ln(e + C − 1) − 1 (C classes), "
-        "gradients are small, and training starts slowly and ends low.",
-        "クロスエントロピーは内部でソフトマックスを計算します。確率を渡すと再びほぼ均等な確率になり、損失はln(e + C − "
+        "Cross-entropy applies a softmax itself. Given probabilities, it makes them nearly uniform: the loss cannot fall below "
+        "ln(e + C − 1) − 1 (C classes), gradients are small, and training starts slowly and ends low.",
+        "クロスエントロピーは内部でsoftmaxを計算します。確率を渡すと再びほぼ均等な確率になり、損失はln(e + C − "
         "1) − 1（Cはクラス数）より下がらず、"
-        "勾配は小さく、学習の立ち上がりは遅く、精度は低いままになります。",
+        "勾配は小さく、学習の立ち上がりは遅く、正解率は低いままになります。",
     ),
     Text(
         "return the scores (logits) as the last Linear gives them; take the softmax where probabilities are shown",
-        "最後のLinearの出力（ロジット）をそのまま返し、ソフトマックスは確率を表示するときだけ計算してください",
+        "最後のLinearの出力（ロジット）をそのまま返し、softmaxは確率を表示するときだけ計算してください",
     ),
     "return self.head(x)   # no softmax\nprobabilities = model(images).softmax(dim=-1)   # for people",
     explains=_TRAINING,
@@ -93,7 +92,7 @@ RECTIFIED = Fault(
     "output",
     "warning",
     Text(
-        "A class whose score is cut off at zero gets no gradient any more: classes die, and the others can only be told apart from above.",
+        "A class whose score is cut off at zero gets no gradient any more: classes die, and the others can only be told apart on one side of it.",
         "スコアがゼロで切られたクラスには勾配が届かなくなり、そのクラスは二度と学習されなくなることがあります。",
     ),
     Text(
@@ -127,7 +126,8 @@ def output(patient: Patient) -> Iterator[Finding]:
     Does: tests the scores for being probabilities or their logarithms; plays the end of the forward again with the last product replaced by large
     numbers of either sign, and looks where the scores stop; looks for dropout there in training mode.
     Finds: softmax and sigmoid before cross-entropy (M12), scores that are bounded, rectified or dropped out (M13).
-    Must not accuse: log-softmax with its own loss, sigmoid with binary cross-entropy, scales that are learned, soft caps far out, cosines.
+    Must not accuse: log-softmax with its own loss, sigmoid with binary cross-entropy, scales and norms that are learned, soft caps far out, cosines,
+    logarithms of sigmoids, distances.
     Source: torch.nn.CrossEntropyLoss, which takes logits.
     """
     refuse_not_finite(patient)
@@ -154,7 +154,7 @@ def output(patient: Patient) -> Iterator[Finding]:
 def _scores(patient: Patient) -> Tensor:
     tape = patient.tape  # its answer is kept beside it
     del tape
-    return scores_of(patient._known["answer"], patient.batch or 1)
+    return scores_of(patient._known["answer"], patient.batch or 1, patient.classes)
 
 
 def _softmax(patient: Patient, answers: Tensor) -> Iterator[Finding]:
@@ -164,9 +164,9 @@ def _softmax(patient: Patient, answers: Tensor) -> Iterator[Finding]:
     apart = float((answers.sum(dim=-1) - 1).abs().max())
     yield SOFTMAX.found(
         Text(
-            f"The scores are probabilities: none is negative, and each row sums to 1 (to {apart:.0e}). With cross-entropy the loss cannot fall under "
+            f"The scores are probabilities: none is negative, and each row sums to 1. With cross-entropy the loss cannot fall under "
             f"{floor:.4f} ({patient.classes} classes).",
-            f"スコアが確率になっています。負の値がなく、各行の合計が1です（誤差{apart:.0e}）。クロスエントロピーで学習すると、損失は{floor:.4f}"
+            f"スコアが確率になっています。負の値がなく、各行の合計が1です。クロスエントロピーで学習すると、損失は{floor:.4f}"
             f"（{patient.classes}クラス）より下がりません。",
         ),
         {
@@ -195,7 +195,7 @@ def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
     named = next((name for name in reversed(tail.names) if name.rstrip("_") in _SQUEEZERS), "")
     if reach.is_bounded:
         width = reach.higher - reach.lower
-        floor = floor_of_width(patient.classes, width)
+        floor = reach.floor if tail.is_normed else floor_of_width(patient.classes, width)
         if floor < 0.01 or width < 1e-6:
             return  # a soft cap far out, or scores that hang on no product
         is_sigmoid = named.startswith("sigmoid") and abs(reach.lower) < 1e-6 and abs(reach.higher - 1) < 1e-6
@@ -220,6 +220,8 @@ def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
             evidence,
             severity="error" if is_sigmoid and patient.loss == "cross-entropy" else None,
         )
+    elif reach.is_rectified_above:
+        yield from _rectified_above(patient, named, reach)
     elif reach.is_rectified:
         by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
         yield RECTIFIED.found(
@@ -230,6 +232,24 @@ def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
             ),
             {"lowest": reach.lower, "highest": reach.higher, "operation": named},
         )
+
+
+def _rectified_above(patient: Patient, named: str, reach: Reach) -> Iterator[Finding]:
+    """The same the other way up, where scores of images lie on the bound: a logarithm or a distance never does."""
+    highest = reach.higher + 0.0  # no minus before a zero
+    cut = int((patient.answers == highest).sum())
+    if not cut:
+        return
+    by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
+    yield RECTIFIED.found(
+        Text(
+            f"The scores are cut off above{by}: whatever the last product, none is over {highest:.3g}, while they go down to {reach.lower:.3g}; "
+            f"{cut} of {patient.answers.numel()} scores lie exactly there.",
+            f"スコアの上側が切られています{by_ja}。最後の積がどんな値でも{highest:.3g}を上回らず、負の側は{reach.lower:.3g}に達します。"
+            f"{patient.answers.numel()}個中{cut}個のスコアがちょうどその上限にあります。",
+        ),
+        {"lowest": reach.lower, "highest": highest, "on_the_bound": cut, "operation": named},
+    )
 
 
 _SQUEEZERS = frozenset(
@@ -248,6 +268,7 @@ _SQUEEZERS = frozenset(
         "elu",
         "exp",
     }
+    | {"native_layer_norm", "_fused_rms_norm"}
     | {"leaky_relu", "threshold", "_softmax", "maximum", "abs", "hardswish", "mish"}
 )
 

@@ -32,9 +32,13 @@ class Tail:
         return tuple(call.name for call in self.behind)
 
     @property
+    def is_normed(self) -> bool:
+        return any(name in NORMS for name in self.names)
+
+    @property
     def is_learned(self) -> bool:
         """Whether something there is scaled by what is learned, which can undo any bound."""
-        return any(call.name in NORMS for call in self.behind) or any(
+        return any(_is_learned_norm(call) for call in self.behind) or any(
             call.name in ("mul", "mul_", "div", "div_", "pow")
             and any(not self.tape.is_of_image(source) and not _is_number(source.tensor) for source in call.sources)
             for call in self.behind
@@ -53,6 +57,20 @@ class Tail:
             out = product.outputs[0]
             noise = torch.randn(out.shape, generator=generator, dtype=torch.float64) * scale
             replaced[product] = (noise.abs() * sign if sign else noise).to(out.dtype)
+        return self.tape.play(replaced, self.logits)
+
+    @torch.no_grad()
+    def favouring(self, scale: float, other: float) -> Tensor:
+        """The scores where the last products are `scale` for their first channel and `other` times that for the rest.
+
+        Raises:
+            LensError: the tape cannot be played again.
+        """
+        replaced: dict[Call | None, Tensor] = {}
+        for product in self.products:
+            out = torch.full_like(product.outputs[0], other * scale)
+            out.select(1 if product.name in CONVOLUTIONS else -1, 0).fill_(scale)
+            replaced[product] = out
         return self.tape.play(replaced, self.logits)
 
 
@@ -94,6 +112,8 @@ class Reach:
     lower: float
     higher: float
     sums_to_one: bool
+    floor: float = 0.0
+    """The lowest cross-entropy of any of these scores, for the class that they favour most."""
 
     @property
     def is_bounded(self) -> bool:
@@ -104,15 +124,27 @@ class Reach:
         """Whether all goes up and nothing goes down."""
         return self.higher > 1 and self.higher > 1.5 * self.high and -self.lower < self.higher / 20
 
+    @property
+    def is_rectified_above(self) -> bool:
+        """Whether all goes down and nothing goes up."""
+        return -self.lower > 1 and self.lower < 1.5 * self.low and self.higher < -self.lower / 20
+
 
 def reach_of(tail: Tail) -> Reach:
     ends: list[tuple[float, float]] = []
-    sums_to_one = True
+    sums_to_one, floor = True, float("inf")
     for scale in SCALES:
         played = [tail.given(scale, sign, seed) for sign in (1, -1, 0) for seed in range(4)]
+        played += [tail.favouring(scale, other) for other in (-1.0, 0.0)]
+        floor = min(floor, *(_lowest_loss(x) for x in played))
         ends.append((min(float(x.min()) for x in played), max(float(x.max()) for x in played)))
         sums_to_one = sums_to_one and all(are_probabilities(x) for x in played)
-    return Reach(*ends[0], *ends[1], sums_to_one)
+    return Reach(*ends[0], *ends[1], sums_to_one, floor)
+
+
+def _lowest_loss(scores: Tensor) -> float:
+    """The cross-entropy of scores, had each image the class of its highest one; the least of them."""
+    return float((torch.logsumexp(scores.double(), dim=-1) - scores.double().amax(dim=-1)).min())
 
 
 def are_probabilities(scores: Tensor) -> bool:
@@ -142,6 +174,11 @@ def draws(tail: Tail, names: frozenset[str]) -> list[Call]:
                     if n > first and tail.tape.calls[n].name in names
                 }
     return list(found.values())
+
+
+def _is_learned_norm(call: Call) -> bool:
+    """Whether a norm has weights; one without bounds what goes through it, for good."""
+    return call.name in NORMS and any(isinstance(x, torch.Tensor) for x in call.args[1:4])
 
 
 def _is_number(tensor: Tensor) -> bool:

@@ -6,12 +6,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.mixing.measuring import Measured, measure, where
+from vitscope.doctor.mixing.averaged import averaged
+from vitscope.doctor.mixing.experiments import listed
+from vitscope.doctor.mixing.measuring import Axis, Measured, axis_of, measure, where
 from vitscope.doctor.mixing.scales import scaled_behind, wrong_scales
-from vitscope.doctor.mixing.shares import Axis, entropies, uniform_heads
+from vitscope.doctor.mixing.shares import entropies, uniform_heads
+from vitscope.doctor.mixing.weighing import WITHOUT_INFLUENCE, weighing, weighing_by_hand
+from vitscope.doctor.mixing.weights import divided_by_others, weights_by_hand
 from vitscope.doctor.patient import Patient, not_followed
 
 NARROW, VERY_NARROW = 16, 8
@@ -25,13 +31,13 @@ WRONG_AXIS = Fault(
     "error",
     Text(
         "The shares that a token gives to the others must sum to one. Along another axis they compete with the shares of other tokens or heads, and "
-        "how much a token gets hangs on all of them: learning is slow and stops early.",
+        "how much a token gets depends on all of them: learning is slow and stops early.",
         "1つのトークンがほかのトークンに配る重みは、合計が1でなければなりません。別の軸で正規化すると、ほかのトークンやヘッドの重みと競合し、"
         "受け取る量がそれら全体に左右されるため、学習が遅く、早い段階で頭打ちになります。",
     ),
     Text(
         "take the softmax along the last axis of queries × keys, and name the axis: without dim, PyTorch takes the second of four",
-        "クエリ×キーの最後の軸でソフトマックスを取り、軸を明示してください（dimを省略すると、4次元では2番目の軸になります）",
+        "クエリ×キーの最後の軸でsoftmaxを取り、軸を明示してください（dimを省略すると、4次元では2番目の軸になります）",
     ),
     "attn = scores.softmax(dim=-1)",
     explains=("overfit",),
@@ -72,7 +78,7 @@ COLLAPSED_HEADS = Fault(
     "warning",
     Text(
         "Where a token gives everything to one other, softmax has hardly any gradient left: queries and keys stop learning and the loss oscillates.",
-        "トークンが重みのすべてを1つのトークンに与える状態では、ソフトマックスの勾配がほとんど残らず、クエリとキーの学習が止まり、損失が振動します。",
+        "トークンが重みのすべてを1つのトークンに与える状態では、softmaxの勾配がほとんど残らず、クエリとキーの学習が止まり、損失が振動します。",
     ),
     Text(
         "make the weights of queries and keys smaller (std 0.02), or norm both (QK-norm); lower the learning rate, with warm-up",
@@ -102,8 +108,10 @@ def attention(patient: Patient) -> Iterator[Finding]:
 
     Does: sums the proved maps along their axes; multiplies the constants that stand on the tape between the projections, the product and the softmax;
     measures how wide heads are and how spread their maps.
-    Finds: softmax along queries, heads or an axis of length one (M7), a scale behind the softmax (M10), none (M8), a reciprocal (M11) or another
-    number's (M9), heads too narrow (M26), collapsed (I5) or exactly uniform (I2).
+    Puts zeros and large numbers in the place of the scores and looks what becomes of the weights.
+    Finds: softmax along queries, heads, an axis of length one or all at once, also by hand, log_softmax (M7), a scale behind the softmax, or one over
+    the number of tokens (M10), none (M8), a reciprocal (M11), another number's, zero, softmax of a softmax (M9), heads too narrow (M26), collapsed
+    (I5) or exactly uniform (I2).
     Must not accuse: norms of queries and keys, cosine and learned temperatures, 1/width (muP), scales folded into queries and keys, sinks, talking
     heads, attention across channels, one-hot heads among others, queries that start at zero.
     Source: Vaswani et al. 2017, 3.2.1; Yang et al. 2022 (muP); Zhai et al. 2023 on entropy collapse.
@@ -112,37 +120,74 @@ def attention(patient: Patient) -> Iterator[Finding]:
         measured = [measure(patient.tape, each) for each in patient.attentions]
     except LensError as error:
         raise Skipped(not_followed(error)) from None
+    except Skipped:
+        yield from _wrong_axes_by_hand(patient)
+        yield from weighing_by_hand(patient)
+        raise
     yield from _wrong_axes(measured)
+    weighed = list(weighing(patient, [each.attention for each in measured if not each.axis]))
+    yield from weighed
+    yield from averaged(patient.tape, measured)
     yield from scaled_behind(measured)
     yield from wrong_scales(measured)
     yield from _widths(measured)
     yield from _collapsed(measured)
-    yield from _uniform(patient, measured)
+    if not any(finding.fault is WITHOUT_INFLUENCE for finding in weighed):
+        yield from _uniform(patient, measured)
+
+
+def _runs(en: str, ja: str) -> Text:
+    return Text(
+        f"the softmax runs {en}, not over the keys",
+        f"softmaxがキーの軸ではなく{ja}で計算されています",
+    )
 
 
 _AXES: dict[Axis, Text] = {
-    "queries": Text("over the queries", "クエリの軸"),
-    "heads": Text("over the heads", "ヘッドの軸"),
-    "length one": Text("over an axis of length 1 (the batch, as a rule)", "長さ1の軸（通常はバッチ）"),
+    "queries": _runs("over the queries", "クエリの軸"),
+    "heads": _runs("over the heads", "ヘッドの軸"),
+    "length one": _runs("over an axis of length 1 (the batch, as a rule)", "長さ1の軸（通常はバッチ）"),
+    "queries and keys": Text(
+        "the softmax runs over all queries and keys together, not over the keys of each query",
+        "softmaxが各クエリのキーの軸ではなく、すべてのクエリとキーをまとめて計算されています",
+    ),
+    "rows of others": Text(
+        "each share is divided by the sum of another token's row, laid along the keys instead of the queries",
+        "各重みが、自分の行ではなく別のトークンの行の合計で割られています（合計がクエリではなくキーの軸に沿って並んでいます）",
+    ),
 }
 
 
 def _wrong_axes(measured: list[Measured]) -> Iterator[Finding]:
-    found = [each for each in measured if each.axis]
-    if not found:
-        return
-    ((axis, _),) = Counter(each.axis for each in found).most_common(1)
-    assert axis is not None
-    sums = [each.attention.map.double().sum(dim=-1) for each in found]
+    found = [(each.path, each.axis, each.attention.map) for each in measured if each.axis]
+    if found:
+        yield _wrong_axis(found)
+
+
+def _wrong_axes_by_hand(patient: Patient) -> Iterator[Finding]:
+    """The same of weights that are no softmax of torch's."""
+    found: list[tuple[str, Axis, Tensor]] = []
+    for weights in weights_by_hand(patient.tape):
+        assert weights.source is not None
+        map_ = weights.of(patient.tape.value(weights.source))
+        axis = "rows of others" if divided_by_others(patient.tape, weights) else axis_of(map_, len(map_))
+        if axis is not None:
+            found.append((weights.path, axis, map_))
+    if found:
+        yield _wrong_axis(found)
+
+
+def _wrong_axis(found: list[tuple[str, Axis, Tensor]]) -> Finding:
+    ((axis, _),) = Counter(axis for _, axis, _ in found).most_common(1)
+    sums = [map_.double().sum(dim=-1) for _, _, map_ in found]
     least, most = min(float(each.min()) for each in sums), max(float(each.max()) for each in sums)
-    yield WRONG_AXIS.found(
+    paths = [path for path, _, _ in found]
+    return WRONG_AXIS.found(
         Text(
-            f"What a token gives to all others sums to between {least:.3g} and {most:.3g} instead of 1: the softmax runs {_AXES[axis].en}, not over "
-            f"the keys ({where(found)}).",
-            f"1つのトークンがほかのすべてに配る重みの合計が、1ではなく{least:.3g}から{most:.3g}になっています。ソフトマックスがキーの軸ではなく"
-            f"{_AXES[axis].ja}で計算されています（{where(found)}）。",
+            f"What a token gives to all others sums to between {least:.3g} and {most:.3g} instead of 1: {_AXES[axis].en} ({listed(paths)}).",
+            f"1つのトークンがほかのすべてに配る重みの合計が、1ではなく{least:.3g}から{most:.3g}になっています。{_AXES[axis].ja}（{listed(paths)}）。",
         ),
-        {"axis": axis, "least_row_sum": least, "largest_row_sum": most, "modules": [each.path for each in found]},
+        {"axis": axis, "least_row_sum": least, "largest_row_sum": most, "modules": paths},
     )
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from vitscope.doctor.mixing.experiments import heads_of, listed, width_of
 from vitscope.doctor.mixing.scaling import Scaling, are_alike, scaling_of
-from vitscope.doctor.mixing.shares import Axis, constant_row_sum, wrong_axis
+from vitscope.doctor.mixing.shares import SUM, constant_row_sum, wrong_axis
+from vitscope.doctor.mixing.shares import Axis as OneAxis
 from vitscope.lens.attention import Attention
 from vitscope.lens.tape import Tape
+
+Axis = OneAxis | Literal["queries and keys", "rows of others"]
+"""Along what shares sum to one that should along the keys."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +46,19 @@ class Measured:
         return keys == own and self.head_width != own
 
     @property
+    def tokens(self) -> int:
+        """How many keys there are."""
+        return int(self.attention.map.shape[-1])
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of scores within their rows, as they go into the softmax: what the map's logarithms show."""
+        logs = self.attention.map.double().log()
+        seen = logs.isfinite()
+        mean = torch.where(seen, logs, 0.0).sum(dim=-1, keepdim=True) / seen.sum(dim=-1, keepdim=True).clamp(min=1)
+        return float(torch.where(seen, logs - mean, 0.0).pow(2).sum().div(seen.sum().clamp(min=1)).sqrt())
+
+    @property
     def widths(self) -> dict[str, int]:
         """What a scale may have been taken of, by name."""
         found = {"head": self.head_width, "width": self.width, "heads": self.heads}
@@ -62,8 +84,21 @@ def measure(tape: Tape, attention: Attention) -> Measured:
     """An attention, measured; where heads are computed one by one, the constants are the first one's."""
     part = attention.parts[0] if attention.parts else attention
     heads = heads_of(tape, part) * max(len(attention.parts), 1)
-    axis = wrong_axis(attention.map, heads) if not attention.over_keys else None
+    axis = axis_of(attention.map, heads) if not attention.over_keys else None
     return Measured(attention, heads, width_of(tape, part), axis, scaling_of(tape, attention))
+
+
+def axis_of(map_: Float[Tensor, "K Tq T"], heads: int) -> Axis | None:
+    """Along which axes other than the keys the shares sum to one, also along two or three of them together; None where along none."""
+    axis = wrong_axis(map_, heads)
+    if axis is not None or min(map_.shape[-2:]) < 2 or not bool((map_ >= 0).all()):
+        return axis
+    if constant_row_sum(map_) is not None:  # rows alike are a softmax along the keys, and a factor behind it
+        return None
+    sums = map_.double().sum(dim=(-2, -1))
+    together = [sums, *(sums.view(-1, each).sum(dim=1) for each in (heads, len(sums)) if len(sums) % each == 0)]
+    is_one = any(float((each - 1).abs().max()) <= SUM for each in together)
+    return "queries and keys" if is_one else None
 
 
 def of_which_width(factor: float, of: Measured) -> str | None:

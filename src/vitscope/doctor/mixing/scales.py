@@ -4,7 +4,7 @@ out come findings."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import sqrt
+from math import log2, sqrt
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Severity
@@ -13,6 +13,8 @@ from vitscope.doctor.mixing.scaling import are_alike
 
 FAR_OFF = 4.0
 """A scale so many times off is no longer a matter of taste."""
+EVEN, SHARP = 0.1, 0.5
+"""The spread of scores under which a small scale, and over which a large one, is not made up for by the weights."""
 
 SCALED_BEHIND = Fault(
     "scaled-behind-the-softmax",
@@ -22,7 +24,7 @@ SCALED_BEHIND = Fault(
     Text(
         "The scores go into the softmax unscaled, and what attention gives back is made smaller by that factor: its branch is too weak beside the "
         "stream, and the model behaves as if each patch stood alone.",
-        "スコアはスケーリングなしでソフトマックスに入り、アテンションの出力のほうがその係数だけ小さくなります。枝がストリームに対して弱すぎるため、"
+        "スコアはスケーリングなしでsoftmaxに入り、アテンションの出力のほうがその係数だけ小さくなります。枝がストリームに対して弱すぎるため、"
         "各パッチが単独で処理されているかのように振る舞います。",
     ),
     Text("scale the scores, not the shares", "重みではなく、スコアをスケーリングしてください"),
@@ -37,7 +39,7 @@ UNSCALED = Fault(
     Text(
         "Products of wider heads are larger, so that softmax soon gives all to one token, where it has hardly any gradient: the start is slow or "
         "unstable.",
-        "ヘッドの幅が大きいほど内積も大きくなり、ソフトマックスがすぐに1つのトークンへ集中します。そこでは勾配がほとんどなく、学習の立ち上がりが"
+        "ヘッドの幅が大きいほど内積も大きくなり、softmaxがすぐに1つのトークンへ集中します。そこでは勾配がほとんどなく、学習の立ち上がりが"
         "遅く、または不安定になります。",
     ),
     Text(
@@ -54,7 +56,7 @@ RECIPROCAL = Fault(
     Text(
         "The scores are made larger where they should be made smaller, so softmax gives all to one token from the start on, and its gradient "
         "vanishes.",
-        "小さくすべきスコアを逆に大きくしているため、ソフトマックスが最初から1つのトークンに集中し、勾配が消えてしまいます。",
+        "小さくすべきスコアを逆に大きくしているため、softmaxが最初から1つのトークンに集中し、勾配が消えてしまいます。",
     ),
     Text(
         "multiply by head_dim ** -0.5, or divide by its square root; not both turned round (scaled_dot_product_attention multiplies by `scale`)",
@@ -76,10 +78,13 @@ OTHER_WIDTH = Fault(
     ),
     Text("scale by the width of one head", "1つのヘッドの幅でスケーリングしてください"),
     "scale = head_dim**-0.5   # head_dim = dim // heads",
+    explains=("heads-collapsed",),
 )
 
 
 def scaled_behind(measured: list[Measured]) -> Iterator[Finding]:
+    """A factor behind the softmax; one over the number of tokens is another fault."""
+    measured = [each for each in measured if not are_alike(each.behind or 0.0, 1 / each.tokens)]
     maps = [(each, each.behind) for each in measured if each.behind is not None]
     found = maps or [(each, each.behind_values) for each in measured if each.behind_values is not None]
     if not found:
@@ -93,7 +98,7 @@ def scaled_behind(measured: list[Measured]) -> Iterator[Finding]:
         Text(
             f"What a token gives to all others sums to {factor:.4g} instead of 1{what.en}: the scale stands behind the softmax, not before it "
             f"({where([each for each, _ in found])}).",
-            f"1つのトークンがほかのすべてに配る重みの合計が、1ではなく{factor:.4g}です{what.ja}。スケーリングがソフトマックスの前ではなく後ろにあります"
+            f"1つのトークンがほかのすべてに配る重みの合計が、1ではなく{factor:.4g}です{what.ja}。スケーリングがsoftmaxの前ではなく後ろにあります"
             f"（{where([each for each, _ in found])}）。",
         ),
         {"row_sum": factor, "of": name, "number": number, "modules": [each.path for each, _ in found]},
@@ -111,8 +116,8 @@ _OF: dict[str, Text] = {
 def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
     """Missing, reciprocal and foreign scales; nothing where the scale stands behind the softmax or cannot be told."""
     by_kind: dict[str, list[Measured]] = {}
-    for each in measured:
-        kind = _kind(each)
+    for number, each in enumerate(measured):
+        kind = _kind(each, number)
         if kind is not None and each.behind is None and each.behind_values is None:
             by_kind.setdefault(kind, []).append(each)
     if found := by_kind.get("missing"):
@@ -127,10 +132,13 @@ def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
         if found := by_kind.get(kind):
             yield OTHER_WIDTH.found(*_scale_said(found, said), severity=_how_bad(found))
             return
+    if found := by_kind.get("unknown"):
+        yield OTHER_WIDTH.found(*_scale_said(found, _told(found[0])), severity="warning")
 
 
-def _kind(of: Measured) -> str | None:
-    """What is wrong with the factor before the softmax: `missing`, `reciprocal`, `width`, `heads`; None where nothing is, or it cannot be told."""
+def _kind(of: Measured, layer: int) -> str | None:
+    """What is wrong with the factor before the softmax: `missing`, `reciprocal`, `width`, `heads`, `unknown`; None where nothing is, or it cannot
+    be told."""
     scale, head = of.scaling.before, float(of.head_width)
     if scale is None or head < 2 or of.is_across_channels or are_alike(scale, head**-0.5):
         return None
@@ -141,7 +149,38 @@ def _kind(of: Measured) -> str | None:
     for name in ("width", "heads"):
         if name in of.widths and are_alike(scale, float(of.widths[name]) ** -0.5):
             return name
-    return None
+    return "unknown" if _is_far_off(of, scale * sqrt(head), layer) else None
+
+
+def _is_far_off(of: Measured, ratio: float, layer: int) -> bool:
+    """Whether a scale of no known number makes scores too even or too sharp. One over the width (muP) or over the layer's number does not, nor one
+    by the logarithm of the number of tokens, nor one that the weights make up for."""
+    if ratio < 1:
+        is_meant = are_alike(ratio, of.head_width**-0.5) or are_alike(ratio, 1 / (layer + 1))
+        return ratio < 1 / FAR_OFF and not is_meant and of.spread < EVEN
+    return ratio > max(FAR_OFF, 1.05 * log2(max(of.tokens, 2))) and of.spread > SHARP
+
+
+def _told(of: Measured) -> Text:
+    """Of what number an unknown scale is a power, where it is of one."""
+    scale, numbers = of.scaling.before or 0.0, of.widths | {"tokens": of.tokens}
+    for name, number in numbers.items():
+        for power in (-0.5, -1.0, -1.5, -2.0, 0.5, 1.0, 1.5, 2.0):
+            if are_alike(scale, float(number) ** power):
+                what = _POWERS[name]
+                return Text(
+                    f"{number}**{power:g} was taken, and {number} is {what.en}",
+                    f"{number}の{power:g}乗が使われています（{number}は{what.ja}）",
+                )
+    return Text("it is no root of any width", "どの幅の平方根でもありません")
+
+
+_POWERS: dict[str, Text] = {
+    "head": Text("the width of a head", "1ヘッドの幅"),
+    "width": Text("the width of the tokens", "トークンの幅"),
+    "heads": Text("the number of heads", "ヘッド数"),
+    "tokens": Text("the number of tokens", "トークン数"),
+}
 
 
 def _scale_said(found: list[Measured], said: Text) -> tuple[Text, dict[str, object]]:

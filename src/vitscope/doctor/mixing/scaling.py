@@ -26,7 +26,7 @@ _PASSES = (
     | {"sub", "sub_", "cat", "stack", "neg", "view_as_real", "view_as_complex", "constant_pad_nd"}
     | {"masked_fill", "masked_fill_", "where"}
 )
-_TIMES, _OVER = frozenset({"mul", "mul_"}), frozenset({"div", "div_"})
+TIMES, OVER = frozenset({"mul", "mul_"}), frozenset({"div", "div_"})
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def scaling_of(tape: Tape, attention: Attention) -> Scaling:
     """The constants of an attention; of its first head, where heads are computed one by one."""
     attention = attention.parts[0] if attention.parts else attention
     begins = attention.begins
-    projected = _Way(tape, PRODUCTS | CONVOLUTIONS)
+    projected = Way(tape, PRODUCTS | CONVOLUTIONS)
     if attention.is_fused:
         own = _argument(begins, "scale")
         sides = begins.sources[:2]
@@ -72,12 +72,12 @@ def _argument(call: Call, name: str) -> Any:
 
 def _around_softmax(tape: Tape, attention: Attention) -> tuple[float | None, float | None]:
     """The factors between the product and the softmax, and between the softmax and the values."""
-    behind = _Way(tape, SOFTMAX)
+    behind = Way(tape, SOFTMAX)
     for source in factors(attention.ends):
         found = behind.factor(source)
         if behind.reached:
             softmax = behind.reached[0]
-            before = _Way(tape, frozenset({attention.begins.name}), only=attention.begins)
+            before = Way(tape, frozenset({attention.begins.name}), only=attention.begins)
             return before.factor(softmax.sources[0]), found
     return None, None
 
@@ -86,15 +86,15 @@ def _output_factor(tape: Tape, ends: Call) -> float:
     here, found = ends, 1.0
     while True:
         users = tape.users(here)
-        if len(users) != 1 or users[0].name not in VIEWS | _TIMES | _OVER:
+        if len(users) != 1 or users[0].name not in VIEWS | TIMES | OVER:
             return found
-        own = _own_factor(tape, users[0]) if users[0].name in _TIMES | _OVER else 1.0
+        own = own_factor(tape, users[0]) if users[0].name in TIMES | OVER else 1.0
         if own is None:
             return found
         found, here = found * own, users[0]
 
 
-class _Way:
+class Way:
     """Backwards from a source to the nearest calls of some names (or the one call `only`): the product of the constants on the way; one where there
     are none."""
 
@@ -116,8 +116,8 @@ class _Way:
         if call is self.only or (self.only is None and call.name in self.stops):
             self.reached.append(call)
             return 1.0
-        if call.name in _TIMES | _OVER:
-            own = _own_factor(self.tape, call)
+        if call.name in TIMES | OVER:
+            own = own_factor(self.tape, call)
         else:
             own = 1.0 if call.name in _PASSES else None
         if own is None:
@@ -129,7 +129,7 @@ class _Way:
         return own * known[0]
 
 
-def _own_factor(tape: Tape, call: Call) -> float | None:
+def own_factor(tape: Tape, call: Call) -> float | None:
     """The constant that a call multiplies or divides by: one for a table with a number for each place (rotary positions turn, they do not scale);
     None for what is learned, or made of the image."""
     operands = list(call.args[:2])
@@ -137,12 +137,12 @@ def _own_factor(tape: Tape, call: Call) -> float | None:
     if len(ours) != 1 or len(operands) != 2:
         return None
     place = 1 if operands[0] is ours[0] else 0
-    if call.name in _OVER and place == 0:
+    if call.name in OVER and place == 0:
         return None
     value = _constant(tape, call, operands[place])
     if value is None or value == 0:
         return None
-    return value if call.name in _TIMES else 1 / value
+    return value if call.name in TIMES else 1 / value
 
 
 def _is_of_image(tape: Tape, call: Call, tensor: Tensor) -> bool:
@@ -153,7 +153,7 @@ def _constant(tape: Tape, call: Call, operand: Any) -> float | None:
     if not isinstance(operand, Tensor):
         return None if isinstance(operand, complex) else abs(float(operand))
     source = next(source for source in call.sources if source.tensor is operand)
-    if _is_learned(source):
+    if is_learned(source):
         return None
     value = tape.value(source)
     if value.numel() == 0 or value.is_complex():
@@ -164,7 +164,7 @@ def _constant(tape: Tape, call: Call, operand: Any) -> float | None:
     return 1.0 if value.shape[-1] > 1 else None
 
 
-def _is_learned(source: Source) -> bool:
+def is_learned(source: Source) -> bool:
     """Whether a parameter goes into a number."""
     waiting, seen = [source], set[int]()
     while waiting:
