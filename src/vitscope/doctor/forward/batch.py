@@ -19,34 +19,13 @@ from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call
 
 _STATISTICS = frozenset(
-    {
-        "native_batch_norm",
-        "_native_batch_norm_legit",
-        "_native_batch_norm_legit_functional",
-        "mean",
-        "var",
-        "std",
-        "var_mean",
-        "std_mean",
-    }
-    | {
-        "amax",
-        "amin",
-        "aminmax",
-        "max",
-        "min",
-        "sum",
-        "linalg_vector_norm",
-        "topk",
-        "sort",
-        "argsort",
-        "cumsum",
-        "bincount",
-    }
+    {"native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional", "mean", "var", "std"}
+    | {"var_mean", "std_mean", "amax", "amin", "aminmax", "max", "min", "sum", "linalg_vector_norm"}
+    | {"topk", "sort", "argsort", "cumsum", "bincount"}
 )
 """What may be taken over a batch on purpose: its scale, its order, who comes first."""
 _WHY = Text(
-    "A prediction hangs on which other images happen to be in the batch: training sees mixtures, and the accuracy changes with the batch size, the "
+    "A prediction depends on which other images happen to be in the batch: training sees mixtures, and the accuracy changes with the batch size, the "
     "order and the last batch.",
     "予測が、たまたま同じバッチに入ったほかの画像に左右されます。学習では画像が混ざり、精度はバッチサイズや順番、最後のバッチの大きさで変わります。",
 )
@@ -97,7 +76,7 @@ STATISTICS = Fault(
     "batch-independence",
     "warning",
     Text(
-        "In evaluation an image's scores hang on its neighbours: they differ with the batch size and with the order of the images.",
+        "In evaluation an image's scores depend on its neighbours: they differ with the batch size and with the order of the images.",
         "評価時のスコアが同じバッチのほかの画像に左右され、バッチサイズや画像の順番によって変わります。",
     ),
     Text(
@@ -152,7 +131,8 @@ def batch_independence(patient: Patient) -> Iterator[Finding]:
     with noise in each parameter that stands by itself. Where two images meet, the axis that attention runs along, and the first operation at
     which one image's change reaches more than its own share of the numbers.
     Finds: attention across the batch (M1), any other meeting of images, parameters with a row for each place (M22).
-    Must not accuse: batch norm with running statistics, sequence-first models that are right. What takes statistics on purpose is a warning.
+    Must not accuse: batch norm with running statistics, sequence-first models that are right. What takes statistics on purpose is a warning,
+    as long as the scores follow the images where these change places.
     Source: torch.nn.MultiheadAttention, batch_first.
     """
     refuse_not_finite(patient)
@@ -203,14 +183,24 @@ def _meeting(patient: Patient, influence: float) -> Finding:
     path, operation = (where.path or "the model", where.name) if where is not None else ("", "")
     en = f" They meet in {path} ({operation})." if where is not None else ""
     ja = f"混ざるのは{where.path or 'モデル本体'}（{operation}）です。" if where is not None else ""
-    fault = STATISTICS if is_statistic else MEET
+    stays = _stays_when_images_move(patient)
+    if stays:
+        en += " With the images in another order each place gets the scores that it had: they are of no image."
+        ja += "画像の順番を入れ替えても、各位置のスコアは元のままです。どの画像のスコアでもありません。"
+    fault = STATISTICS if is_statistic and not stays else MEET
     return fault.found(
         Text(
             f"Noise in the place of one image changes the scores of another in the same batch by {influence:.2g} of their size.{en}",
             f"1枚の画像をノイズに置き換えると、同じバッチの別の画像のスコアが変わります（相対的な差{influence:.2g}）。{ja}",
         ),
-        {"influence": influence, "module": path, "operation": operation},
+        {"influence": influence, "module": path, "operation": operation, "scores_follow_images": not stays},
     )
+
+
+def _stays_when_images_move(patient: Patient) -> bool:
+    """Whether the scores, which depend on the images, do not move with them: a statistic of the batch, and nothing of the image."""
+    images = patient.images[: patient.batch or (2 if patient.is_large else 4)]
+    return patient.same(patient.quiet_scores(images), patient.quiet_scores(images.roll(1, 0)))
 
 
 def _across(patient: Patient, influence: float) -> Finding:

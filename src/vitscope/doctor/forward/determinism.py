@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vitscope._core.text import Text
+from vitscope.doctor.copying import copied
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.shapes import refuse_not_finite
+from vitscope.doctor.forward.training import training_mode
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
 from vitscope.lens.operations import FUSED
@@ -43,16 +45,21 @@ RANDOM = Fault(
 
 
 def determinism(patient: Patient) -> Iterator[Finding]:
-    """Whether two forwards of the same images give the same scores.
+    """Whether two forwards of the same images give the same scores, and whether training mode is the same model but for its noise.
 
-    Does: forwards in evaluation mode under different seeds; what differs is sought among the operations on the way to the scores.
-    Finds: dropout and other noise that evaluation mode does not switch off (M27).
-    Must not accuse: layers that are off in evaluation; rounding. Tokens or layers that are chosen at random are a warning.
+    Does: forwards in evaluation mode under different seeds; what differs is sought among the operations on the way to the scores. A forward in
+    training mode with every dropout off, beside one in evaluation mode: what learns, what the scores are, and of which image.
+    Finds: dropout and other noise that evaluation mode does not switch off (M27); in training mode only: scores of other images, a softmax,
+    parameters that are left out (T19), dropout that lets little or nothing through (L11).
+    Must not accuse: layers that are off in evaluation; rounding; numbers that are kept between calls, which `forward` finds; training mode that
+    gives a second head's scores, masks, mixes or leaves out by chance. Tokens or layers that are chosen at random are a warning.
     Source: torch.nn.functional.dropout and scaled_dot_product_attention, whose defaults know no evaluation mode.
     """
     refuse_not_finite(patient)
     change = _largest_change(patient)
     if change == 0:
+        yield from training_mode(patient)
+    if change == 0 or _only_counts(patient):
         return
     size = patient.batch or 1
     drawing, is_choice = _drawing(patient)
@@ -102,6 +109,15 @@ def _largest_change(patient: Patient) -> float:
             break
     patient._known["change_by_seed"] = change
     return change
+
+
+def _only_counts(patient: Patient) -> bool:
+    """Whether nothing is drawn and copies that were never called agree: the scores follow what the model keeps between calls."""
+    if _drawn(patient.tape):
+        return False
+    images = patient.images[: patient.batch or 1]
+    first, second = (patient.quiet_scores(images, copied(patient.model), seed=seed) for seed in (0, 1))
+    return patient.same(first, second)
 
 
 def _drawn(tape: Tape) -> list[Call]:

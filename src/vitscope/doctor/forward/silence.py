@@ -1,0 +1,124 @@
+"""Training mode without its noise. In goes a patient, out comes a `Quiet`: a copy that computes as in training, with every dropout, drop path and
+batch statistic off, and that knows which dropouts it would have had."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from vitscope.doctor.blocks.census import leaves_of, tensors_in
+from vitscope.doctor.copying import all_modules, copied, moved, without_reentrant_checkpoints
+from vitscope.doctor.patient import CPU, Patient
+
+DROPOUTS = {
+    **dict.fromkeys(("dropout", "dropout_", "alpha_dropout", "alpha_dropout_"), True),
+    **dict.fromkeys(("dropout1d", "dropout2d", "dropout3d", "feature_dropout", "feature_alpha_dropout"), False),
+}
+"""torch's functions by name, and whether they drop single numbers rather than whole tokens or channels."""
+_FUSED = {"scaled_dot_product_attention": 4, "multi_head_attention_forward": 10}
+"""Attentions that drop out themselves, and the place of `dropout_p` among what they are given."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A dropout that training mode calls."""
+
+    p: float
+    path: str
+    """The module that calls it."""
+    is_attention: bool
+    of_numbers: bool
+    """Whether it drops single numbers."""
+
+
+@dataclass(eq=False)
+class Quiet:
+    """A copy of the patient's model, and how it is run."""
+
+    patient: Patient
+    model: nn.Module
+    drops: dict[tuple[str, float, bool], Drop] = field(default_factory=dict)
+    running: list[str] = field(default_factory=list)
+
+    def answer(self, images: Tensor, *, seed: int, training: bool = True) -> Any:
+        """What it gives back, with the graph if gradients are on."""
+        for module in all_modules(self.model):
+            module.training = training and not isinstance(module, nn.modules.batchnorm._BatchNorm)
+        random.seed(seed)  # layers are skipped by Python's numbers too
+        torch.manual_seed(seed)
+        with without_reentrant_checkpoints(), _Silence(self):
+            return self.model(images.clone())
+
+    @torch.enable_grad()
+    def learning(self, images: Tensor, *, seed: int, training: bool) -> tuple[Any, set[str]]:
+        """What it gives back, and the parameters that a gradient would reach from there."""
+        answer = self.answer(images, seed=seed, training=training)
+        leaves = {id(leaf) for leaf in leaves_of(tensors_in(answer))}
+        return answer, {name for name, parameter in self.model.named_parameters() if id(parameter) in leaves}
+
+
+def quiet(patient: Patient) -> Quiet:
+    """The copy; of a large model in float32."""
+    model = copied(patient.model)
+    if patient.is_large:
+        model = moved(model, CPU, torch.float32)
+    made = Quiet(patient, model)
+    for path, module in model.named_modules():
+        module.register_forward_pre_hook(lambda *_, path=path: made.running.append(path or "the model"))
+        module.register_forward_hook(lambda *_: made.running.pop() and None)
+    return made
+
+
+class _Silence(TorchFunctionMode):
+    """What drops by chance lets everything through, and is written down."""
+
+    def __init__(self, quiet: Quiet) -> None:
+        super().__init__()
+        self.quiet = quiet
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if name in DROPOUTS:
+            p, training = _given(args, kwargs, 1, "p", 0.5), _given(args, kwargs, 2, "training", True)
+            if kwargs.get("train", training):
+                self._note(float(p), is_attention=False, of_numbers=DROPOUTS[name])
+            return args[0] if args else kwargs["input"]
+        if name in _FUSED:
+            place = _FUSED[name]
+            if name != "multi_head_attention_forward" or kwargs.get("training", True):
+                self._note(float(_given(args, kwargs, place, "dropout_p", 0.0)), is_attention=True, of_numbers=True)
+            if len(args) > place:
+                args = (*args[:place], 0.0, *args[place + 1 :])
+            else:
+                kwargs["dropout_p"] = 0.0
+        elif name == "bernoulli_":
+            kept = _given(args, kwargs, 1, "p", 0.5)
+            if isinstance(kept, float | int):
+                if kept == 0:
+                    self._note(1.0, is_attention=False, of_numbers=False)
+                return args[0].fill_(kept)
+        return func(*args, **kwargs)
+
+    def _note(self, p: float, *, is_attention: bool, of_numbers: bool) -> None:
+        path = self.quiet.running[-1] if self.quiet.running else "the model"
+        if p > 0:
+            self.quiet.drops.setdefault((path, p, is_attention), Drop(p, path, is_attention, of_numbers))
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name: str, default: Any) -> Any:
+    return args[place] if len(args) > place else kwargs.get(name, default)
+
+
+def only_tensor(answer: Any) -> bool:
+    """Whether a model gave back one tensor and nothing beside it, such as another head's scores or the partners of a mixture."""
+    found: Iterator[Tensor] = tensors_in(answer)
+    return next(found, None) is not None and next(found, None) is None

@@ -1,0 +1,248 @@
+"""Whether training mode is the model that evaluation mode is, but for its noise. In goes a patient, out come findings of the check `determinism`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitscope._core.errors import ModelError
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.forward.silence import Quiet, only_tensor, quiet
+from vitscope.doctor.forward.tail import are_probabilities
+from vitscope.doctor.patient import SAME, Patient, scores_of
+
+SEEDS = 4
+"""How many draws of training mode are compared at most."""
+MUCH = 0.5
+"""Dropout over this is hardly ever meant: more is lost than comes through."""
+LEAST = 0.01
+"""Of the parameters, that training mode may leave out unsaid."""
+_LEARNING = ("overfit", "learning-rate", "dropout-too-strong")
+
+OTHERS = Fault(
+    "scores-of-other-images-in-training",
+    "T19",
+    "determinism",
+    "error",
+    Text(
+        "In training an image's scores are those of another image, and the loss holds them against its own label: what is learned is noise, while "
+        "in evaluation everything looks right.",
+        "学習時のスコアは別の画像のものなのに、損失はその画像自身のラベルと比べます。雑音を学習しているのに、評価モードでは正しく見えます。",
+    ),
+    Text(
+        "look at what the forward does `if self.training`: flip(0), roll, a permutation of the batch; whoever mixes images gives the "
+        "permutation back, so that the labels can be mixed alike",
+        "順伝播の`if self.training`の中を確認してください（flip(0)、roll、バッチの並べ替えなど）。画像を混ぜる場合は"
+        "並べ替えの順番も返し、ラベルも同じように混ぜます",
+    ),
+    explains=_LEARNING,
+)
+PROBABILITIES = Fault(
+    "softmax-in-training-only",
+    "M12",
+    "determinism",
+    "warning",
+    Text(
+        "Cross-entropy applies a softmax itself. Given probabilities, it makes them nearly uniform, so gradients are small and the loss cannot fall "
+        "below ln(e + C − 1) − 1 (C classes); evaluation mode does not show it.",
+        "クロスエントロピーは内部でsoftmaxを計算します。確率を渡すと再びほぼ均等になり、勾配は小さく、損失はln(e + C − 1) − 1（Cは"
+        "クラス数）より下がりません。評価モードでは現れない問題です。",
+    ),
+    Text(
+        "return the scores (logits) in training; if probabilities are wanted, take the softmax in evaluation only, or outside of the model",
+        "学習時にはスコア（ロジット）をそのまま返し、確率が必要な場合は評価時だけ、またはモデルの外でsoftmaxを計算してください",
+    ),
+    "return scores if self.training else scores.softmax(dim=-1)   # not the other way round",
+    explains=_LEARNING,
+)
+UNREACHED = Fault(
+    "training-leaves-out-parameters",
+    "T19",
+    "determinism",
+    "error",
+    Text(
+        "Evaluation computes with these numbers, and in training no gradient comes to them: they stay as they were drawn, and spoil what the rest "
+        "has learned.",
+        "評価時の計算には使われるのに、学習時には勾配が届きません。初期値のまま残り、ほかの部分が学習した結果を損ないます。",
+    ),
+    Text(
+        "look at what the forward does `if self.training`: detach(), torch.no_grad(), blocks that are skipped; what is frozen on purpose gets "
+        "requires_grad_(False)",
+        "順伝播の`if self.training`の中を確認してください（detach()、torch.no_grad()、飛ばされるブロックなど）。意図して固定する場合は"
+        "requires_grad_(False)を使います",
+    ),
+    explains=_LEARNING,
+)
+NOTHING_PASSES = Fault(
+    "dropout-of-everything",
+    "L11",
+    "determinism",
+    "error",
+    Text(
+        "With a probability of 1 everything is zero in training: what comes before gets no gradient, and evaluation lets through what was never "
+        "trained.",
+        "確率1のドロップアウトでは学習時の値がすべてゼロになります。それより前の部分には勾配が届かず、評価時には一度も学習されていない値が通ります。",
+    ),
+    Text(
+        "p is the share that is dropped, not the share that is kept: take 0 to 0.1",
+        "pは残す割合ではなく落とす割合です。0から0.1にしてください",
+    ),
+    "nn.Dropout(0.1)   # drops a tenth",
+    explains=_LEARNING,
+)
+MUCH_DROPPED = Fault(
+    "more-dropped-than-kept",
+    "L11",
+    "determinism",
+    "warning",
+    Text(
+        "Over half of the numbers are set to zero in each step of training: little of what could be learned gets through.",
+        "学習の各ステップで半分を超える値がゼロにされ、学習できるはずの情報がほとんど伝わりません。",
+    ),
+    Text(
+        "p is the share that is dropped, not the share that is kept: take 0 to 0.1; against overfitting use augmentation, weight decay and "
+        "stochastic depth",
+        "pは残す割合ではなく落とす割合です。0から0.1にしてください。過学習にはデータ拡張、重み減衰、stochastic depthで対処します",
+    ),
+    "nn.Dropout(0.1)   # drops a tenth",
+    explains=("dropout-too-strong",),
+)
+
+
+def training_mode(patient: Patient) -> Iterator[Finding]:
+    """What is wrong in training mode and not in evaluation mode, with every dropout and drop path off and batch norm in evaluation mode."""
+    model = quiet(patient)
+    images = patient.images[: patient.batch or (2 if patient.is_large else 4)].to(_precision(model))
+    try:
+        answer, learning = model.learning(images, seed=0, training=True)
+    except Exception:  # whatever it says: in training it asks for labels, or for more images
+        return
+    yield from _dropped(model)
+    yield from _unreached(model, images, learning)
+    with torch.no_grad():
+        yield from _on_scores(model, images, answer)
+
+
+def _precision(model: Quiet) -> torch.dtype:
+    return torch.float32 if model.patient.is_large else model.patient.dtype
+
+
+def _dropped(model: Quiet) -> Iterator[Finding]:
+    drops = list(model.drops.values())
+    for fault, found in (
+        (NOTHING_PASSES, [drop for drop in drops if drop.p >= 1]),
+        (MUCH_DROPPED, [drop for drop in drops if MUCH < drop.p < 1 and drop.of_numbers]),
+    ):
+        if not found:
+            continue
+        paths = list(dict.fromkeys(drop.path for drop in found))
+        named, p = ", ".join(paths[:3]) + (f" … ({len(paths)})" if len(paths) > 3 else ""), max(d.p for d in found)
+        of_attention = all(drop.is_attention for drop in found)
+        what, what_ja = ("attention's numbers", "アテンションの値") if of_attention else ("numbers", "値")
+        yield fault.found(
+            Text(
+                f"In training mode {100 * p:.0f} % of the {what} are dropped in {named}.",
+                f"学習モードでは、{named.replace('the model', 'モデル本体')}で{what_ja}の{100 * p:.0f} %がドロップアウトでゼロにされます。",
+            ),
+            {"p": p, "modules": paths, "of_attention": of_attention},
+        )
+
+
+def _unreached(model: Quiet, images: Tensor, learning: set[str]) -> Iterator[Finding]:
+    """Parameters that learn in evaluation mode and, whatever is drawn, not in training mode."""
+    _, wanted = model.learning(images, seed=0, training=False)
+    sizes = {name: parameter.numel() for name, parameter in model.model.named_parameters()}
+    total = sum(sizes[name] for name in wanted)
+    for seed in range(1, SEEDS):
+        lost = [name for name in sizes if name in wanted and name not in learning]
+        if sum(sizes[name] for name in lost) < LEAST * total or not lost:
+            return
+        learning |= model.learning(images, seed=seed, training=True)[1]
+    lost = [name for name in sizes if name in wanted and name not in learning]
+    share = sum(sizes[name] for name in lost) / max(total, 1)
+    if share < LEAST:
+        return
+    named = ", ".join(lost[:3]) + (f" … ({len(lost)})" if len(lost) > 3 else "")
+    yield UNREACHED.found(
+        Text(
+            f"In evaluation mode a gradient reaches {len(wanted)} parameters; in training mode it does not reach {len(lost)} of them "
+            f"({100 * share:.1f} % of the numbers): {named}.",
+            f"評価モードでは{len(wanted)}個のパラメータに勾配が届きますが、学習モードではそのうち{len(lost)}個"
+            f"（数値の{100 * share:.1f} %）に届きません: {named}。",
+        ),
+        {"parameters": lost, "share": share, "draws": SEEDS},
+        severity="error" if share > 0.5 else "warning",
+    )
+
+
+def _on_scores(model: Quiet, images: Tensor, answer: Any) -> Iterator[Finding]:
+    """Whose scores training mode gives, and whether they are probabilities."""
+    patient = model.patient
+    evaluated = _scores(model, model.answer(images, seed=0, training=False), len(images))
+    trained = _scores(model, answer, len(images))
+    if evaluated is None or trained is None or trained.shape != evaluated.shape or _same(evaluated, trained):
+        return
+    if patient.loss in (None, "cross-entropy") and are_probabilities(trained) and not are_probabilities(evaluated):
+        yield PROBABILITIES.found(
+            Text(
+                "In training mode an image's scores are between 0 and 1 and add up to 1; in evaluation mode they are free.",
+                "学習モードのスコアは0から1の間にあり合計が1になりますが、評価モードでは自由な値です。",
+            ),
+            {"lowest_in_training": float(trained.min()), "highest_in_training": float(trained.max())},
+            severity="error" if patient.loss == "cross-entropy" else "warning",
+        )
+    if only_tensor(answer) and len(images) > 1:
+        yield from _of_others(model, images, evaluated)
+
+
+def _of_others(model: Quiet, images: Tensor, evaluated: Tensor) -> Iterator[Finding]:
+    """Whether noise in the place of the first image leaves its scores alone, and moves another's: in two draws of training mode, and not in
+    evaluation mode. Who mixes images keeps something of each."""
+    other = images.clone()
+    other[0] = model.patient.noise(1, seed=5)[0].to(images)
+    moved = _moved(evaluated, _scores(model, model.answer(other, seed=0, training=False), len(images)))
+    if moved is None or moved[0] == 0 or any(moved[1:]):
+        return
+    wrong: list[int] = []
+    for seed in range(SEEDS):
+        here, there = (_scores(model, model.answer(x, seed=seed), len(images)) for x in (images, other))
+        moved = None if here is None else _moved(here, there)
+        if moved is None:
+            return
+        if moved[0] == 0 and any(moved[1:]):
+            wrong.append(1 + max(range(len(moved) - 1), key=moved[1:].__getitem__))
+        if len(wrong) == 2 or seed - len(wrong) == 2:
+            break
+    if len(wrong) < 2:
+        return
+    yield OTHERS.found(
+        Text(
+            f"In training mode noise in the place of image 1 leaves its scores as they are and changes those of image {wrong[0] + 1} in the same "
+            "batch; in evaluation mode it changes its own and no others.",
+            f"学習モードでは、1枚目の画像をノイズに置き換えても1枚目のスコアは変わらず、同じバッチの{wrong[0] + 1}枚目のスコアが変わります。"
+            "評価モードで変わるのは1枚目のスコアだけです。",
+        ),
+        {"changed_instead": [place + 1 for place in wrong], "images": len(images)},
+    )
+
+
+def _scores(model: Quiet, answer: Any, count: int) -> Tensor | None:
+    try:
+        return scores_of(answer, count, model.patient.classes).detach()
+    except ModelError:  # training mode gives something else
+        return None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return Patient.apart(one, other) <= SAME.get(one.dtype, 1e-4)
+
+
+def _moved(here: Tensor, there: Tensor | None) -> list[float] | None:
+    """How far each image's scores are apart; 0 where that is rounding."""
+    if there is None or there.shape != here.shape:
+        return None
+    return [0.0 if _same(a, b) else Patient.apart(a, b) for a, b in zip(here, there, strict=True)]

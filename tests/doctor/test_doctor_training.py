@@ -1,0 +1,166 @@
+"""What training mode does and evaluation mode does not: faults are named, and what is done in training on purpose is left alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sick_training
+import torch
+from examined_sick import by_the_check_concerned, examined
+from sick_case import Case
+from test_doctor_forward import Small, built, found
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+NAMES = {
+    "batch-flipped": "scores-of-other-images-in-training",
+    "batch-shuffled": "scores-of-other-images-in-training",
+    "softmax-in-training": "softmax-in-training-only",
+    "softmax-turned-round": "softmax-in-training-only",
+    "detached-in-training": "training-leaves-out-parameters",
+    "blocks-skipped-in-training": "training-leaves-out-parameters",
+    "no-grad-in-training": "training-leaves-out-parameters",
+    "attention-dropped": "dropout-of-everything",
+    "fused-attention-dropped": "dropout-of-everything",
+    "mha-dropped": "dropout-of-everything",
+    "mlp-dropped": "more-dropped-than-kept",
+    "mean-over-the-batch": "images-of-a-batch-meet",
+    "one-mean-for-all": "images-of-a-batch-meet",
+    "counts-its-calls": "state-kept-between-calls",
+    "drifts": "state-kept-between-calls",
+}
+
+
+@pytest.mark.parametrize("case", sick_training.CASES, ids=lambda case: case.name)
+def test_the_fault_is_named_and_no_other(case: Case) -> None:
+    assert {each.id for each in by_the_check_concerned(case).findings} == {NAMES[case.name]}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in sick_training.CASES if case.mode == "M28"], ids=lambda case: case.name
+)
+def test_what_follows_the_calls_is_not_called_chance(case: Case) -> None:
+    assert not examined(case, ["determinism"]).findings
+
+
+# honest in training
+
+
+class TwoHeads(Small):
+    """DeiT: both heads in training, their mean in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(16, 5)
+
+    def forward(self, images: Tensor) -> Any:
+        x = self.norm(self.pool(self.between(self.embed(images).flatten(2).transpose(1, 2))))
+        one, two = self.head(x), self.other(x)
+        return (one, two) if self.training else (one + two) / 2
+
+    def between(self, x: Tensor) -> Tensor:
+        return x + self.attns[0](x, x, x)[0]
+
+
+class Mixing(Small):
+    """Mixes each image with another, mostly with little of its own."""
+
+    def enter(self, images: Tensor) -> Tensor:
+        if not self.training:
+            return images
+        share = float(torch.rand(())) * 0.2
+        return share * images + (1 - share) * images[torch.randperm(len(images))]
+
+
+class GivingTheOrder(Small):
+    """Shuffles, and says how."""
+
+    def forward(self, images: Tensor) -> Any:
+        if not self.training:
+            return super().forward(images)
+        order = torch.randperm(len(images))
+        return super().forward(images[order]), order
+
+
+class Skipping(Small):
+    """Leaves its attention out now and then, by Python's numbers."""
+
+    def forward(self, images: Tensor) -> Any:
+        if self.training and random.random() < 0.5:
+            x = self.embed(images).flatten(2).transpose(1, 2) + self.pos[:, 1:]
+            return self.head(self.norm(self.pool(torch.cat([self.class_token(x) + self.pos[:, :1], x], dim=1))))
+        return super().forward(images)
+
+
+class DropPath(Small):
+    """transformers' way, which scales what is kept."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return x / 0.7 * torch.floor(0.7 + torch.rand(len(x), 1, 1, dtype=x.dtype)) if self.training else x
+
+
+class KeepingSome(Small):
+    def between(self, x: Tensor) -> Tensor:
+        return x[:, torch.rand(x.shape[1]).argsort()[:4]] if self.training else x
+
+
+class Masking(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask = nn.Parameter(torch.zeros(16))
+
+    def between(self, x: Tensor) -> Tensor:
+        return torch.where(torch.rand(*x.shape[:2], 1) < 0.75, self.mask, x) if self.training else x
+
+
+class AcrossInTraining(Small):
+    """BatchFormer: images learn from one another in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.across = nn.MultiheadAttention(16, 2)
+
+    def between(self, x: Tensor) -> Tensor:
+        return x + self.across(x, x, x)[0] if self.training else x
+
+
+class AskingForLabels(Small):
+    def finish(self, scores: Tensor) -> Tensor:
+        if self.training:
+            raise ValueError("labels are needed in training")
+        return scores
+
+
+class Checkpointing(Small):
+    def between(self, x: Tensor) -> Tensor:
+        return checkpoint(nn.functional.gelu, x, use_reentrant=True) if self.training else nn.functional.gelu(x)
+
+
+class Showing(Small):
+    """Probabilities for people, scores for the loss."""
+
+    def finish(self, scores: Tensor) -> Tensor:
+        return scores if self.training else scores.softmax(dim=-1)
+
+
+class Normed(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.bn = nn.BatchNorm1d(16), nn.Dropout(0.5)
+
+    def between(self, x: Tensor) -> Tensor:
+        return self.bn(x)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        TwoHeads, Mixing, GivingTheOrder, Skipping, DropPath, KeepingSome, Masking,
+        AcrossInTraining, AskingForLabels, Checkpointing, Showing, Normed,
+    ],
+)  # fmt: skip
+def test_what_is_meant_for_training_is_no_fault(kind: Callable[[], nn.Module]) -> None:
+    assert found(built(kind), "determinism", loss="cross-entropy") == {}
