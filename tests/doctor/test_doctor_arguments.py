@@ -13,8 +13,9 @@ import torch
 from healthy_hosts import Host
 from torch import Tensor, nn
 
-from vitscope._core.errors import VitscopeError
+from vitscope._core.errors import LensError, VitscopeError
 from vitscope.doctor.arguments import loss_named, size_given
+from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.examine import diagnose
 
 IMAGES = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -170,3 +171,13 @@ def test_a_model_that_asks_for_exact_algorithms_does_not_leave_them_on() -> None
     assert not torch.are_deterministic_algorithms_enabled()
     diagnose(Asks(), image_size=32, checks=["forward"])
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_part_that_cannot_be_followed_costs_one_check_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(patient: Any) -> Any:
+        raise LensError("it writes into parts of a tensor")
+
+    monkeypatch.setitem(CHECKS, "position", lost)
+    found = diagnose(Host(), image_size=32, checks=["forward", "position"])
+    assert found.checks_run == ("forward",)
+    assert "it writes into parts of a tensor" in found.skipped[0].why.en
