@@ -155,3 +155,23 @@ def test_triangles() -> None:
     assert not is_triangular(lower.T.tril(1))
     assert not is_triangular(torch.eye(5))
     assert not is_triangular(None)
+
+
+def test_bad_vit_mended_learns_what_it_would_have_without_the_fault() -> None:
+    """docs/why-is-this-vit-bad.md says so: the curve of the one is the curve of the other."""
+    sick = bad_vit("batch-mixing")
+    whole = is_mended(sick, "input-blindness", "class-token-never-sees-a-patch").model
+    right, left = bad_vit("none"), copy.deepcopy(sick)
+    assert all(torch.equal(a, b) for a, b in zip(right.parameters(), sick.parameters(), strict=True))
+    labels = torch.arange(len(IMAGES))
+    for model in (whole, right, left):
+        model.train()
+        torch.manual_seed(0)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for _ in range(4):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(IMAGES), labels).backward()
+            optimizer.step()
+    after = [torch.cat([p.detach().flatten() for p in model.parameters()]) for model in (whole, right, left)]
+    assert torch.equal(after[0], after[1])
+    assert not torch.allclose(after[0], after[2], atol=1e-4)
