@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import ConfigError, ModelError, UsageError
 from vitscope.recipes import code
-from vitscope.recipes.code import model_from_code, parse_kwargs
+from vitscope.recipes.code import defaults_of, model_from_code, parse_kwargs
 from vitscope.recipes.naming import kind_of
 from vitscope.recipes.subject import Subject, open_subject
 
@@ -51,6 +51,13 @@ class Leaves(nn.Module):
     def forward(self, x): sys.exit(5)
 class Fails(nn.Module):
     def forward(self, x): raise KeyError("pixels")
+"""
+
+
+MAKER = """
+from torch import nn
+def make(size=48, chans=3):
+    return nn.Sequential(nn.Conv2d(chans, 4, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 """
 
 
@@ -108,7 +115,7 @@ def test_code_that_gives_a_model(place: str, arguments: dict[str, Any]) -> None:
         ("their_code:gives", {}, "their_code:gives gave a int, expected an nn.Module"),
         ("their_code:raises", {}, r"their_code:raises raised ValueError \(no such thing\); mend it"),
         ("their_code:leaves", {}, r"their_code:leaves raised SystemExit \(bye\)"),
-        ("their_code:Wide", {}, r"cannot be called so \(missing a required argument: 'width'\); it needs width"),
+        ("their_code:Wide", {}, r"cannot be called like this \(missing a required argument: 'width'\); it needs width"),
         ("their_code:Wide", {"width": 3, "wdth": 3}, r"got an unexpected keyword argument 'wdth'\); it needs width"),
         ("their_code:gives", {"x": 3}, "it takes none; give arguments as JSON with --kwargs"),
         ("their_imports:f", {}, r"their_imports cannot be imported: ModuleNotFoundError \(No module named 'nowhere_at_all'\)"),
@@ -144,7 +151,7 @@ def test_a_torchvision_that_fits_another_torch_is_named(monkeypatch: pytest.Monk
 
 
 def test_kwargs() -> None:
-    assert parse_kwargs(None) == {}
+    assert parse_kwargs(None) is None
     assert parse_kwargs('{"a": [1, "b"]}') == {"a": [1, "b"]}
     for text, sentence in (("{", "--kwargs is no JSON"), ("[1]", "--kwargs is a JSON list"), ("3", "a JSON int")):
         with pytest.raises(UsageError, match=sentence):
@@ -192,6 +199,26 @@ class Takes(nn.Module):
         return x.mean((2, 3)) * self.weight
 
 
+class AnySize(nn.Module):
+    """Cuts patches with a convolution and takes their mean: it runs on any size."""
+
+    def __init__(self, patch: int, places: int = 0) -> None:
+        super().__init__()
+        self.cut = nn.Conv2d(3, 4, patch, patch)
+        self.pos_embed = nn.Parameter(torch.zeros(1, places, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens: Tensor = self.cut(x)
+        return tokens.flatten(2).mean(2)
+
+
+def holding(**says: Any) -> nn.Module:
+    part = nn.Identity()
+    for name, value in says.items():
+        setattr(part, name, value)
+    return part
+
+
 def opened(monkeypatch: pytest.MonkeyPatch, model: nn.Module, **given: Any) -> Subject:
     monkeypatch.setattr("vitscope.recipes.subject.model_from_code", lambda place, kwargs: model)
     return open_subject("their:model", **given)
@@ -216,6 +243,13 @@ CFG = {"input_size": (3, 96, 96), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6
         (lambda: Takes(40, channels=1, image_size=40), {}, (40, 40), 1),
         (lambda: Takes(40, 72, img_size=(40, 72), in_chans=3), {}, (40, 72), 3),
         (lambda: Takes(32, image_size="large", config={"image_size": 999}), {}, (32, 32), 3),
+        (lambda: Takes(40, channels=1, inner=holding(img_size=40)), {}, (40, 40), 1),
+        (lambda: Takes(28, image_size=64), {}, (28, 28), 3),
+        (lambda: AnySize(4), {}, (32, 32), 3),
+        (lambda: AnySize(8), {}, (32, 32), 3),
+        (lambda: AnySize(7), {}, (28, 28), 3),
+        (lambda: AnySize(16), {}, (224, 224), 3),
+        (lambda: AnySize(4, places=145), {}, (48, 48), 3),
     ],
 )
 def test_whose_word_on_the_size_counts(
@@ -238,6 +272,23 @@ def test_normalisation_is_the_models_own_or_said_to_be_guessed(monkeypatch: pyte
     assert "32×32" in guessed.notes[0].ja
     asked = opened(monkeypatch, Takes(32), image_size=32)
     assert "first size" not in asked.notes[0].en
+
+
+def test_a_guessed_size_is_called_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened(monkeypatch, AnySize(4)).is_size_tried
+    assert opened(monkeypatch, Takes(28, image_size=64)).is_size_tried
+    assert not opened(monkeypatch, Takes(64, image_size=64)).is_size_tried
+    assert not opened(monkeypatch, AnySize(4, places=145)).is_size_tried
+    assert not opened(monkeypatch, AnySize(4), image_size=48).is_size_tried
+
+
+def test_what_the_maker_takes_by_default_is_the_models_word(tmp_path: Path) -> None:
+    (tmp_path / "their_maker.py").write_text(MAKER)
+    assert open_subject("their_maker:make").preprocessing.image_size == (48, 48)
+    asked = open_subject("their_maker:make", kwargs={"size": 64})
+    assert asked.preprocessing.image_size == (64, 64)
+    assert not asked.is_size_tried
+    assert defaults_of("their_nothing:make") == {}
 
 
 def test_class_names_are_the_models_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +321,7 @@ def test_a_compiled_model_is_tried_as_it_was_written(monkeypatch: pytest.MonkeyP
     ("place", "given", "error", "sentence"),
     [
         ("their_code:tiny", {"image_size": 48}, ModelError, r"does not take images of 48×48 pixels: it raised ModelError \(.*got \(1, 3, 48, 48\)"),
-        ("their_code:tiny", {"channels": 1}, ModelError, r"does not take any size that was tried \(224 and others\)"),
+        ("their_code:tiny", {"channels": 1}, ModelError, r"does not take any size that was tried \(28 to 518 pixels\)"),
         ("their_code:tiny", {"channels": 4}, UsageError, "--channels is 4, but images have 1"),
         ("their_code:tiny", {"image_size": 0}, UsageError, "--image-size is 0, expected a number of pixels"),
         ("their_code:Leaves", {}, ModelError, r"it raised SystemExit \(5\)"),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitscope._core.errors import RunError
-from vitscope.runs import EpochMetrics, read_metrics, write_metrics
+from vitscope.runs import EpochMetrics, columns_of, read_metrics, write_metrics
 from vitscope.runs.metrics import COLUMNS
 
 SOURCES = str(Path(__file__).parents[2] / "src")
@@ -80,6 +80,27 @@ def test_a_csv_of_another_program_needs_epoch_and_one_metric(tmp_path: Path, tex
     assert all(math.isnan(r.train_loss) for r in rows)
 
 
+def test_usual_names_of_other_programs_are_read_and_the_rest_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    path.write_text("Epoch,loss,accuracy,val_accuracy,Learning Rate,note\n1,2.0,0.25,0.5,0.1,x\n2,1.0,0.5,1,0.1,y\n")
+    rows = read_metrics(path)
+    assert [(r.epoch, r.train_loss, r.train_acc, r.val_acc, r.lr) for r in rows] == [
+        (1, 2.0, 25.0, 50.0, 0.1),
+        (2, 1.0, 50.0, 100.0, 0.1),
+    ]
+    found = columns_of(path)
+    assert found.ignored == ("note",)
+    assert ("val_accuracy", "val_acc") in found.renamed
+    path.write_text("epoch,accuracy,val_acc,val_accuracy\n1,12.5,30,31\n")
+    assert (read_metrics(path)[0].train_acc, read_metrics(path)[0].val_acc) == (12.5, 30.0)
+    assert columns_of(path).ignored == ("val_accuracy",)
+
+
+def test_a_run_without_metrics_is_asked_for_its_first_epoch(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has the run finished its first epoch"):
+        read_metrics(tmp_path)
+
+
 def test_a_run_folder_may_be_given_for_its_file(tmp_path: Path) -> None:
     write_metrics(tmp_path / "metrics.csv", [row(1)])
     assert read_metrics(tmp_path) == [row(1)]
@@ -93,7 +114,7 @@ def test_a_file_without_rows_is_a_run_before_its_first_epoch(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "m.csv does not exist, expected a metrics file; has the run finished its first epoch?"),
+        (None, "m.csv; give the path of a CSV with a row an epoch"),
         ("", f"m.csv is empty, expected a CSV that begins with the line {','.join(COLUMNS)}"),
         ("val_acc\n1\n", "m.csv has no column 'epoch' but val_acc; name the column that counts epochs 'epoch'"),
         ("epoch,vall_acc\n1,2\n", "but vall_acc (did you mean 'val_acc'?); rename what you have"),

@@ -131,6 +131,6 @@ def _kwargs(text: str | None, option: str) -> dict[str, Any]:
     from vitscope.recipes.code import parse_kwargs
 
     try:
-        return parse_kwargs(text)
+        return parse_kwargs(text) or {}
     except UsageError as error:
         raise UsageError(str(error).replace("--kwargs", option)) from None

@@ -53,14 +53,27 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
     return model
 
 
-def parse_kwargs(text: str | None) -> dict[str, Any]:
-    """The keyword arguments of `--kwargs`.
+def defaults_of(place: str) -> dict[str, Any]:
+    """What a class or function that makes a model takes where nothing is given, by name; nothing where that cannot be read."""
+    name, _, attribute = place.partition(":")
+    try:
+        found: Any = sys.modules[name]
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        parameters = inspect.signature(found).parameters.values()
+    except (KeyError, AttributeError, TypeError, ValueError):
+        return {}
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def parse_kwargs(text: str | None) -> dict[str, Any] | None:
+    """The keyword arguments of `--kwargs`; None where there is no such option.
 
     Raises:
         UsageError: no JSON object.
     """
     if text is None:
-        return {}
+        return None
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
@@ -80,7 +93,7 @@ def _imported(name: str, place: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ModelError(
-                f"there is no Python module '{error.name}', here or among what is installed; "
+                f"{_a_file(name, place)}there is no Python module '{error.name}', here or among what is installed; "
                 f"stand in its folder or install it ({place} is read as package.module:callable)"
             ) from error
         raise ModelError(f"{name} cannot be imported: {_said(error)}; install what it needs beside vitscope") from error
@@ -89,6 +102,12 @@ def _imported(name: str, place: str) -> Any:
         raise ModelError(f"{name} cannot be imported: it raised {_said(error)}; {advice}") from error
     finally:
         sys.path.remove(here)
+
+
+def _a_file(name: str, place: str) -> str:
+    """The beginning of a sentence for `models.py:MyViT`, which names a file."""
+    module = name.removesuffix(".py")
+    return f"did you mean {module}:{place.partition(':')[2]}? " if module != name and module else ""
 
 
 def _refuse_wrong_arguments(place: str, found: Any, given: dict[str, Any]) -> None:
@@ -106,7 +125,7 @@ def _refuse_wrong_arguments(place: str, found: Any, given: dict[str, Any]) -> No
         ]
         needs = f"it needs {', '.join(names)}" if names else f"it takes {', '.join(signature.parameters) or 'none'}"
         raise ModelError(
-            f"{place} cannot be called so ({error}); {needs}; give arguments as JSON with --kwargs"
+            f"{place} cannot be called like this ({error}); {needs}; give arguments as JSON with --kwargs"
         ) from None
 
 

@@ -29,7 +29,7 @@ from vitscope.model.create import build
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
 from vitscope.recipes.subject import Subject, open_subject
-from vitscope.runs import RunFolder
+from vitscope.runs import RunFolder, columns_of
 
 PICTURES = 8
 """Images of a data source that the model is examined with."""
@@ -61,7 +61,8 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     if Path(target).suffix == ".csv":
         chosen = None if question.checks is None else checks_given(question.checks, CURVE_CHECKS)  # a CSV has no others
         findings, skipped, done = examine_metrics_file(Path(target), classes=question.classes, checks=chosen)
-        return Examination(target, in_order(findings, done), tuple(done), tuple(skipped), {}, {})
+        notes = _columns(Path(target))
+        return Examination(target, in_order(findings, done), tuple(done), tuple(skipped), {}, {}, notes)
     kind = kind_of(target)
     if kind != "code" and question.classes is not None:
         raise UsageError(f"--classes is for package.module:callable; {target} knows its own")
@@ -87,6 +88,8 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
         target=target,
         progress=progress,
     )
+    if kind == "code" and question.image_size is None:
+        notes = (_on_images(subject), *notes)
     found = replace(found, notes=(*notes, *found.notes))
     if kind == "run":
         found = _with(found, *examine_run(RunFolder.open(target), checks=_among(question.checks, CURVE_CHECKS)))
@@ -98,6 +101,39 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
             found, *examine_table(splits.train, splits.val, classes=classes, augment=subject.augment, checks=named)
         )
     return found
+
+
+def _on_images(subject: Subject) -> Text:
+    """What somebody's model was examined on, where nobody told."""
+    how = subject.preprocessing
+    shape = f"{how.channels}×{how.image_size[0]}×{how.image_size[1]}"
+    if subject.is_size_tried:
+        return Text(
+            f"Examined on images of {shape} (guessed: the first size of several that it takes; give its own with --image-size).",
+            f"{shape}の画像で検査しました（推測：試した中で最初に受け付けたサイズです。--image-sizeで指定できます）。",
+        )
+    return Text(
+        f"Examined on images of {shape} (as the model itself says; another with --image-size).",
+        f"{shape}の画像で検査しました（モデル自身の設定による。--image-sizeで変更できます）。",
+    )
+
+
+def _columns(file: Path) -> tuple[Text, ...]:
+    """What of another program's file is read, and what is not; nothing of vitscope's own."""
+    columns = columns_of(file)
+    if not columns.renamed and not columns.ignored:
+        return ()
+    theirs = {own: name for name, own in columns.renamed}
+    read = [name for name in columns.names if name not in columns.ignored and name]
+    en = ", ".join(f"{theirs[name]} as {name}" if name in theirs else name for name in read)
+    ja = "、".join(f"{theirs[name]}（{name}として）" if name in theirs else name for name in read)
+    rest = columns.ignored
+    return (
+        Text(
+            f"Columns that are read: {en}." + (f" Ignored: {', '.join(rest)}." if rest else ""),
+            f"読み込んだ列：{ja}。" + (f"無視した列：{'、'.join(rest)}。" if rest else ""),
+        ),
+    )
 
 
 def _among(asked: Sequence[str] | None, checks: Container[str]) -> list[str] | None:

@@ -182,6 +182,9 @@ def identity(recipe: Recipe, content_key: str) -> dict[str, str]:
     return {"recipe": digest, "set of images": content_key}
 
 
+_MODEL_WANTED = "a YAML file (a recipe, or the settings of a model such as name: good-vit), or a built-in name, of which 'vitscope models' has a list"
+
+
 def spec_of_file(path: Path, changed: Mapping[str, Any] | None = None) -> ModelSpec:
     """The model of a YAML file: a recipe's `model:` part, or a file that holds nothing but model settings; with some of them changed.
 
@@ -190,7 +193,7 @@ def spec_of_file(path: Path, changed: Mapping[str, Any] | None = None) -> ModelS
     Raises:
         ConfigError: it does not exist, is no YAML, or holds a wrong key or value.
     """
-    values = _read_file(path)
+    values = _read_file(path, _MODEL_WANTED)
     if not values:
         raise ConfigError(f"{path} holds nothing, expected model settings such as name: vit-ti4-32")
     with _said_of(str(path)):
@@ -233,11 +236,12 @@ def _read(name_or_file: str) -> dict[str, Any]:
     return {"name": path.stem, **_read_file(path)}
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(path: Path, wanted: str = "") -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; give a YAML file or one of: {', '.join(recipe_names())}") from None
+        wanted = wanted or f"a YAML file or one of: {', '.join(recipe_names())}"
+        raise ConfigError(f"{path} does not exist; give {wanted}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path} ({error}); give a YAML file in UTF-8") from None
     return read_mapping(text, str(path))

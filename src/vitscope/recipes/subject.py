@@ -5,7 +5,7 @@ In goes a built-in name, a YAML file, a run folder or `package.module:callable`;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,15 +20,13 @@ from vitscope.augment.spec import AugmentSpec
 from vitscope.data import DataSpec
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import ModelSpec
-from vitscope.recipes.code import model_from_code
+from vitscope.recipes.code import defaults_of, model_from_code
 from vitscope.recipes.naming import kind_of, spec_of
 from vitscope.recipes.run import recipe_of_run
+from vitscope.recipes.sizes import first_that_runs, own_word
 from vitscope.recipes.trained import load
 from vitscope.runs import RunFolder
 from vitscope.train.randomness import global_generator_restored
-
-SIZES = (224, 32, 28, 64, 96, 128, 160, 192, 240, 256, 288, 336, 384, 448, 512, 518)
-"""Image sizes that are tried, in this order, on a model that does not say its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +46,8 @@ class Subject:
     """What a reader must know before the numbers: untrained weights, a guessed size."""
     augment: AugmentSpec | None = None
     """Of a run, what was done to its training images."""
+    is_size_tried: bool = False
+    """Whether the image size is only one that it takes: neither asked for nor said by the model itself."""
 
     def normalised(self, pixels: Any) -> Tensor:
         """uint8 H W C to the model's input 1 C H W, in the dtype and on the device of its weights."""
@@ -74,7 +74,7 @@ def open_subject(
     Args:
         model: a built-in name, a YAML file, a run folder, or `package.module:callable`.
         kwargs: arguments of code.
-        image_size: side of the image in pixels that code takes; left out, the model's own word, or the first size that it takes.
+        image_size: side of the image in pixels that code takes; left out, the model's own word, or the first size that it takes (`sizes`).
         channels: of the image; as `image_size`.
         batches: batch sizes of which code has to take one.
 
@@ -84,7 +84,7 @@ def open_subject(
     kind = kind_of(model)
     if kind != "code":
         for name, is_given in (
-            ("--kwargs", bool(kwargs)),
+            ("--kwargs", kwargs is not None),
             ("--image-size", image_size is not None),
             ("--channels", channels is not None),
         ):
@@ -151,11 +151,11 @@ def _of_code(
         raise UsageError(f"--channels is {channels}, but images have 1 (greyscale) or 3 (colour)")
     if image_size is not None and image_size < 1:
         raise UsageError(f"--image-size is {image_size}, expected a number of pixels")
-    said = _own_word(model)
+    said = own_word(model, {**defaults_of(place), **kwargs})
+    is_asked = image_size is not None
     size = (image_size, image_size) if image_size is not None else said.get("size")
-    tried = size is None
     depth_said = channels if channels is not None else said.get("channels")
-    size, depth = _first_that_runs(place, model, size, depth_said, batches)
+    size, depth, tried = first_that_runs(place, model, size, depth_said, batches, is_sure=is_asked)
     names = said.get("names")
     mean, std = said.get("mean"), said.get("std")
     if mean is not None and std is not None and len(mean) == len(std) == depth:
@@ -165,7 +165,7 @@ def _of_code(
         preprocessing = _plain(size, depth)
         how = _TRIED.format(size=f"{size[0]}×{size[1]}") if tried else Text("", "")
         note = Text(_GUESSED.en.format(size=how.en).strip(), _GUESSED.ja.format(size=how.ja))
-    return Subject(place, model, preprocessing, names, None, None, (note,))
+    return Subject(place, model, preprocessing, names, None, None, (note,), is_size_tried=tried)
 
 
 def _ready(place: str, model: nn.Module) -> nn.Module:
@@ -176,74 +176,3 @@ def _ready(place: str, model: nn.Module) -> nn.Module:
         raise ModelError(
             f"{place} cannot be made ready to look at, in evaluation mode and on the CPU: {type(error).__name__} ({error}); mend that first"
         ) from error
-
-
-def _own_word(model: nn.Module) -> dict[str, Any]:
-    """What a model says of its images: timm's `pretrained_cfg`, transformers' `config`, or an attribute of a usual name."""
-    found: dict[str, Any] = {}
-    cfg = getattr(model, "pretrained_cfg", None)
-    if isinstance(cfg, Mapping):
-        shape, mean, std = cfg.get("input_size"), cfg.get("mean"), cfg.get("std")
-        if isinstance(shape, tuple | list) and len(shape) == 3:
-            found |= {"channels": int(shape[0]), "size": (int(shape[1]), int(shape[2]))}
-        if isinstance(mean, tuple | list) and isinstance(std, tuple | list):
-            found |= {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-    config = getattr(model, "config", None)
-    for owner, side, depth in (
-        (config, "image_size", "num_channels"),
-        (model, "image_size", "channels"),
-        (model, "img_size", "in_chans"),
-    ):
-        size, count = getattr(owner, side, None), getattr(owner, depth, None)
-        if isinstance(size, int) and size > 0:
-            found.setdefault("size", (size, size))
-        elif isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(x, int) for x in size):
-            found.setdefault("size", (size[0], size[1]))
-        if count in (1, 3):
-            found.setdefault("channels", count)
-    # the patch embedding knows better than a pretrained configuration what this very model was made for
-    own = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    if isinstance(own, tuple) and len(own) == 2:
-        found["size"] = own
-    names = getattr(config, "id2label", None)
-    if isinstance(names, Mapping) and not all(str(v).startswith("LABEL_") for v in names.values()):
-        found["names"] = tuple(str(names[key]) for key in sorted(names))
-    return found
-
-
-def _first_that_runs(
-    place: str, model: nn.Module, size: tuple[int, int] | None, channels: int | None, batches: Sequence[int]
-) -> tuple[tuple[int, int], Literal[1, 3]]:
-    """The first size and number of channels that the model takes.
-
-    Raises:
-        ModelError: it takes none of those that are tried; with what it said of the last.
-    """
-    first: BaseException | None = None
-    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-    tries = [(batch, *each) for batch in batches for each in _candidates(size, channels)]
-    for batch, side, depth in tries:
-        try:
-            with torch.no_grad(), global_generator_restored(), torch.compiler.set_stance("force_eager"):
-                model(torch.zeros(batch, depth, *side, device=weight.device, dtype=weight.dtype))
-        except (Exception, SystemExit) as error:
-            first = first or error
-            if isinstance(error, MemoryError) or "allocate memory" in str(error):
-                break  # another size would only fill the memory once more
-        else:
-            return side, depth
-    said = next(iter(str(first).splitlines()), "")[:160]
-    tried = (
-        f"images of {size[0]}×{size[1]} pixels"
-        if size is not None
-        else f"any size that was tried ({SIZES[0]} and others)"
-    )
-    raise ModelError(
-        f"{place} does not take {tried}: it raised {type(first).__name__} ({said}); say its own with --image-size and --channels"
-    ) from first
-
-
-def _candidates(size: tuple[int, int] | None, channels: int | None) -> Iterator[tuple[tuple[int, int], Literal[1, 3]]]:
-    for depth in (3, 1) if channels is None else (channels,):
-        for side in [(each, each) for each in SIZES] if size is None else [size]:
-            yield side, 1 if depth == 1 else 3

@@ -10,12 +10,13 @@ import csv
 import io
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from vitscope._core.errors import RunError
 from vitscope._core.files import write_text
 from vitscope._core.suggest import did_you_mean
+from vitscope.runs.columns import Header, header_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
     Args:
         path: a CSV file (comma, semicolon or tab) or a run folder; columns beyond ours are ignored, missing ones
             and empty cells become nan. The word `nan` for a loss or an accuracy is a result of a training that
-            diverged and becomes infinite.
+            diverged and becomes infinite. Usual names of other programs are read as ours (`columns_of` tells which),
+            their accuracies from 0 to 1 as parts of a hundred per cent.
 
     Raises:
         RunError: no such file, no `epoch` or no metric column, a cell that is no number, an accuracy that is no per
@@ -89,7 +91,8 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
     """
     file = path / "metrics.csv" if path.is_dir() else path
     lines = _lines(file)
-    header = [name.strip() for name in lines[0][1]]
+    columns = _header(lines)
+    header = list(columns.names)
     _check_header(file, header)
     found: dict[int, tuple[int, EpochMetrics]] = {}
     for number, cells in lines[1:]:
@@ -102,8 +105,30 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
         found[row.epoch] = (number, row)
     rows = [found[epoch][1] for epoch in sorted(found)]
     if not set(COLUMNS) <= set(header):  # ours are per cent, however low
+        rows = _in_per_cent(rows, [own for _, own in columns.renamed if own in ("train_acc", "val_acc")])
         _refuse_fractions(file, rows)
     return rows
+
+
+def columns_of(path: Path) -> Header:
+    """Which columns of a file are read, under which name, and which are not.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    return _header(_lines(path / "metrics.csv" if path.is_dir() else path))
+
+
+def _header(lines: list[tuple[int, list[str]]]) -> Header:
+    return header_of([name.strip() for name in lines[0][1]], COLUMNS)
+
+
+def _in_per_cent(rows: list[EpochMetrics], names: list[str]) -> list[EpochMetrics]:
+    """Accuracies under another program's name, where all of them are parts of one."""
+    known = [getattr(row, name) for row in rows for name in names if math.isfinite(getattr(row, name))]
+    if not known or max(known) > 1:
+        return rows
+    return [replace(row, **{name: 100 * getattr(row, name) for name in names}) for row in rows]
 
 
 def _refuse_fractions(file: Path, rows: list[EpochMetrics]) -> None:
@@ -127,6 +152,8 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
+        if file.name != "metrics.csv":
+            raise RunError(f"there is no file {file}; give the path of a CSV with a row an epoch") from None
         raise RunError(
             f"{file} does not exist, expected a metrics file; has the run finished its first epoch?"
         ) from None
