@@ -91,7 +91,7 @@ def examined(*findings: Finding, **more: Any) -> Examination:
 def test_the_headline_calls_nothing_healthy_that_has_a_warning(findings: tuple[Finding, ...], en: str, ja: str) -> None:
     found = examined(*findings)
     assert verdict(found) == Text(en, ja)
-    assert found.text("ja").startswith(f"m:f: {ja}")
+    assert found.text("ja").startswith(f"m:f：{ja}")
 
 
 def test_nothing_done_is_not_called_healthy() -> None:

@@ -27,7 +27,7 @@ def page() -> str:
         "# What the doctor finds / doctorが見つける問題",
         "",
         "Written by `python -m vitscope.doctor.catalogue`. M: the model, I: its start values, D: data, L: the loop, E: evaluation, G: gradients.",
-        "Severity is the usual one; where something hangs on the case, a finding may be graver or lighter.",
+        "Severity is the usual one; where something depends on the case, a finding may be graver or lighter.",
     ]
     check = ""
     for fault in faults():

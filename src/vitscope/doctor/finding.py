@@ -6,6 +6,7 @@ in code, and which check proves the fix. A `Finding` is that fault in one model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -55,7 +56,16 @@ class Fault:
         picture: Tensor | None = None,
     ) -> Finding:
         """This fault in one model: the sentence that says what is wrong there and the numbers that show it."""
-        return Finding(self, severity or self.severity, summary, dict(evidence), picture)
+        return Finding(self, severity or self.severity, _in_words(summary), dict(evidence), picture)
+
+
+_NAMES = re.compile(r"(?<![\w(.])[A-Za-z_][\w.]*(?:, [A-Za-z_][\w.]*)+")
+
+
+def _in_words(summary: Text) -> Text:
+    """A list of names as each language has it: `a, b … (6)` says how many there are in all, and Japanese has commas of its own."""
+    ja = _NAMES.sub(lambda names: names[0].replace(", ", "、"), re.sub(r" ?… \((\d+)\)", r"…（全\1個）", summary.ja))
+    return Text(re.sub(r"… \((\d+)\)", r"… (\1 in all)", summary.en), ja)
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,7 +86,7 @@ def lines_of(found: Examination, lang: Lang, *, confirm: str = "") -> Iterator[L
     """
     seconds = sum(found.seconds.values())
     took = Text(f" ({seconds:.1f} s)", f"（{seconds:.1f}秒）") if seconds >= 0.05 else Text("", "")
-    yield Line(f"{found.title[lang]}: {verdict(found)[lang]}{took[lang]}", "headline")
+    yield Line(f"{found.title[lang]}{Text(': ', '：')[lang]}{verdict(found)[lang]}{took[lang]}", "headline")
     for note in found.notes:
         yield Line(note[lang], "dim")
     for cause in found.causes:
@@ -144,7 +144,7 @@ def as_html(found: Examination, lang: Lang) -> str:
     head = Text("not examined", "検査しなかったもの")[lang]
     rest = f"<p>{head}</p><ul>{skipped}</ul>" if skipped else ""
     notes = "".join(f"<p>{escape(note[lang])}</p>" for note in found.notes)
-    title = f"{found.title[lang]}: {verdict(found)[lang]}"
+    title = f"{found.title[lang]}{Text(': ', '：')[lang]}{verdict(found)[lang]}"
     return f"<div><p><b>{escape(title)}</b></p><table>{rows}</table>{rest}{notes}</div>"
 
 

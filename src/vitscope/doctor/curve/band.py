@@ -35,7 +35,7 @@ OVERFITTING = Fault(
     "warning",
     Text(
         "The model learns its training images by heart: what it gains there no longer helps with new ones.",
-        "訓練画像を暗記しています。訓練で良くなった分は、もう新しい画像の役に立っていません。",
+        "学習画像を暗記しています。訓練で良くなった分は、もう新しい画像の役に立っていません。",
     ),
     Text(
         "stronger augmentation, more regularisation (weight decay, dropout up to 0.1), fewer epochs, or more images",
@@ -113,7 +113,7 @@ def curve_overfitting(watched: Watched) -> Iterator[Finding]:
             Text(
                 f"At epoch {final.epoch} {final.train_acc:.1f} % of the training images are right and {final.val_acc:.1f} % of the "
                 f"validation images.",
-                f"エポック{final.epoch}の正解率は、訓練画像で{final.train_acc:.1f} %、検証画像で{final.val_acc:.1f} %です。",
+                f"エポック{final.epoch}の正解率は、学習画像で{final.train_acc:.1f} %、検証画像で{final.val_acc:.1f} %です。",
             ),
             {"epoch": final.epoch, "train_acc": final.train_acc, "val_acc": final.val_acc, "best_val_acc": best},
         )

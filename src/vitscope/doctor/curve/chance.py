@@ -24,8 +24,7 @@ STUCK = Fault(
     ),
     Text(
         "examine the model (vitscope doctor on its code): a class token that never sees a patch is the usual cause; else look whether "
-        "labels belong to "
-        "images, whether the optimizer holds the model's parameters, and try a tenth of the learning rate",
+        "labels belong to images, whether the optimizer holds the model's parameters, and try a tenth of the learning rate",
         "モデルのコードをvitscope doctorで検査してください。よくある原因は、クラストークンがパッチを一度も参照していないことです。"
         "次に、ラベルと画像の対応、オプティマイザがモデルのパラメータを保持しているかを確認し、学習率を10分の1にして試してください",
     ),
@@ -38,11 +37,10 @@ SOFTMAX = Fault(
     CHECK,
     "error",
     Text(
-        "Cross-entropy takes logits. Of probabilities (softmax or sigmoid) it cannot fall below ln(e + C - 1) - 1, gradients are small, and "
-        "learning is "
-        "slow and worse.",
-        "クロスエントロピーはロジットを受け取ります。確率（softmaxやsigmoidの出力）を渡すと損失はln(e + C - 1) - 1を下回れず、"
-        "勾配が小さくなり、学習が遅く、精度も下がります。",
+        "Cross-entropy takes logits. Given probabilities (softmax or sigmoid), it cannot fall below ln(e + C − 1) − 1 (C classes), gradients are "
+        "small, and learning is slow and worse.",
+        "クロスエントロピーはロジットを受け取ります。確率（softmaxやsigmoidの出力）を渡すと損失はln(e + C − 1) − 1（Cはクラス数）を下回れず、"
+        "勾配が小さくなり、学習が遅く、正解率も下がります。",
     ),
     Text(
         "return logits: take the softmax or sigmoid out of the model",
@@ -170,7 +168,7 @@ def _bounded(watched: Watched, classes: int) -> Iterator[Finding]:
         Text(
             f"With {end[-1].train_acc:.1f} % of the training images right, the training loss stays at {end[-1].train_loss:.3f}, above "
             f"{floor:.3f} = ln(1 + {classes - 1} e^-2), the floor of scores between -1 and 1.",
-            f"訓練画像の{end[-1].train_acc:.1f} %に正解していながら、訓練損失は{end[-1].train_loss:.3f}から下がりません。"
+            f"学習画像の{end[-1].train_acc:.1f} %に正解していながら、訓練損失は{end[-1].train_loss:.3f}から下がりません。"
             f"これはスコアが-1から1までに制限されたときの下限{floor:.3f} = ln(1 + {classes - 1} e^-2)です。",
         ),
         {"classes": classes, "floor": floor, "train_loss": end[-1].train_loss, "train_acc": end[-1].train_acc},

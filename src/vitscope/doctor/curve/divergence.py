@@ -87,7 +87,7 @@ def curve_divergence(watched: Watched) -> Iterator[Finding]:
             yield COLLAPSED.found(
                 Text(
                     f"Validation accuracy reached {best.val_acc:.1f} % at epoch {best.epoch} and ends at {end[-1].val_acc:.1f} %, which is chance.",
-                    f"検証の正解率はエポック{best.epoch}で{best.val_acc:.1f} %に達しましたが、最後は偶然の水準の{end[-1].val_acc:.1f} %です。",
+                    f"検証の正解率はエポック{best.epoch}で{best.val_acc:.1f} %に達しましたが、最後はチャンスレベルの{end[-1].val_acc:.1f} %です。",
                 ),
                 {"best": best.val_acc, "best_epoch": best.epoch, "val_acc": end[-1].val_acc, "chance": chance},
             )

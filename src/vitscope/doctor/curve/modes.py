@@ -60,7 +60,7 @@ TRAIN_BELOW = Fault(
     ),
     Text(
         "to compare the two, measure some unchanged training images in model.eval() too",
-        "比較したい場合は、加工していない訓練画像もmodel.eval()で測ってください",
+        "比較したい場合は、加工していない学習画像もmodel.eval()で測ってください",
     ),
 )
 NO_MEAN = Fault(
@@ -124,8 +124,8 @@ def _at_chance(watched: Watched) -> Iterator[Finding]:
             f"At epoch {final.epoch} {final.train_acc:.1f} % of the training images are right, and {final.val_acc:.1f} % of the validation "
             f"images, which is "
             "chance, as in all epochs.",
-            f"エポック{final.epoch}で訓練画像の正解率は{final.train_acc:.1f} %ですが、検証画像は{final.val_acc:.1f} %で、"
-            "全エポックを通じて偶然の水準です。",
+            f"エポック{final.epoch}で学習画像の正解率は{final.train_acc:.1f} %ですが、検証画像は{final.val_acc:.1f} %で、"
+            "全エポックを通じてチャンスレベルです。",
         ),
         {"epoch": final.epoch, "train_acc": final.train_acc, "val_acc": final.val_acc, "chance": chance},
     )

@@ -55,11 +55,13 @@ class Watched:
         """
         rows = tuple(row for row in self.rows if all(math.isfinite(getattr(row, name)) for name in measures))
         if len(rows) < epochs:
-            names = ", ".join(measures)
+            names = "と".join(measures)
+            of = "an epoch" if epochs == 1 else f"{epochs} epochs"
+            there = f"there {'is' if len(rows) == 1 else 'are'} {len(rows) or 'none'}"
             raise Skipped(
                 Text(
-                    f"{names} of {epochs} epochs is needed, and there is that of {len(rows)}",
-                    f"{names}が記録されているのは{len(rows)}エポックだけで、少なくとも{epochs}エポック必要です",
+                    f"needs {' and '.join(measures)} for {of}; {there}",
+                    f"{names}が{epochs}エポック分必要ですが、記録は{len(rows)}エポック分です",
                 )
             )
         return rows

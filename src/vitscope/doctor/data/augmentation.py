@@ -94,7 +94,7 @@ def _of_table(sets: Sets) -> Iterator[Finding]:
         yield NOT_AUGMENTED.found(
             Text(
                 f"The recipe does nothing to its {total:,} training images.",
-                f"レシピは{total:,}枚の訓練画像に何の拡張も行いません。",
+                f"レシピは{total:,}枚の学習画像に何の拡張も行いません。",
             ),
             {"images": total},
         )
@@ -137,7 +137,7 @@ def _not_augmented(train: Seen, again: Again, *, shared: bool) -> Finding:
         Text(
             f"Asked for a second time, {again.same} of {again.compared} training images came back pixel by pixel the same, and there are only "
             f"{train.total:,}." + also.en * shared,
-            f"2回目に読み込んだ訓練画像{again.compared}枚のうち{again.same}枚が、1回目と画素まで同じでした。画像は全部で{train.total:,}枚しかありません。"
+            f"2回目に読み込んだ学習画像{again.compared}枚のうち{again.same}枚が、1回目と画素まで同じでした。画像は全部で{train.total:,}枚しかありません。"
             + also.ja * shared,
         ),
         {

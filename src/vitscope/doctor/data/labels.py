@@ -31,6 +31,7 @@ OUT_OF_RANGE = Fault(
         "クラス番号を0からクラス数-1までに振り直すか、モデルのヘッドの出力をクラス数に合わせてください",
     ),
     "labels = labels - labels.min()   # where they begin at 1",
+    explains=("classes-imbalanced",),  # a class that no label names has no images
 )
 DECOUPLED = Fault(
     "labels-do-not-belong-to-images",
@@ -39,7 +40,7 @@ DECOUPLED = Fault(
     "error",
     Text(
         "There is nothing to learn but each image by heart: training accuracy may rise, validation accuracy stays at chance.",
-        "画像を1枚ずつ暗記する以外に学べることがありません。訓練の正解率は上がっても、検証の正解率は偶然の水準にとどまります。",
+        "画像を1枚ずつ暗記する以外に学べることがありません。訓練の正解率は上がっても、検証の正解率はチャンスレベルにとどまります。",
     ),
     Text(
         "look at ten images with their labels; where images and labels are shuffled, sorted or read apart, do it with one permutation for both",

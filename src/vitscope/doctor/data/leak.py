@@ -76,7 +76,7 @@ def _by_digest(train: Seen, validation: Seen) -> _Overlap:
         raise Skipped(
             Text(
                 "training images are augmented, so they cannot be recognised among the validation images",
-                "訓練画像が拡張されているため、検証画像と照合できません",
+                "学習画像が拡張されているため、検証画像と照合できません",
             )
         )
     known = {each for each in train.digests if each is not None}
@@ -101,7 +101,7 @@ def _found(train: Seen, overlap: _Overlap, severity: Severity) -> Finding:
         )
     summary = Text(
         f"{count:,} of {looked_at:,} validation images are among the {of_train:,} training images that were looked at{part.en}.",
-        f"検証画像{looked_at:,}枚のうち{count:,}枚が、調べた訓練画像{of_train:,}枚{part.ja}の中にもあります。",
+        f"検証画像{looked_at:,}枚のうち{count:,}枚が、調べた学習画像{of_train:,}枚{part.ja}の中にもあります。",
     )
     if severity == "note":
         summary = Text(

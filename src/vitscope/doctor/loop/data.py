@@ -89,7 +89,7 @@ def _sorted(record: Record) -> Iterator[Finding]:
             Text(
                 f"The training images come sorted by class: {len(labels)} in a row have {distinct} classes in {runs} runs, "
                 f"{per_batch:.1f} classes in a batch.",
-                f"訓練画像がクラス順に並んでいます。連続する{len(labels)}枚に{distinct}クラスが{runs}個のかたまりで現れ、"
+                f"学習画像がクラス順に並んでいます。連続する{len(labels)}枚に{distinct}クラスが{runs}個のかたまりで現れ、"
                 f"1バッチあたり{per_batch:.1f}クラスしかありません。",
             ),
             {"samples": len(labels), "classes": distinct, "runs": runs, "classes_per_batch": per_batch},

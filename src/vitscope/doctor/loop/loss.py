@@ -1,4 +1,4 @@
-"""The loss: whether it hangs on the model, what it is, how large it is, and where it goes. In goes the record of a loop, out come findings."""
+"""The loss: whether it depends on the model, what it is, how large it is, and where it goes. In goes the record of a loop, out come findings."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ TWICE = Fault(
     "loop-loss",
     "error",
     Text(
-        "Cross-entropy applies a softmax of its own. On numbers between 0 and 1 that second softmax stays nearly even: the loss has a floor far "
-        "above zero, and the gradients are small.",
-        "クロスエントロピーは内部でソフトマックスを計算します。0から1の値にもう一度ソフトマックスをかけるとほぼ一様になり、損失はゼロより"
+        "Cross-entropy applies a softmax itself. Given probabilities, it makes them nearly uniform: the loss has a floor far above zero, and the "
+        "gradients are small.",
+        "クロスエントロピーは内部でsoftmaxを計算します。0から1の値にもう一度softmaxをかけるとほぼ一様になり、損失はゼロより"
         "ずっと高い下限で止まり、勾配も小さくなります。",
     ),
     Text(
         "let the model return its last Linear's output, without softmax or sigmoid",
-        "モデルは最後のLinearの出力を、ソフトマックスやシグモイドを通さずに返すようにしてください",
+        "モデルは最後のLinearの出力を、softmaxやsigmoidを通さずに返すようにしてください",
     ),
     "return self.head(x)",
 )
@@ -66,8 +66,8 @@ NOT_FINITE = Fault(
     "loop-loss",
     "error",
     Text(
-        "One step with a loss that is no number makes all weights no numbers: nothing after it counts.",
-        "数でない損失で一度でもステップすると、すべての重みが数でなくなり、それ以降の学習は無意味になります。",
+        "One step with a loss of NaN makes every weight NaN: nothing after it counts.",
+        "NaNの損失で一度でもステップすると、すべての重みがNaNになり、それ以降の学習は無意味になります。",
     ),
     Text(
         "lower the learning rate, warm it up, clip gradients to 1.0; look for log(0), a division by zero, and fp16 without a GradScaler",
@@ -110,8 +110,8 @@ def loss(record: Record) -> Iterator[Finding]:
     """What the loss is and does.
 
     Does: holds the gradient that comes back to the scores against that of a cross-entropy, and follows the loss over the steps.
-    Finds: a loss that does not hang on the model, softmax or sigmoid before cross-entropy, a loss divided twice, losses that are no numbers or climb,
-    fp16 without a GradScaler.
+    Finds: a loss that does not depend on the model, softmax or sigmoid before cross-entropy, a loss divided twice, losses that are no numbers or
+    climb, fp16 without a GradScaler.
     Must not accuse: softmax with nll_loss(log(p)) or MSE, label smoothing, mixup, accumulation (loss / k), loss scaling by hand, bfloat16.
     Source: https://arxiv.org/abs/1710.03740 (loss scaling)
     """
@@ -157,7 +157,7 @@ def _twice(record: Record) -> Iterator[Finding]:
         Text(
             f"The model gives probabilities ({what.en}: a {name}), and the loss is a cross-entropy: with {record.classes} classes "
             f"it cannot fall below {floor:.4f}.",
-            f"モデルの出力は確率（{what.ja}: {name}）ですが、損失はクロスエントロピーです。{record.classes}クラスでは損失が{floor:.4f}より"
+            f"モデルの出力は確率（{what.ja}、{name}）ですが、損失はクロスエントロピーです。{record.classes}クラスでは損失が{floor:.4f}より"
             "下がりません。",
         ),
         {"floor": floor, "classes": record.classes, "output": name},
@@ -172,10 +172,12 @@ def _divided(record: Record) -> Iterator[Finding]:
     if len(over) < 0.9 * len(fits):
         return
     size, batch = median(fit.size for fit in over), round(median(fit.batch for fit in over))
+    part = f"1/{round(1 / size)}" if abs(round(1 / size) * size - 1) < 0.01 else f"{size:.4g}"
     yield DIVIDED.found(
         Text(
-            f"The loss that backward() runs on is {size:.4g} of the mean cross-entropy of its batch of {batch}: divided by the batch size twice.",
-            f"backward()にかかる損失は、{batch}枚のバッチの平均クロスエントロピーの{size:.4g}倍です。バッチサイズで二重に割られています。",
+            f"The loss that backward() runs on is {part} of the mean cross-entropy of its batch of {batch}: divided by the batch size twice.",
+            f"backward()にかかる損失は、{batch}枚のバッチの平均クロスエントロピーの{part}{'' if '/' in part else '倍'}です。"
+            "バッチサイズで二重に割られています。",
         ),
         {"size_beside_the_mean": size, "batch": batch},
     )
@@ -206,7 +208,7 @@ def _course(record: Record) -> Iterator[Finding]:
         yield TOO_HIGH.found(
             Text(
                 f"The loss climbs: {first:.3g} at the start, {peak:.3g} at its peak, {last:.3g} in the end (learning rate: up to {max(rates):.2g}).",
-                f"損失が上昇しています: 開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{max(rates):.2g}）。",
+                f"損失が上昇しています。開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{max(rates):.2g}）。",
             ),
             {"first": first, "peak": peak, "last": last, "largest_lr": max(rates), "backwards": len(losses)},
         )

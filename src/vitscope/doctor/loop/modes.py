@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from math import log
 from statistics import median
@@ -74,6 +75,10 @@ VALIDATION_STEPS = Fault(
     Text("no backward and no step in the validation loop", "検証ループではbackwardとstepを実行しないでください"),
     "with torch.no_grad():\n    scores = model(images)",
 )
+_HARMLESS = Text(
+    "It does no harm now, and will as soon as the model has dropout or batch norm.",
+    "今は実害がありませんが、モデルにドロップアウトやバッチ正規化を加えると問題になります。",
+)
 _NO_EFFECT = Text(" In this model the mode changes nothing.", "このモデルでは、モードによる違いはありません。")
 
 
@@ -98,6 +103,11 @@ def modes(record: Record) -> Iterator[Finding]:
     yield from _dropout(record)
 
 
+def _judged(fault: Fault, *, harmless: bool) -> Fault:
+    """What it does to learning is said only where it does anything."""
+    return replace(fault, why=_HARMLESS) if harmless else fault
+
+
 def _eval_steps(record: Record) -> Iterator[Finding]:
     known = [(number, step.training) for number, step in enumerate(record.steps) if step.training is not None]
     wrong = [number for number, training in known if not training]
@@ -112,12 +122,13 @@ def _eval_steps(record: Record) -> Iterator[Finding]:
         return
     began_well = bool(known) and known[0][1]
     since = Text(
-        f" from step {wrong[0] + 1} on" if began_well else "", f"（{wrong[0] + 1}ステップ目以降）" if began_well else ""
+        f" (from step {wrong[0] + 1} on)" if began_well else "",
+        f"（{wrong[0] + 1}ステップ目以降）" if began_well else "",
     )
     harmless = record.mode_matters is False
-    yield EVAL_STEPS.found(
+    yield _judged(EVAL_STEPS, harmless=harmless).found(
         Text(
-            f"At {len(wrong)} of {len(known)} optimizer steps the model was in evaluation mode{since.en}.{_NO_EFFECT.en if harmless else ''}",
+            f"{len(wrong)} of {len(known)} steps ran in evaluation mode{since.en}.{_NO_EFFECT.en if harmless else ''}",
             f"{len(known)}ステップ中{len(wrong)}ステップで、モデルが評価モードのまま学習していました{since.ja}。{_NO_EFFECT.ja if harmless else ''}",
         ),
         {
@@ -136,7 +147,7 @@ def _train_validation(record: Record) -> Iterator[Finding]:
     if not wrong or len(wrong) < 0.5 * len(judged):
         return
     harmless = record.mode_matters is False
-    yield TRAIN_VALIDATION.found(
+    yield _judged(TRAIN_VALIDATION, harmless=harmless).found(
         Text(
             f"{len(wrong)} of {len(judged)} validation batches went through the model in training mode.{_NO_EFFECT.en if harmless else ''}",
             f"検証の{len(judged)}バッチ中{len(wrong)}バッチが、訓練モードのままモデルに通されています。{_NO_EFFECT.ja if harmless else ''}",
@@ -162,7 +173,7 @@ def _validation_steps(record: Record) -> Iterator[Finding]:
         return
     yield VALIDATION_STEPS.found(
         Text(
-            f"{len(wrong)} of {len(record.steps)} optimizer steps went by batches of the validation loader.",
+            f"{len(wrong)} of {len(record.steps)} optimizer steps used batches from the validation loader.",
             f"{len(record.steps)}ステップ中{len(wrong)}ステップが、検証ローダーのバッチで行われました。",
         ),
         {"steps": len(record.steps), "steps_on_validation_batches": len(wrong)},

@@ -146,7 +146,7 @@ class Record:
     cleared: int = 0
     """How often `zero_grad` was called."""
     cut_losses: int = 0
-    """Backwards of a loss that hangs on nothing."""
+    """Backwards of a loss that depends on nothing."""
     loss_saw_scores: bool = False
     """Whether the loss module was given the model's scores themselves."""
     unwatched: list[str] = field(default_factory=list)

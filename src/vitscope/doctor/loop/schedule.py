@@ -89,7 +89,8 @@ def schedule(record: Record) -> Iterator[Finding]:
         )
     rates = [max(step.lrs, default=0.0) for step in record.steps]
     scheduler = record.scheduler
-    found = _too_fast(record, scheduler) or _too_slow(record, scheduler) or _climbs_again(record, rates)
+    found = _too_fast(record, scheduler) or _too_slow(record, scheduler)
+    found = found or _climbs_again(record, rates) or _swings(record, rates)
     if found is not None:
         yield found
     yield from _never(record)
@@ -207,6 +208,28 @@ def _climbs_again(record: Record, rates: list[float]) -> Finding | None:
                 },
             )
     return None
+
+
+def _swings(record: Record, rates: list[float]) -> Finding | None:
+    """Nobody gave the scheduler, and the rate falls and rises again several times within one epoch: no restart is meant so often."""
+    epoch, top = _steps_of_an_epoch(record), max(rates)
+    if record.scheduler is not None or epoch is None or top <= 0:
+        return None
+    returns, is_low = 0, False
+    for rate in rates[rates.index(top) :]:
+        returns += is_low and rate > 0.67 * top
+        is_low = rate < 0.33 * top or (is_low and rate <= 0.67 * top)
+    if returns < 2 or returns < 1.5 * len(rates) / epoch:
+        return None
+    return WRONG_RATE.found(
+        Text(
+            f"Within {len(rates)} steps the learning rate falls to {min(rates):.2g} and climbs back towards {top:.2g} {returns} times; an epoch has "
+            f"{epoch} steps.",
+            f"{len(rates)}ステップの間に、学習率が{min(rates):.2g}まで下がって{top:.2g}近くまで戻ることを{returns}回繰り返しています"
+            f"（1エポックは{epoch}ステップ）。",
+        ),
+        {"highest": top, "lowest": min(rates), "times": returns, "steps_per_epoch": epoch},
+    )
 
 
 def _is_cyclic(scheduler: Any) -> bool:

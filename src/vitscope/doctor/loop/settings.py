@@ -38,7 +38,11 @@ DECAY_EVERYWHERE = Fault(
         "two parameter groups: weight_decay=0 for what has fewer than two dimensions, positions and tokens",
         "パラメータを2グループに分け、2次元未満のもの、位置埋め込み、トークンはweight_decay=0にしてください",
     ),
-    "rest = [p for n, p in model.named_parameters() if p.ndim < 2 or 'pos' in n or 'cls' in n]",
+    "named = list(model.named_parameters())\n"
+    "rest = [p for n, p in named if p.ndim < 2 or 'pos' in n or 'cls' in n]\n"
+    "matrices = [p for n, p in named if not any(p is q for q in rest)]\n"
+    "groups = [{'params': matrices}, {'params': rest, 'weight_decay': 0.0}]\n"
+    "optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.05)",
 )
 _TOKEN = re.compile(
     r"(^|[._])(pos|cls|class|dist|register|reg|mask)_?(emb|embed|embedding|embeddings|token|tokens)?s?($|[._])"
@@ -81,7 +85,7 @@ def settings(record: Record) -> Iterator[Finding]:
         yield DECAY_EVERYWHERE.found(
             Text(
                 f"Weight decay ({max(decays):g}) also pulls on {len(small)} norms, biases, positions or tokens: {listed(small)}.",
-                f"重み減衰（{max(decays):g}）が、正規化・バイアス・位置・トークンのパラメータ{len(small)}個にもかかっています: {listed(small)}。",
+                f"重み減衰（{max(decays):g}）が、正規化・バイアス・位置・トークンのパラメータ{len(small)}個にもかかっています（{listed(small)}）。",
             ),
             {"weight_decay": max(decays), "count": len(small), "parameters": sorted(small)[:20]},
         )

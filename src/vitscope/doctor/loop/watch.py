@@ -155,6 +155,7 @@ def examined(recorder: Recorder, notes: tuple[Text, ...] = ()) -> LoopExaminatio
     if record.unwatched:
         what = ", ".join(record.unwatched)
         notes = (*notes, Text(f"Not watched: {what}.", f"監視できなかったもの: {what}。"))
+    notes = (*notes, *_not_told(record))
     left_out = {skip.check for skip in skipped} - {finding.check for finding in findings}
     return LoopExamination(
         target=type(record.model).__name__,
@@ -165,6 +166,27 @@ def examined(recorder: Recorder, notes: tuple[Text, ...] = ()) -> LoopExaminatio
         facts=_facts(record),
         notes=notes,
     )
+
+
+def _not_told(record: Record) -> Iterator[Text]:
+    """What `watch` was not given, and what could not be looked at for want of it."""
+    if len(record.steps) < 5:  # too few to tell anything
+        return
+    if record.scheduler is None:
+        yield Text(
+            "Not told: no scheduler= was given, so of the schedule only the learning rates themselves were looked at.",
+            "scheduler=が指定されていないため、スケジュールについては学習率の値だけを調べました。",
+        )
+    if record.loader is None:
+        yield Text(
+            "Not told: no loader was given, so the order of the training images was not looked at.",
+            "loaderが指定されていないため、学習画像の順序は調べていません。",
+        )
+    if record.val_loader is None:
+        yield Text(
+            "Not told: no val_loader= was given, so whether validation uses all of its images was not looked at.",
+            "val_loader=が指定されていないため、検証で全画像が使われているかは調べていません。",
+        )
 
 
 def _facts(record: Record) -> dict[str, Any]:
