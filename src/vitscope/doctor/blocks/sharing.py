@@ -167,7 +167,7 @@ def copies(patient: Patient) -> Iterator[Finding]:
     count = max(len(members) for members in alike)
     yield COPIES.found(
         Text(
-            f"All {count} blocks start with the same numbers: {len(alike)} of {len(drawn)} matrices are equal in each "
+            f"All blocks ({count}) start with the same numbers: {len(alike)} of {len(drawn)} matrices are equal in each "
             f"({listed([members[0][0] for members in alike])}).",
             f"{count}個のブロックがすべて同じ値から始まっています。{len(drawn)}個中{len(alike)}個の行列が全ブロックで等しくなっています"
             f"（{listed([members[0][0] for members in alike])}）。",

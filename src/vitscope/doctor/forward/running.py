@@ -78,7 +78,7 @@ PER_SLOT_SIZES = Fault(
     "forward",
     "error",
     Text(
-        "Each place in the batch learns numbers of its own: the last, smaller batch fails, and a prediction hangs on the place of the image.",
+        "Each place in the batch learns numbers of its own: the last, smaller batch fails, and a prediction depends on the place of the image.",
         "バッチ内の位置ごとに別々のパラメータを学習することになり、最後の小さいバッチで失敗するうえ、予測が画像の位置に左右されます。",
     ),
     Text(

@@ -37,7 +37,7 @@ KEEPS_STATE = Fault(
     "forward",
     "warning",
     Text(
-        "In evaluation a prediction should hang on nothing but the image: with numbers that follow the calls, the order of the images changes "
+        "In evaluation a prediction should depend on nothing but the image: with numbers that follow the calls, the order of the images changes "
         "the results and the saved model.",
         "評価時の予測は画像だけで決まるべきです。呼び出しのたびに変わる値があると、画像の順番によって結果や保存されるモデルが変わります。",
     ),

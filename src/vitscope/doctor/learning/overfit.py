@@ -209,7 +209,7 @@ def _plateau(patient: Patient, course: Course, lr: float, chance: float) -> Find
         return NOTHING_LEARNS.found(Text(f"{said}: {en}.", f"{said_ja}。{ja}。"), evidence)
     if _is_guessing(patient, course, chance):
         en = f"that of guessing ({chance:.4f}). The scores are the same for every image"
-        ja = f"当てずっぽうの損失（{chance:.4f}）のままで、スコアはどの画像でも同じです"
+        ja = f"チャンスレベルの損失（{chance:.4f}）のままで、スコアはどの画像でも同じです"
         return GUESSING.found(Text(f"{said}: {en}.", f"{said_ja}。{ja}。"), evidence)
     held = _floor(patient, course)
     if held is not None:
@@ -220,7 +220,7 @@ def _plateau(patient: Patient, course: Course, lr: float, chance: float) -> Find
         return FLOOR.found(Text(f"{said}, {en}.", f"{said_ja}。{ja}。"), {**evidence, **more})
     diverged = not isfinite(course.losses[-1])
     en = f"healthy models are under {TARGET} by then, and guessing gives {chance:.2f}"
-    ja = f"健全なモデルならこの時点で{TARGET}を下回ります（当てずっぽうなら{chance:.2f}）"
+    ja = f"健全なモデルならこの時点で{TARGET}を下回ります（チャンスレベルは{chance:.2f}）"
     return CANNOT.found(
         Text(
             f"{said}; {en}.{' It became NaN or infinite.' if diverged else ''}",
@@ -256,7 +256,7 @@ def _dropout(
             f"{strongest.path}) the training loss is still {left:.2f} after {again.steps} (guessing: {chance:.2f}).",
             f"ドロップアウトなしなら{course.steps}ステップで{len(labels)}枚を丸暗記できますが、ドロップアウト（最大{100 * strongest.p:.0f} %、"
             f"{strongest.path.replace('the model', 'モデル本体')}）"
-            f"があると{again.steps}ステップ後も学習時の損失は{left:.2f}です（当てずっぽうなら{chance:.2f}）。",
+            f"があると{again.steps}ステップ後も学習時の損失は{left:.2f}です（チャンスレベルは{chance:.2f}）。",
         ),
         {
             "p": strongest.p,

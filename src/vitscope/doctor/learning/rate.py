@@ -27,7 +27,7 @@ TOO_HIGH = Fault(
     "warning",
     Text(
         "At too high a rate the first steps throw the weights far away: the loss jumps, then sticks near that of guessing.",
-        "学習率が高すぎると最初の数ステップで重みが大きく飛ばされ、損失は跳ね上がった後、当てずっぽうの値の近くから動かなくなります。",
+        "学習率が高すぎると最初の数ステップで重みが大きく飛ばされ、損失は跳ね上がった後、チャンスレベルの近くから動かなくなります。",
     ),
     Text(
         "take a tenth of the highest stable rate, and let it rise over the first epochs (warm-up)",
@@ -130,7 +130,7 @@ def _told(fault: Fault, given: float, low: float, high: float) -> Text:
         )
     return Text(
         f"The learning rate {given:g} is one at which the model learns: {span_en} (Adam, range test on a few images).",
-        f"学習率{given:g}は、モデルが学習できる範囲（{span_ja}、数枚の画像でのAdamによる範囲テスト）に対して問題ありません。",
+        f"学習率{given:g}は、モデルが学習できる範囲（{span_ja}、数枚の画像でのAdamによる範囲テスト）に収まっています。",
     )
 
 

@@ -23,7 +23,7 @@ NEVER_MEET = Fault(
     Text(
         "What makes a transformer is that patches tell each other what they hold. Without that, each patch (or group of them) is judged by itself "
         "and the opinions are averaged: a shape larger than it cannot be recognised.",
-        "トランスフォーマーの要は、パッチどうしが情報を交換することです。それがなければ、各パッチ（またはそのグループ）は単独で判断され、"
+        "Transformerの要は、パッチどうしが情報を交換することです。それがなければ、各パッチ（またはそのグループ）は単独で判断され、"
         "結果が平均されるだけになり、それより大きな形は認識できません。",
     ),
     Text(
@@ -56,7 +56,7 @@ def apart(
     yield NEVER_MEET.found(
         Text(
             f"Patches never meet: in all {len(blocks)} blocks together, {_met(groups).en}. {how.en}",
-            f"パッチどうしが出会いません。全{len(blocks)}ブロックを通しても、{_met(groups).ja}。{how.ja}",
+            f"パッチどうしが情報をやり取りしません。全{len(blocks)}ブロックを通しても、{_met(groups).ja}。{how.ja}",
         ),
         {
             "patches": groups.patches,
@@ -97,7 +97,7 @@ def _mechanism(patient: Patient, attentions: list[Attention], pairs: list[Tensor
     if across:
         return Text(
             f"Attention runs along the batch ({listed(list(across))}): a patch meets those at its place in other images.",
-            f"アテンションがバッチ方向に計算されており（{listed(list(across))}）、パッチが出会うのはほかの画像の同じ位置のパッチだけです。",
+            f"アテンションがバッチ方向に計算されており（{listed(list(across))}）、パッチが情報をやり取りするのはほかの画像の同じ位置のパッチだけです。",
         )
     if keys == 1:
         return Text(
