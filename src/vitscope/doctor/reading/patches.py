@@ -83,7 +83,10 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
     _refuse_maps(patient, entering)
     is_mixed = MIXED in layout.patch_of_token
     is_scattered = layout.pixels is None and _scattered(patient, entering)
-    if is_mixed or is_scattered or not layout.are_squares:
+    each_has_its_own = set(range(patches)) <= set(
+        layout.patch_of_token
+    )  # tokens that mix all stand beside them: frequencies
+    if (is_mixed and not each_has_its_own) or is_scattered or not layout.are_squares:
         tokens = len(as_tokens(patient.tape.value(entering)))
         side = _side(patient, tokens if is_scattered else patches)
         changed, places = _tokens_changed(patient, entering, side)
@@ -164,9 +167,12 @@ def _refuse_maps(patient: Patient, entering: Call) -> None:
     Raises:
         Skipped: it does.
     """
-    made = patient.anatomy.patch_embedding
-    width = made.outputs[0].shape[1 if made.name in CONVOLUTIONS | POOLINGS else -1]
-    if entering.outputs[0].shape[-1] != width:
+    made, shape = patient.anatomy.patch_embedding, entering.outputs[0].shape
+    is_convolution = made.name in CONVOLUTIONS | POOLINGS
+    width = made.outputs[0].shape[1 if is_convolution else -1]
+    if shape[-1] != width or (
+        is_convolution and len(shape) == 4 and shape[1] == width
+    ):  # a map may be as wide as it has channels
         raise Skipped(_MAPS)
 
 
