@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from vitscope.cli.doctor import CHECK_IDS
 from vitscope.cli.main import main
+from vitscope.doctor.checks import CHECKS
+from vitscope.doctor.curve.examine import CURVE_CHECKS
+from vitscope.doctor.data.examine import DATA_CHECKS
 
 CODE = """
 import os, time, torch
@@ -105,7 +110,10 @@ def test_json_is_one_document_whatever_their_code_prints(folder: Path) -> None:
         (["good-vit", "--checks", "position,nosense"], "there is no check 'nosense'"),
         (["good-vit", "--html", "page.pdf"], "--html page.pdf would be an HTML page"),
         (["no/such/run"], "does not exist"),
-        (["nothing.csv"], "nothing.csv does not exist"),
+        (["nothing.csv"], "there is no file nothing.csv"),
+        (["nothing.yaml"], "of which 'vitscope models' has a list"),
+        (["good-vit", "--kwargs", "{}"], "--kwargs is for package.module:callable"),
+        (["good-vit", "--html", "/proc/none/page.html"], "cannot write /proc/none/page.html"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
@@ -153,6 +161,22 @@ def test_the_screen_names_cause_fix_and_proof(
     html = page.read_text(encoding="utf-8")
     assert "class-token-never-sees-a-patch" in html
     assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_help_names_every_check() -> None:
+    named = re.findall(r"[a-z-]+[a-z](?=[,;]|$)", CHECK_IDS)
+    assert named == [*CHECKS, *CURVE_CHECKS, *DATA_CHECKS]
+
+
+def test_a_csv_of_another_program_says_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "keras.csv"
+    lines = [f"{epoch},{2 - 0.01 * epoch},{0.5 + 0.01 * epoch},x" for epoch in range(1, 8)]
+    path.write_text("epoch,loss,val_accuracy,note\n" + "\n".join(lines))
+    with pytest.raises(SystemExit) as end:
+        main(["doctor", str(path), "--lang", "en"])
+    assert end.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Columns that are read: epoch, loss as train_loss, val_accuracy as val_acc. Ignored: note." in shown
 
 
 def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ def _show_findings(found: Examination, lang: Lang) -> None:
     from vitscope.doctor.telling import MARKS, WORDS, listed, verdict
 
     colon = Text(": ", "：")[lang]
-    wrapped(f"{found.target}: {verdict(found)[lang]}", 0, style="bold")
+    wrapped(f"{found.target}{colon}{verdict(found)[lang]}", 0, style="bold")
     for cause in found.causes:
         severity = cause.severity
         head = f"{MARKS[severity]} {WORDS[severity][lang]} · {cause.id}{colon}{cause.summary[lang]}"

@@ -27,6 +27,13 @@ from vitscope.doctor.arguments import LOSSES
 if TYPE_CHECKING:
     from vitscope.recipes.examining import Question
 
+CHECK_IDS = (
+    "forward, determinism, batch-independence, input-blindness, pixel-coverage, patch-layout, position, token-mixing, attention, residual, "
+    "parameters, gradient, output, initial-loss, overfit, learning-rate; of a curve: curve-divergence, curve-chance, curve-band, curve-modes, "
+    "curve-overfitting, curve-learning-rate; of --data: data-labels, data-leak, data-order, data-normalisation, data-augmentation, "
+    "data-balance, data-evaluation"
+)
+"""Told without loading any of them; that none is missing is tested."""
 OPENING = Text("opening the model", "モデルを開いています")
 
 
@@ -42,15 +49,30 @@ def doctor(
     ],
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", metavar="S", help="Side of the images that code takes.", show_default=False),
+        typer.Option(
+            "--image-size",
+            metavar="S",
+            help="Side of the images that code takes; by default what the model says, else the first of several that runs.",
+            show_default=False,
+        ),
     ] = None,
     channels: Annotated[
         int | None,
-        typer.Option("--channels", metavar="C", help="Channels of the images that code takes.", show_default=False),
+        typer.Option(
+            "--channels",
+            metavar="C",
+            help="Channels of the images that code takes; by default what the model says, else 3, then 1.",
+            show_default=False,
+        ),
     ] = None,
     classes: Annotated[
         int | None,
-        typer.Option("--classes", metavar="Y", help="How many scores code should give.", show_default=False),
+        typer.Option(
+            "--classes",
+            metavar="Y",
+            help="How many scores code should give; by default as many as it gives.",
+            show_default=False,
+        ),
     ] = None,
     kwargs: Annotated[
         str | None,
@@ -82,7 +104,7 @@ def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Do the learning checks of a large model too.")] = False,
     checks: Annotated[
         str | None,
-        typer.Option("--checks", metavar="ID,ID", help="Only these checks, by their ids.", show_default=False),
+        typer.Option("--checks", metavar="ID,ID", help=f"Only these checks: {CHECK_IDS}.", show_default=False),
     ] = None,
     page: PageOption = None,
     time_limit: TimeLimitOption = 600.0,

@@ -10,10 +10,12 @@ from markupsafe import Markup
 
 from vitscope._core.text import Lang, Text
 from vitscope.augment import AugmentSpec
+from vitscope.doctor.telling import listed, nothing_found_by, verdict
+from vitscope.race.verdict import interval, signed
 from vitscope.report.art import inline_svg
 from vitscope.report.comparing.charts import draw_race
 from vitscope.report.comparing.words import COMPARE_WORDS
-from vitscope.report.doctoring.page import Shown, shown
+from vitscope.report.doctoring.page import Shown, shown, state_of
 from vitscope.report.html import asset, render
 
 if TYPE_CHECKING:
@@ -27,9 +29,10 @@ class SideShown:
     """One of the two as the doctor saw it."""
 
     name: str
-    healthy: bool
+    verdict: Text
+    state: str
     causes: list[Shown]
-    fine: list[str]
+    fine: str
 
 
 def page_of(found: Comparison, lang: Lang = "en") -> str:
@@ -63,15 +66,16 @@ def page_of(found: Comparison, lang: Lang = "en") -> str:
         gaps=list(_gaps(found)),
         differing=[row for row in found.rows if row.differs],
         same=[row for row in found.rows if not row.differs],
-        sides=[_side(found.one), _side(found.other)],
+        sides=[_side(found.one, lang), _side(found.other, lang)],
+        signed=signed,
+        interval=interval,
         by_id={cause.finding.id: cause for cause in found.causes},
     )
 
 
-def _side(found: Examination) -> SideShown:
-    named = {finding.check for finding in found.findings}
-    fine = [check for check in found.checks_run if check not in named]
-    return SideShown(found.target, found.healthy, [shown(cause, found) for cause in found.causes], fine)
+def _side(found: Examination, lang: Lang) -> SideShown:
+    causes = [shown(cause, found, lang) for cause in found.causes]
+    return SideShown(found.target, verdict(found), state_of(found), causes, listed(nothing_found_by(found))[lang])
 
 
 def _gaps(found: Comparison) -> Iterator[tuple[Text, Gap]]:

@@ -14,7 +14,7 @@ COMPARE_WORDS: dict[str, Text] = {
         "Each was trained {steps} steps on {data} ({train} images; batches of {batch}, AdamW, learning rate {lr}, augmentation: {augment}) and "
         "measured on {measured} images it was not trained on. For one seed all get the same batches in the same order with the same augmentation; "
         "a mended copy starts from the very weights of the model it is a copy of. Points are seeds, bars their mean.",
-        "各モデルを{data}（{train}枚、バッチ{batch}、AdamW、学習率{lr}、データ拡張: {augment}）で{steps}ステップ学習し、"
+        "各モデルを{data}（{train}枚、バッチ{batch}、AdamW、学習率{lr}、データ拡張：{augment}）で{steps}ステップ学習し、"
         "学習に使っていない{measured}枚で評価しました。同じシードでは、バッチの内容と順序、データ拡張がすべて同じです。"
         "修正版は元のモデルとまったく同じ重みから学習を始めます。点は各シード、棒は平均を表します。",
     ),
@@ -28,7 +28,7 @@ COMPARE_WORDS: dict[str, Text] = {
     "seed_number": Text("seed {seed}", "シード{seed}"),
     "mean_of_seeds": Text("mean", "平均"),
     "right_after": Text("right after the race, %", "競争後の正解率（%）"),
-    "chance": Text("chance", "あてずっぽう"),
+    "chance": Text("chance", "チャンスレベル"),
     "diverged": Text("diverged", "発散"),
     "differences": Text("Differences", "差"),
     "points": Text("points", "ポイント"),
@@ -45,6 +45,8 @@ COMPARE_WORDS: dict[str, Text] = {
     "not_gone": Text("the check still finds it", "修正後も、このチェックで見つかります"),
     "gained": Text("what the mend gains", "修正による向上"),
     "left": Text("what it leaves of the gap", "修正後に残る差"),
+    "comma": Text(", ", "、"),
+    "gone_with": Text("The mend of '{other}' mends this too.", "「{other}」を修正すると、これも一緒になくなります。"),
     "no_mend": Text(
         "There is no mend that could be raced without touching weights.",
         "重みを変えずに自動で修正する方法がないため、競争では確かめていません。",

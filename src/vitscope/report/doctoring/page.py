@@ -11,9 +11,14 @@ import numpy as np
 from vitscope._core.text import Lang, Text
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import Finding, plain
+from vitscope.doctor.telling import WORDS, listed, nothing_found_by, verdict
 from vitscope.report.art import coloured, data_url
-from vitscope.report.doctoring.words import DOCTOR_WORDS, SEVERITY
+from vitscope.report.doctoring.evidence import called
+from vitscope.report.doctoring.words import DOCTOR_WORDS
 from vitscope.report.html import asset, number, render
+
+MOST = 12
+"""Entries of a list that are shown."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +27,14 @@ class Shown:
 
     finding: Finding
     severity: Text
-    evidence: list[tuple[str, str]]
+    evidence: list[tuple[str, str | list[str]]]
+    """By what it is called; a list of words is one."""
     picture: str | None
     explains: list[Shown]
 
 
 def page_of(found: Examination, lang: Lang = "en") -> str:
     """The whole page."""
-    fine = [check for check in found.checks_run if check not in {finding.check for finding in found.findings}]
     return render(
         "doctor.html.j2",
         lang,
@@ -37,24 +42,30 @@ def page_of(found: Examination, lang: Lang = "en") -> str:
         style=asset("style.css"),
         title=DOCTOR_WORDS["doctor_title"].format(target=found.target)[lang],
         found=found,
-        causes=[shown(cause, found) for cause in found.causes],
-        counts=list(_counts(found)),
-        fine=fine,
+        verdict=verdict(found),
+        state=state_of(found),
+        causes=[shown(cause, found, lang) for cause in found.causes],
+        fine=listed(nothing_found_by(found))[lang],
         facts=list(_facts(found)),
         seconds=sum(found.seconds.values()),
     )
 
 
-def shown(finding: Finding, found: Examination) -> Shown:
+def shown(finding: Finding, found: Examination, lang: Lang) -> Shown:
     """A finding with its numbers as words and its picture as an address."""
-    evidence = [(name.replace("_", " "), _as_words(plain(value))) for name, value in finding.evidence.items()]
+    evidence = [(called(name)[lang], _as_words(plain(value), lang)) for name, value in finding.evidence.items()]
     return Shown(
         finding,
-        SEVERITY[finding.severity],
+        WORDS[finding.severity],
         evidence,
         _picture(finding),
-        [shown(each, found) for each in found.under(finding)],
+        [shown(each, found, lang) for each in found.under(finding)],
     )
+
+
+def state_of(found: Examination) -> str:
+    """How the verdict is coloured: as an error, as a warning, or as fine."""
+    return "bad" if not found.healthy else "careful" if any(f.severity == "warning" for f in found.findings) else "ok"
 
 
 def _picture(finding: Finding) -> str | None:
@@ -65,23 +76,29 @@ def _picture(finding: Finding) -> str | None:
     return data_url(np.ascontiguousarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
 
 
-def _as_words(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value)
+def _as_words(value: Any, lang: Lang) -> str | list[str]:
+    """Numbers of a list in a row, its words one under the other."""
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        rest = len(value) - MOST
+        more = Text(f"… {rest} more", f"…ほか{rest}個")[lang]
+        return [*value[:MOST], *([more] if rest > 0 else [])]
+    return _in_a_row(value, lang)
+
+
+def _in_a_row(value: Any, lang: Lang) -> str:
+    comma = Text(", ", "、")[lang]
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return (Text("yes", "はい") if value else Text("no", "いいえ"))[lang]
     if isinstance(value, float):
         return number(value)
     if isinstance(value, list):
-        return ", ".join(_as_words(each) for each in value[:12]) + (f" … ({len(value)})" if len(value) > 12 else "")
+        total = Text(f" … ({len(value)} in all)", f" …（全{len(value)}個）")[lang]
+        return comma.join(_in_a_row(each, lang) for each in value[:MOST]) + (total if len(value) > MOST else "")
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {_as_words(each)}" for key, each in list(value.items())[:12])
+        return comma.join(f"{key}: {_in_a_row(each, lang)}" for key, each in list(value.items())[:MOST])
     return str(value)
-
-
-def _counts(found: Examination) -> Iterator[tuple[str, Text, int]]:
-    for severity, word in SEVERITY.items():
-        count = sum(finding.severity == severity for finding in found.findings)
-        if count:
-            yield severity, word, count
 
 
 def _facts(found: Examination) -> Iterator[tuple[Text, str]]:

@@ -5,17 +5,9 @@ from __future__ import annotations
 from vitscope._core.text import Text
 from vitscope.report.words import WORDS
 
-SEVERITY: dict[str, Text] = {
-    "error": Text("error", "エラー"),
-    "warning": Text("warning", "警告"),
-    "note": Text("note", "参考"),
-}
 DOCTOR_WORDS: dict[str, Text] = {
     **WORDS,
     "doctor_title": Text("Examination of {target}", "{target}の検査結果"),
-    "healthy": Text("Healthy: nothing is an error.", "健全です。エラーはありません。"),
-    "not_healthy": Text("Not healthy.", "異常があります。"),
-    "nothing": Text("Nothing wrong was found.", "問題は見つかりませんでした。"),
     "how": Text(
         "The model was examined by how it behaves: a copy was run, changed and trained for a few steps; its source was not read.",
         "モデルの振る舞いを検査しました。コピーを実行し、値を変え、数ステップだけ学習させています。ソースコードは読んでいません。",
@@ -24,7 +16,11 @@ DOCTOR_WORDS: dict[str, Text] = {
     "fix": Text("The fix", "対処"),
     "evidence": Text("The numbers", "根拠となる数値"),
     "explains": Text("This also explains", "これによって説明されるもの"),
-    "proof": Text("What shows that it is mended: the check", "修正を確認するチェック："),
+    "proof": Text("To confirm the fix", "修正の確認"),
+    "colon": Text(": ", "："),
+    "mode": Text(
+        "Its number in the list of failure modes, docs/failure-modes.md", "失敗の一覧（docs/failure-modes.md）での番号"
+    ),
     "unread": Text("Bright: never read", "明るい部分：読まれていない画素"),
     "fine": Text("Nothing found by", "問題なしのチェック"),
     "skipped": Text("Not examined", "検査しなかったもの"),

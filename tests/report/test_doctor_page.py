@@ -1,0 +1,83 @@
+"""The page of an examination: its words in both languages, nothing of it taken for markup, and no talk of maps where there are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from vitscope._core.text import Text
+from vitscope.doctor.examination import Examination, in_order
+from vitscope.doctor.finding import Fault, Skip
+from vitscope.report.doctoring.evidence import called
+from vitscope.report.doctoring.page import page_of
+
+BAD = Fault(
+    "bad", "M2", "forward", "error", Text("Why <so>.", "理由。"), Text("mend it", "直す"), "x = <y>", explains=("low",)
+)
+LOW = Fault("low", "M3", "output", "warning", Text("Why.", "理由。"), Text("mend it too", "これも直す"))
+EVIDENCE = {
+    "uniform_heads": ["blocks.0", "blocks.1"],
+    "drop_last": True,
+    "largest_change": 0.0,
+    "losses": list(range(20)),
+    "never_seen_before": None,
+}
+
+
+def examined(*faults: Fault) -> Examination:
+    findings = [fault.found(Text("It is <odd>.", "異常です。"), EVIDENCE) for fault in faults]
+    checks = ("forward", "output", "residual", "position")
+    skipped = (Skip("learning-rate", Text("none was given", "指定なし")),)
+    return Examination("m:f", in_order(findings, checks), checks, skipped, {"forward": 1.0}, {"parameters": 12345})
+
+
+@pytest.mark.parametrize(
+    ("lang", "words"),
+    [
+        (
+            "en",
+            (
+                "NOT healthy; 1 error, 1 warning.",
+                "What it does to learning: </b>",
+                "<th>uniform heads</th>",
+                "<td>yes</td>",
+                "(20 in all)",
+                "residual, position",
+            ),
+        ),
+        (
+            "ja",
+            (
+                "異常あり。エラー1件、警告1件。",
+                "学習への影響：</b>",
+                "<th>一様なヘッド</th>",
+                "<td>はい</td>",
+                "（全20個）",
+                "residual、position",
+            ),
+        ),
+    ],
+)
+def test_words_and_numbers(lang: str, words: tuple[str, ...]) -> None:
+    html = page_of(examined(BAD, LOW), "ja" if lang == "ja" else "en")
+    for said in (
+        *words,
+        "<li>blocks.1</li>",
+        "<code>--checks forward</code>",
+        "x = &lt;y&gt;",
+        "docs/failure-modes.md",
+    ):
+        assert said in html, said
+    assert "<odd>" not in html
+    assert "noscript" not in html
+
+
+def test_a_warning_alone_is_called_neither_healthy_nor_an_error() -> None:
+    html = page_of(examined(LOW))
+    assert '<p class="verdict careful">no error; 1 warning.</p>' in html
+    assert "ealthy" not in html
+    assert '<p class="verdict ok">healthy; nothing wrong was found.</p>' in page_of(examined())
+
+
+def test_a_number_that_is_not_known_by_name_is_said_in_english() -> None:
+    assert called("never_seen_before") == Text("never seen before", "never seen before")
+    assert called("val_acc").en == "validation accuracy, %"
