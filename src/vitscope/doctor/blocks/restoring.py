@@ -21,7 +21,7 @@ NOT_RESTORED = Fault(
     "error",
     Text(
         "A checkpoint is silently incomplete: the loaded model is not the one that was saved, and its accuracy is another.",
-        "チェックポイントに保存されない値があります。読み込んだモデルは保存したモデルと別物になり、精度も変わります。",
+        "チェックポイントに保存されない値があります。読み込んだモデルは保存したモデルと別物になり、正解率も変わります。",
     ),
     Text(
         "register all that the forward uses: layers in nn.ModuleList or nn.ModuleDict, learned tensors as nn.Parameter, drawn constants by "

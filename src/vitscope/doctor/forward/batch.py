@@ -27,7 +27,8 @@ _STATISTICS = frozenset(
 _WHY = Text(
     "A prediction depends on which other images happen to be in the batch: training sees mixtures, and the accuracy changes with the batch size, the "
     "order and the last batch.",
-    "予測が、たまたま同じバッチに入ったほかの画像に左右されます。学習では画像が混ざり、精度はバッチサイズや順番、最後のバッチの大きさで変わります。",
+    "予測が、たまたま同じバッチに入ったほかの画像に左右されます。学習では画像が混ざり、"
+    "正解率はバッチサイズや順番、最後のバッチの大きさで変わります。",
 )
 _EVERYTHING_INSIDE = (
     "input-blindness",

@@ -31,7 +31,7 @@ RANDOM = Fault(
     Text(
         "In evaluation each prediction is another one, and noisier than the model has to be: measured accuracy is too "
         "low and differs from run to run.",
-        "評価のたびに予測が変わり、本来より雑音の多い結果になります。測定される精度は低めに出て、実行ごとに異なります。",
+        "評価のたびに予測が変わり、本来より雑音の多い結果になります。測定される正解率は低めに出て、実行ごとに異なります。",
     ),
     Text(
         "switch the noise off in evaluation: functional dropout takes `training=self.training`, a fused attention its `dropout_p` from it, and "

@@ -50,7 +50,7 @@ SIGMOID = Fault(
     ),
     Text(
         "return the scores as the last Linear gives them; for independent labels use BCEWithLogitsLoss, which takes the sigmoid itself",
-        "最後のLinearの出力をそのまま返してください。独立したラベルの場合は、内部でシグモイドを計算するBCEWithLogitsLossを使います",
+        "最後のLinearの出力をそのまま返してください。独立したラベルの場合は、内部でsigmoidを計算するBCEWithLogitsLossを使います",
     ),
     "return self.head(x)   # no sigmoid",
     explains=_TRAINING,

@@ -92,7 +92,7 @@ DROPOUT = Fault(
     "warning",
     Text(
         "So much is dropped that what the model could learn does not get through: training is slow and ends low, above all on small sets.",
-        "落とされる割合が大きすぎて、学習できるはずの情報が伝わりません。特に小さなデータでは学習が遅く、精度も低くなります。",
+        "落とされる割合が大きすぎて、学習できるはずの情報が伝わりません。特に小さなデータでは学習が遅く、正解率も低くなります。",
     ),
     Text(
         "take 0 to 0.1; against overfitting use augmentation, weight decay and stochastic depth",

@@ -24,7 +24,8 @@ SCALED_BEHIND = Fault(
     Text(
         "The scores go into the softmax unscaled, and what attention gives back is made smaller by that factor: its branch is too weak beside the "
         "stream, and the model behaves as if each patch stood alone.",
-        "スコアはスケーリングなしでsoftmaxに入り、アテンションの出力のほうがその係数だけ小さくなります。枝がストリームに対して弱すぎるため、"
+        "スコアはスケーリングなしでsoftmaxに入り、アテンションの出力のほうがその係数だけ小さくなります。"
+        "残差ブランチがストリームに対して弱すぎるため、"
         "各パッチが単独で処理されているかのように振る舞います。",
     ),
     Text("scale the scores, not the shares", "重みではなく、スコアをスケーリングしてください"),

@@ -49,7 +49,7 @@ NEARLY_EVEN = Fault(
     Text(
         "A softmax of numbers between 0 and 1, as another softmax or a sigmoid gives them, can prefer no key clearly: among 65 tokens the "
         "largest share is 4 % instead of 100 %. Attention is nearly a mean over all tokens, for ever.",
-        "0から1の範囲の値（別のsoftmaxやシグモイドの出力）のsoftmaxでは、特定のキーを明確に選べません。65トークンなら最大の重みは"
+        "0から1の範囲の値（別のsoftmaxやsigmoidの出力）のsoftmaxでは、特定のキーを明確に選べません。65トークンなら最大の重みは"
         "100 %ではなく4 %です。アテンションは、学習してもほぼ全トークンの平均のままです。",
     ),
     Text(

@@ -24,7 +24,7 @@ UNREAD_PIXELS = Fault(
     "error",
     Text(
         "What is in these pixels cannot be learned. The model trains, to a lower ceiling, and nothing says why.",
-        "この画素にある情報は学習できません。学習は進みますが到達できる精度が下がり、その理由はどこにも表示されません。",
+        "この画素にある情報は学習できません。学習は進みますが到達できる正解率が下がり、その理由はどこにも表示されません。",
     ),
     Text(
         "let the patch size divide the image size (resize or pad the images), build the model for the size that it is given, and check it",

@@ -21,7 +21,7 @@ FEW_TOKENS, SMALL_SIDE = 36, 28
 _WHY = Text(
     "Neighbouring pixels do not stay together, so no token shows a piece of the picture and its place means nothing. The model learns all the same, "
     "clearly worse, with a large gap between training and test: it looks as if data were missing.",
-    "隣り合う画素がばらばらになり、どのトークンも画像の一部分を表さず、位置にも意味がなくなります。学習自体は進みますが精度は明らかに低く、"
+    "隣り合う画素がばらばらになり、どのトークンも画像の一部分を表さず、位置にも意味がなくなります。学習自体は進みますが正解率は明らかに低く、"
     "訓練とテストの差が大きくなるため、データ不足のように見えます。",
 )
 SCRAMBLED = Fault(
@@ -59,7 +59,7 @@ FEW = Fault(
     "warning",
     Text(
         "Attention has little to compare, and each token has to hold a large piece of the picture in one linear map: accuracy stays low.",
-        "アテンションが比較できる対象が少なく、1つのトークンが画像の広い範囲を1回の線形変換だけで表すことになり、精度が上がりません。",
+        "アテンションが比較できる対象が少なく、1つのトークンが画像の広い範囲を1回の線形変換だけで表すことになり、正解率が上がりません。",
     ),
     Text(
         "use smaller patches (4 for 32 pixels, 16 for 224)",

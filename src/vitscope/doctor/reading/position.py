@@ -26,7 +26,7 @@ BLIND = Fault(
     Text(
         "The model sees a bag of patches: textures and colours, but no shape and no layout. It learns, some points of accuracy worse "
         "(3.3 on CIFAR-10 after four epochs, docs/lab-notes.md).",
-        "モデルにはパッチの集まりとしか見えません。テクスチャや色は分かっても、形や配置は分かりません。学習は進みますが精度が数ポイント下がります"
+        "モデルにはパッチの集まりとしか見えません。テクスチャや色は分かっても、形や配置は分かりません。学習は進みますが正解率が数ポイント下がります"
         "（CIFAR-10の4エポックで3.3ポイント、docs/lab-notes.md）。",
     ),
     Text(
