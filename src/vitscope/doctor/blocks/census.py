@@ -16,6 +16,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.copying import copied, hidden
 from vitscope.doctor.finding import Skipped
 from vitscope.doctor.patient import SEED, Patient, scores_of
+from vitscope.doctor.reading.blindness import is_blind
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call, Tape
 
@@ -69,11 +70,16 @@ def _taken(patient: Patient) -> Census:
         raise Skipped(_NOTHING_ASKS)
     tape = patient.tape
     answer = patient._known["answer"]
-    to_scores = _on_the_way(tape, [scores_of(answer, patient.batch or 1)])
+    to_scores = _on_the_way(tape, [scores_of(answer, patient.batch or 1, patient.classes)])
     to_any = _on_the_way(tape, list(tensors_in(answer)))
     in_scores, in_any = (_places(_from_outside(tape, calls)) for calls in (to_scores, to_any))
     touched = _places(_from_outside(tape, range(len(tape.calls))))
     idle = [name for name in asking if patient.gradients[name] is None]
+    if goes_through_python(patient):
+        beyond = [name for name in idle if _place(parameters[name]) in touched - in_scores]
+        if _move_the_scores(patient, beyond):
+            in_scores |= {_place(parameters[name]) for name in beyond}
+            in_any |= in_scores
     cut = tuple(name for name in idle if _place(parameters[name]) in in_scores)
     unused = [name for name in idle if _place(parameters[name]) not in in_any]
     if any(parameters[name].ndim > 1 for name in unused):
@@ -96,6 +102,25 @@ def _taken(patient: Patient) -> Census:
         frozen_zeros,
         _unregistered(patient.model, tape, to_scores),
     )
+
+
+def goes_through_python(patient: Patient) -> bool:
+    """Whether the scores follow the picture and no operation of torch's leads from it to them: on the way they were numbers of Python's."""
+    tape = patient.tape
+    maker = tape.maker(scores_of(patient._known["answer"], patient.batch or 1, patient.classes))
+    return maker is not None and not any(tape.is_of_image(source) for source in maker.sources) and not is_blind(patient)
+
+
+def _move_the_scores(patient: Patient, names: Sequence[str]) -> bool:
+    """Whether the scores change with parameters."""
+    model = copied(patient.model)
+    images = patient.images[: patient.batch or 1]
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for name in names:
+            parameter = model.get_parameter(name)
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.dtype))
+    return bool(names) and not patient.same(patient.quiet_scores(images), patient.quiet_scores(images, model))
 
 
 def tensors_in(answer: object, depth: int = 0) -> Iterator[Tensor]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.doctor.blocks.census import tensors_in
+from vitscope.doctor.blocks.census import goes_through_python, tensors_in
 from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
-from vitscope.lens.flow import ancestors
+from vitscope.lens.flow import ancestors, mixes_channels
 
 NOTHING = 1e-9
 """Change beside the largest number, up to which a block does nothing; a sum with zeros leaves none in any precision."""
+LEAST_PRODUCTS = 3
+"""Products behind the last attention from which there is an MLP beside the head."""
 
 THROWN_AWAY = Fault(
     "block-result-unused",
@@ -34,6 +38,8 @@ THROWN_AWAY = Fault(
     "for block in self.blocks:\n    x = block(x)   # not out = block(x)",
     explains=("unused-parameters",),
 )
+_WITHOUT_ATTENTION = ("unused-parameters", "image-never-reaches-the-scores", "zero-gradient", "overfit", "token-mixing")
+"""What follows where no attention is used: a token that is no patch never meets one."""
 DOES_NOTHING = Fault(
     "block-does-nothing",
     "M16",
@@ -41,7 +47,7 @@ DOES_NOTHING = Fault(
     "error",
     Text(
         "A block that gives exactly what it is given, before training and after some steps, is no block: something multiplies its branches by zero.",
-        "初期状態でも数ステップ学習した後でも、入力をそのまま返すだけのブロックは、ないのと同じです。枝にゼロが掛けられています。",
+        "初期状態でも数ステップ学習した後でも、入力をそのまま返すだけのブロックは、ないのと同じです。残差ブランチにゼロが掛けられています。",
     ),
     Text(
         "look for the factor of zero: a survival probability, a mask, a scale that nothing learns",
@@ -57,7 +63,7 @@ FROM_ZERO = Fault(
     "note",
     Text(
         "Branches that start at zero are a usual choice: each block begins as the identity and wakes with the first steps.",
-        "枝をゼロで初期化するのはよくある設計です。各ブロックは恒等写像から始まり、最初の数ステップで動き出します。",
+        "残差ブランチをゼロで初期化するのはよくある設計です。各ブロックは恒等写像から始まり、最初の数ステップで動き出します。",
     ),
     Text("nothing to do", "対処は不要です"),
 )
@@ -91,7 +97,8 @@ def dead(patient: Patient) -> Iterator[Finding]:
         yield FROM_ZERO.found(
             Text(
                 f"{len(silent)} of {len(blocks)} blocks change nothing at the start and do after some steps: their branches are zero-initialised.",
-                f"{len(blocks)}ブロック中{len(silent)}ブロックは、初期状態では何も変えず、数ステップ学習すると動き出します。枝がゼロで初期化されています。",
+                f"{len(blocks)}ブロック中{len(silent)}ブロックは、初期状態では何も変えず、"
+                "数ステップ学習すると動き出します。残差ブランチがゼロで初期化されています。",
             ),
             {"blocks_from_zero": silent, "blocks": len(blocks)},
         )
@@ -117,26 +124,51 @@ def _apart(given: Tensor, gives: Tensor) -> float:
 
 
 def _thrown_away(patient: Patient) -> Iterator[Finding]:
-    """Attentions that are computed and that nothing is made of, in a model that goes on with others of their kind."""
+    """Attentions that are computed and that nothing is made of, in a model that goes on with others of their kind, or with the rest of their
+    blocks."""
     attentions = patient.attentions
     tape = patient.tape
     makers = [tape.maker(tensor) for tensor in tensors_in(patient._known["answer"])]
     kept = set[int]().union(*(ancestors(maker) for maker in makers if maker is not None))
     lost = [each for each in attentions if kept and each.ends.number not in kept]
     used = [each for each in attentions if each.ends.number in kept]
-    if not lost or not used:
+    if not lost:
+        return
+    if not used:
+        yield from _all_thrown_away(patient, lost, kept)
         return
     kinds = {_kind(patient.model, each) for each in used}
     alike = [each for each in lost if _kind(patient.model, each) in kinds]
     names = list(dict.fromkeys(_block_of(patient.model, each, used) for each in lost))
     yield THROWN_AWAY.found(
-        Text(
-            f"The result of {len(lost)} of {len(attentions)} attentions is thrown away: nothing that comes out is made of "
-            f"{listed(names)}.",
-            f"{len(attentions)}個中{len(lost)}個のアテンションの結果が捨てられています。モデルの出力は{listed(names)}をまったく使っていません。",
-        ),
+        _told(len(lost), len(attentions), names),
         {"thrown_away": names, "attentions": len(attentions)},
         severity="error" if alike else "warning",
+    )
+
+
+def _all_thrown_away(patient: Patient, lost: list[Attention], kept: set[int]) -> Iterator[Finding]:
+    """The same, where none of a model's attentions is used, and something else of their blocks is: their MLPs. Where nothing of the blocks is, or
+    the scores do not come from an operation, the fault is another one."""
+    if goes_through_python(patient):
+        return
+    products = [call.number for call in patient.tape.calls if call.number in kept and mixes_channels(call)]
+    ends = [each.ends.number for each in lost]
+    between = [
+        sum(one < number < other for number in products) for one, other in pairwise([*ends, len(patient.tape.calls)])
+    ]
+    if not all(between[:-1]) or between[-1] < LEAST_PRODUCTS:
+        return
+    names = [each.path or "the model" for each in lost]
+    yield replace(THROWN_AWAY, explains=_WITHOUT_ATTENTION).found(
+        _told(len(lost), len(lost), names), {"thrown_away": names, "attentions": len(lost)}
+    )
+
+
+def _told(lost: int, held: int, names: list[str]) -> Text:
+    return Text(
+        f"The result of {lost} of {held} attentions is thrown away: nothing that comes out is made of {listed(names)}.",
+        f"{held}個中{lost}個のアテンションの結果が捨てられています。モデルの出力は{listed(names)}をまったく使っていません。",
     )
 
 

@@ -1,5 +1,5 @@
 """Whether all of a model's parameters work, learn, and are its own. In goes a patient, out come findings; the parts of the check stand in `unused`,
-`zeros`, `sharing` and `restoring`."""
+`zeros`, `fused`, `frozen`, `sharing` and `restoring`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, census_of
+from vitscope.doctor.blocks.frozen import frozen
+from vitscope.doctor.blocks.fused import half_asleep
 from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.blocks.restoring import restored
 from vitscope.doctor.blocks.sharing import copies, shared
 from vitscope.doctor.blocks.unused import cut, unused
-from vitscope.doctor.blocks.zeros import blocked, frozen_zeros
+from vitscope.doctor.blocks.zeros import blocked
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient
 
@@ -42,8 +44,9 @@ def parameters(patient: Patient) -> Iterator[Finding]:
     Does: holds the tensors that operations of a forward were given against `parameters()`, and both against the autograd graph; counts calls; looks
     again, after some steps of Adam, at gradients that are exactly zero; loads the state dict into a fresh instance where one can be made.
     Finds: layers that are never called or cut off (M14), what is not registered (M15), blocks that are one block (M16) or copies of one (M17),
-    branches that two zeros keep asleep (I2).
-    Must not accuse: what is frozen; key biases; heads and branches that start at zero; what only training uses; norms that are shared.
+    branches that two zeros keep asleep, parts of a fused projection that no gradient reaches (I2); as a note, most of the model frozen as drawn.
+    Must not accuse: what is frozen and was trained; key biases; heads and branches that start at zero; what only training uses; norms that are
+    shared; blocks left out on purpose (a warning).
     Source: torch.nn.Module.parameters; Bachlechner et al. 2021 (ReZero), on one zero for each branch.
     """
     census = census_of(patient)
@@ -52,8 +55,9 @@ def parameters(patient: Patient) -> Iterator[Finding]:
     yield from unused(patient, census)
     yield from shared(patient)
     yield from copies(patient)
-    yield from blocked(patient, census)
-    yield from frozen_zeros(census)
+    stuck = list(blocked(patient, census))
+    yield from stuck or half_asleep(patient, census)
+    yield from frozen(patient, census)
     yield from restored(patient)
 
 

@@ -25,11 +25,12 @@ NO_SKIP = Fault(
     "warning",
     Text(
         "Without a way round it, each branch has to carry the whole token: gradients fade with depth, and more blocks make the model worse.",
-        "迂回路（残差接続）がないと、各枝がトークンの情報をすべて運ばなければなりません。深くなるほど勾配が弱まり、ブロックを増やすと性能が下がります。",
+        "迂回路（残差接続）がないと、各残差ブランチがトークンの情報をすべて運ばなければなりません。"
+        "深くなるほど勾配が弱まり、ブロックを増やすと性能が下がります。",
     ),
     Text(
         "add each branch to what went into it",
-        "各枝の出力を、枝への入力に足してください",
+        "各残差ブランチの出力を、残差ブランチへの入力に足してください",
     ),
     "x = x + self.attn(self.norm1(x))\nx = x + self.mlp(self.norm2(x))",
     explains=("gradient-vanishes", "gradient-explodes", "post-norm", "final-norm-missing"),
@@ -42,11 +43,12 @@ NORMED_SKIP = Fault(
     Text(
         "The norm stands on the stream itself instead of on the branch: every block rescales all that came before it, and the gradient has no way "
         "past the norms.",
-        "正規化が枝ではなく本流にかかっています。ブロックを通るたびにそれまでの値がすべて規格化し直され、勾配が正規化を避けて通る道もありません。",
+        "正規化が残差ブランチではなく本流にかかっています。"
+        "ブロックを通るたびにそれまでの値がすべて正規化し直され、勾配が正規化を避けて通る道もありません。",
     ),
     Text(
         "give the branch a normed copy and add to what was not normed",
-        "正規化した値は枝にだけ渡し、正規化する前の値に足してください",
+        "正規化した値は残差ブランチにだけ渡し、正規化する前の値に足してください",
     ),
     "x = x + self.attn(self.norm1(x))   # not x = self.norm1(x); x = x + self.attn(x)",
     explains=("gradient-vanishes", "gradient-explodes", "post-norm", "final-norm-missing"),
@@ -90,8 +92,9 @@ def residual(patient: Patient) -> Iterator[Finding]:
 
     Does: replays stretches of one forward with an attention or an MLP silenced, or with the tokens ten times as large, and looks what is left of a
     block's input, and what follows its size.
-    Finds: no skip, or one that starts behind the norm (M18); deep post-norm (M19); pre-norm without a last norm (M20; a
-    warning where one is held and not called); blocks that change nothing or whose result is thrown away.
+    Finds: no skip, or one that starts behind the norm (M18), in most blocks or in one whose twins, with the very same parameters, are joined
+    otherwise; deep post-norm (M19); pre-norm without a last norm (M20; a
+    warning where one is held and not called); blocks that change nothing or whose result is thrown away, if only that of their attentions.
     Must not accuse: post-norm below six blocks (a note), parallel branches, LayerScale, ReZero, branches that start at zero (a note), stages that
     grow coarser, attentions that read the tokens out.
     Source: He et al. 2016; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture".
@@ -109,12 +112,15 @@ def _no_skip(stream: Stream) -> Iterator[Finding]:
         return
     what = " and ".join(word for word, found in (("attention", attentions), ("MLP", mlps)) if found)
     ja = "と".join(word for word, found in (("アテンション", attentions), ("MLP", mlps)) if found)
-    count = len(set(attentions) | set(mlps))
+    numbers = sorted({*attentions, *mlps})
+    named = [stream.homes[n] or f"block {n}" for n in numbers] if len(numbers) < stream.blocks else []
+    where = Text(f" ({listed(named)})" if named else "", f"（{listed(named)}）" if named else "")
     yield NO_SKIP.found(
         Text(
-            f"There is no residual connection round the {what} in {count} of {stream.blocks} blocks: with the branch silenced, nothing of "
-            "the block's input is left.",
-            f"{stream.blocks}ブロック中{count}ブロックで、{ja}に残差接続がありません。枝の出力をゼロにすると、ブロックへの入力が何も残りません。",
+            f"There is no residual connection round the {what} in {len(numbers)} of {stream.blocks} blocks{where.en}: with the branch silenced, "
+            "nothing of the block's input is left.",
+            f"{stream.blocks}ブロック中{len(numbers)}ブロック{where.ja}で、{ja}に残差接続がありません。"
+            "残差ブランチの出力をゼロにすると、ブロックへの入力が何も残りません。",
         ),
         {"attentions_without_skip": attentions, "mlps_without_skip": mlps, "blocks": stream.blocks},
     )

@@ -13,6 +13,13 @@ import torch
 from torch import Tensor
 
 from vitscope._core.errors import LensError
+from vitscope.doctor.blocks.twins import (
+    head_input,
+    homes_of,
+    last_mlp_without_skip,
+    mlp_in_its_place,
+    unlike_their_twins,
+)
 from vitscope.doctor.patient import Patient
 from vitscope.lens.blocks import Block
 from vitscope.lens.flow import ancestors, descendants, mixes_channels, without_products
@@ -31,9 +38,12 @@ PROBED = 3
 
 @dataclass(frozen=True)
 class Stream:
-    """What was found, blocks by their numbers. Lists are empty where no more than half of the blocks are so: stages differ."""
+    """What was found, blocks by their numbers. Stages differ, so that lists are empty where no more than half of the blocks are so, unless a block
+    with the very same parameters is not."""
 
     blocks: int
+    homes: list[str]
+    """The module of each block."""
     attentions_without_skip: list[int]
     mlps_without_skip: list[int]
     normed_skips: list[int]
@@ -56,20 +66,35 @@ def stream_of(patient: Patient) -> Stream:
     anatomy, tape = patient.anatomy, patient.tape
     blocks = anatomy.blocks
     most = len(blocks) / 2
+    whole = [n for n, block in enumerate(blocks) if block.enters is not None]
     attentions = [n for n, block in enumerate(blocks) if block.enters is None and block.leaves is None]
-    attentions = attentions if len(attentions) > most and _all_silenced(patient, attentions) else []
+    if len(attentions) > most:
+        attentions = attentions if _all_silenced(patient, attentions) else []
+    else:
+        attentions = [n for n in unlike_their_twins(patient, attentions, whole) if _all_silenced(patient, [n])]
     mlps = [n for n in range(len(blocks) - 1) if _mlp_without_skip(tape, blocks[n], blocks[n + 1])]
-    mlps = mlps if mlps and len(mlps) > (len(blocks) - 1) / 2 else []
+    mlps = mlps if mlps and len(mlps) > (len(blocks) - 1) / 2 else _lone_mlps(patient, mlps)
     owns = len({block.path for block in blocks}) == len(blocks)
     starts = {n: blocks[n].enters for n in range(len(blocks)) if owns and _starts_behind_its_norm(tape, blocks, n)}
     mixed = [n for n in range(len(blocks) - 1) if _only_the_mlp_is_normed(tape, blocks[n], blocks[n + 1])]
-    normed = sorted(starts) if len(starts) > most else []
     mixed = mixed if mixed and len(mixed) > (len(blocks) - 1) / 2 else []
-    post = [n for n, block in enumerate(blocks) if _is_post_norm(tape, block)]
-    post = post if post and len(post) > most else []
+    behind = {n: skip for n, block in enumerate(blocks) if (skip := _skip_behind_a_norm(tape, block)) is not None}
+    post = sorted(behind) if len(behind) > most else []
+    if len(starts) <= most:
+        odd = {**behind, **starts} if not (mixed or post) else {}
+        starts = {n: odd[n] for n in unlike_their_twins(patient, odd, whole, in_modules=True)}
+    normed = sorted(starts)
     grows = None if post or attentions or mlps else _growth_of_head_input(patient)
-    paths = [start.path or "the model" for _, start in sorted(starts.items()) if start is not None and normed]
-    return Stream(len(blocks), attentions, mlps, normed, paths, mixed, post, grows)
+    paths = [start.path or "the model" for _, start in sorted(starts.items()) if start is not None]
+    return Stream(len(blocks), homes_of(blocks), attentions, mlps, normed, paths, mixed, post, grows)
+
+
+def _lone_mlps(patient: Patient, found: list[int]) -> list[int]:
+    """Of a few MLPs without a skip, and the last, those whose twins have one."""
+    blocks = patient.anatomy.blocks
+    found = [number for number in found if mlp_in_its_place(patient, number)]
+    found = [*found, len(blocks) - 1] if last_mlp_without_skip(patient) else found
+    return unlike_their_twins(patient, found, [n for n, block in enumerate(blocks) if block.after_mlp is not None])
 
 
 def _all_silenced(patient: Patient, numbers: list[int]) -> bool:
@@ -79,7 +104,8 @@ def _all_silenced(patient: Patient, numbers: list[int]) -> bool:
     other = patient.noise(1, seed=3)
     for number in numbers[:PROBED]:
         attention = blocks[number].attention
-        following = blocks[number + 1].attention.begins if number + 1 < len(blocks) else patient.anatomy.logits
+        behind = head_input(patient) or patient.anatomy.logits
+        following = blocks[number + 1].attention.begins if number + 1 < len(blocks) else behind
         silenced: dict[Call | None, Tensor] = attention.replacing(torch.zeros_like(attention.output))
         try:
             here = tape.play(silenced, following)
@@ -140,12 +166,16 @@ def _only_the_mlp_is_normed(tape: Tape, block: Block, following: Block) -> bool:
 
 
 def _is_post_norm(tape: Tape, block: Block) -> bool:
-    """Whether what the MLP is added to does not follow the size of the sum behind the attention."""
+    return _skip_behind_a_norm(tape, block) is not None
+
+
+def _skip_behind_a_norm(tape: Tape, block: Block) -> Call | None:
+    """What the MLP is added to, where it does not follow the size of the sum behind the attention."""
     if block.after_attention is None or block.after_mlp is None:
-        return False
+        return None
     plain = without_products(tape, block.after_attention)
     skips = [source.call for source in block.after_mlp.sources if source.call and source.call.number in plain]
-    return len(skips) == 1 and not _follows(tape, block.after_attention, skips[0])
+    return skips[0] if len(skips) == 1 and not _follows(tape, block.after_attention, skips[0]) else None
 
 
 def _follows(tape: Tape, given: Call | None, call: Call) -> bool:

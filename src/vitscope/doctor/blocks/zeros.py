@@ -27,11 +27,11 @@ BLOCKED = Fault(
     "error",
     Text(
         "Two factors of one product start at zero, so each keeps the other's gradient at zero: the branch never wakes.",
-        "1つの積の2つの因子がどちらもゼロで始まっているため、互いの勾配をゼロに保ち続けます。この枝は永久に動き出しません。",
+        "1つの積の2つの因子がどちらもゼロで始まっているため、互いの勾配をゼロに保ち続けます。この残差ブランチは永久に動き出しません。",
     ),
     Text(
         "start at most one factor of a branch at zero: the LayerScale, or the last projection",
-        "1つの枝でゼロから始める因子は、LayerScaleか最後の射影のどちらか一方だけにしてください",
+        "1つの残差ブランチでゼロから始める因子は、LayerScaleか最後の射影のどちらか一方だけにしてください",
     ),
     "nn.init.zeros_(self.gamma)   # and leave self.proj as it was drawn",
     explains=("zero-gradient", "block-does-nothing", "gradient"),
@@ -46,8 +46,10 @@ ZERO = Fault(
         "勾配がちょうどゼロなので、この重みは初期値のまま動きません。",
     ),
     Text(
-        "look at what stands between them and the scores: a factor of zero, an activation that never fires, a softmax over one token",
-        "スコアまでの経路を確認してください。ゼロの係数、発火しない活性化関数、トークン1個に対するソフトマックスなどが原因です",
+        "look at what stands between them and the scores: a factor of zero, an activation that never fires, a softmax over one token, a detach(), "
+        "queries, keys and values of which one is taken for another",
+        "スコアまでの経路を確認してください。ゼロの係数、発火しない活性化関数、トークン1個に対するsoftmax、detach()、"
+        "クエリ・キー・バリューの取り違えなどが原因です",
     ),
 )
 
@@ -73,40 +75,15 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
             ),
             {"matrices": asleep, "zeros": zeros, "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
         )
-    rest = _of_most_blocks(patient, [name for name in matrices if name not in woken])
+    rest = of_most_blocks(patient, [name for name in matrices if name not in woken])
     if rest:
         yield ZERO.found(
             Text(
-                f"No gradient moves {listed(rest)}: it is exactly zero, at the start and after some steps of training.",
+                f"The gradient of {listed(rest)} is exactly zero, at the start and after some steps of training.",
                 f"{listed(rest)}の勾配が、初期状態でも数ステップ学習した後でもちょうどゼロです。",
             ),
             {"matrices": rest, "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
         )
-
-
-def frozen_zeros(census: Census) -> Iterator[Finding]:
-    """Frozen parameters are nobody's fault; frozen zeros are worth knowing of."""
-    if census.frozen_zeros:
-        yield FROZEN.found(
-            Text(
-                f"Frozen and all zeros: {listed(census.frozen_zeros)}.",
-                f"固定されていて、値がすべてゼロです: {listed(census.frozen_zeros)}。",
-            ),
-            {"parameters": list(census.frozen_zeros)},
-        )
-
-
-FROZEN = Fault(
-    "frozen-zeros",
-    "I2",
-    "parameters",
-    "note",
-    Text(
-        "What is frozen at zero adds nothing and never will.",
-        "ゼロのまま固定されているので、何の役割も果たしません。",
-    ),
-    Text("let it learn, or leave it out", "学習させるか、取り除いてください"),
-)
 
 
 def _without_gradient(patient: Patient) -> list[str]:
@@ -135,7 +112,7 @@ def _weights(patient: Patient, zeros: Sequence[str]) -> list[str]:
     return [name for name in zeros if not name.endswith("bias")] or list(zeros)
 
 
-def _of_most_blocks(patient: Patient, stuck: Sequence[str]) -> list[str]:
+def of_most_blocks(patient: Patient, stuck: Sequence[str]) -> list[str]:
     """Those that are stuck in more than half of the blocks: in the last one, what only other tokens than the one that is read go through has no
     gradient in sound models either. An attention over a single token, whose softmax is 1 whatever its queries and keys, does not count."""
     alone = {call.path for call in patient.tape.calls if _keys(call) == 1}

@@ -26,6 +26,15 @@ CONSEQUENCES = (
     "zero-gradient",
     "blocked-by-zeros",
 )
+OF_THE_BLOCKS = (
+    "skip-missing",
+    "skip-behind-the-norm",
+    "post-norm",
+    "final-norm-missing",
+    "block-does-nothing",
+    "zero-initialised-block",
+)
+"""What the check `residual` may say where the picture is lost; that the blocks' results are thrown away is a cause, no consequence."""
 _WHY = Text(
     "Scores that do not depend on the picture cannot be learned from it: the loss stays at ln(classes), the accuracy at one in as many, "
     "whatever the learning rate, the data or the length of the training.",
@@ -69,7 +78,7 @@ UNREAD = Fault(
         "look at the named module: the picture's numbers enter it and do not come out; what the head reads must have met the patches",
         "上に挙げたモジュールを確認してください。画像の数値が入っていながら出てきません。ヘッドが読む値は、パッチの情報を受け取っている必要があります",
     ),
-    explains=(*CONSEQUENCES, "attention", "residual", "zero-initialised-block"),
+    explains=(*CONSEQUENCES, "attention", *OF_THE_BLOCKS),
 )
 DETACHED = Fault(
     "read-out-detached",
@@ -94,7 +103,7 @@ AT_START = Fault(
     "note",
     Text(
         "A head or branches that start at zero are a usual choice: the first steps move them, and the scores then follow the picture.",
-        "ヘッドや枝をゼロで初期化するのはよくある設計です。最初の数ステップで値が動き、スコアは画像に従うようになります。",
+        "ヘッドや残差ブランチをゼロで初期化するのはよくある設計です。最初の数ステップで値が動き、スコアは画像に従うようになります。",
     ),
     Text("nothing to do", "対処は不要です"),
 )
@@ -180,7 +189,7 @@ def _named(patient: Patient) -> Finding:
                 "The scores do not depend on the picture: the class token never sees a patch. Attention runs across the batch "
                 f"({_list(across)}), so class tokens meet only class tokens of other images.",
                 "スコアが画像に依存していません。クラストークンがパッチを一度も見ていないためです。アテンションがバッチ方向に計算されており"
-                f"（{_list(across)}）、クラストークンはほかの画像のクラストークンとしか出会いません。",
+                f"（{_list(across)}）、クラストークンはほかの画像のクラストークンとしか情報をやり取りしません。",
             ),
             {**evidence, "attentions_across_the_batch": list(across)},
         )
