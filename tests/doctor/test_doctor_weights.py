@@ -53,6 +53,17 @@ def by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return raised / raised.sum(dim=-1, keepdim=True) @ v
 
 
+def in_place(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    raised = raw(q, k).exp_()
+    raised /= raised.sum(dim=-1, keepdim=True)
+    return raised.matmul(v)
+
+
+def divided_behind(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    raised = raw(q, k).exp()
+    return raised @ v / raised.sum(dim=-1, keepdim=True)
+
+
 def one_more_below(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     raised = raw(q, k).exp()
     return raised / (1 + raised.sum(dim=-1, keepdim=True)) @ v
@@ -107,6 +118,7 @@ def nowhere_to_choose(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     "inside",
     [
         by_hand,
+        in_place,
         one_more_below,
         both_ways,
         sinkhorn,
@@ -136,6 +148,15 @@ def accused(model: nn.Module) -> list[str]:
     with suppress(Skipped):
         found.extend(each.id for each in attention(patient_of(model)))
     return found
+
+
+def test_weights_that_are_divided_behind_the_values_may_start_as_ones() -> None:
+    torch.manual_seed(0)
+    model = Small(divided_behind)
+    for attn in model.attns:
+        nn.init.zeros_(attn.qkv.weight[:DIM])
+        nn.init.zeros_(attn.qkv.bias[:DIM])
+    assert accused(model) == []
 
 
 class Tempered(nn.Module):

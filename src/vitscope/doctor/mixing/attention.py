@@ -171,7 +171,7 @@ def _wrong_axes_by_hand(patient: Patient) -> Iterator[Finding]:
         assert weights.source is not None
         map_ = weights.of(patient.tape.value(weights.source))
         axis = "rows of others" if divided_by_others(patient.tape, weights) else axis_of(map_, len(map_))
-        if axis is not None:
+        if axis is not None and axis != "length one":  # what is divided behind the values may be one everywhere
             found.append((weights.path, axis, map_))
     if found:
         yield _wrong_axis(found)

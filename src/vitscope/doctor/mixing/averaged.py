@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.measuring import Measured, where
@@ -26,7 +27,8 @@ AVERAGED = Fault(
     Text(
         "The shares of a softmax sum to one: what a token gets is a mean already. Divided by the number of tokens once more it is as many times too "
         "weak beside the stream, and the model behaves as if each patch stood alone; with a class token, it hardly sees the image.",
-        "softmaxの重みは合計が1なので、トークンが受け取る値はすでに平均です。もう一度トークン数で割ると、枝の出力がストリームに対してその分だけ"
+        "softmaxの重みは合計が1なので、トークンが受け取る値はすでに平均です。"
+        "もう一度トークン数で割ると、残差ブランチの出力がストリームに対してその分だけ"
         "弱くなり、各パッチが単独で処理されているかのように振る舞います。クラストークンには画像がほとんど伝わりません。",
     ),
     Text(
@@ -68,7 +70,10 @@ def _to_the_stream(tape: Tape, of: Measured) -> float | None:
         return None
     part = of.attention.parts[0] if of.attention.parts else of.attention
     values = part.begins.sources[2] if part.is_fused else factors(part.ends)[0 if part.is_turned else 1]
-    before, behind = Way(tape, PRODUCTS | CONVOLUTIONS).factor(values), _behind(tape, part)
+    try:
+        before, behind = Way(tape, PRODUCTS | CONVOLUTIONS).factor(values), _behind(tape, part)
+    except LensError:  # a number that was written over
+        return None
     return None if before is None or behind is None else before * of.scaling.behind * behind
 
 

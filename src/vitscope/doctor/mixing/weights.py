@@ -101,8 +101,17 @@ def weights_by_hand(tape: Tape) -> Iterator[Weights]:
             continue
         for is_turned, source in enumerate(factors(ends)):
             shape, begins = source.tensor.shape, _product_before(tape, source)
-            if begins is not None and len(shape) >= 2 and shape[-1] == shape[-2] >= FEW:
+            is_square = len(shape) >= 2 and shape[-1] == shape[-2] >= FEW
+            if begins is not None and is_square and _can_be_read(tape, source):
                 yield Weights(begins, source, bool(is_turned), ends.path)
+
+
+def _can_be_read(tape: Tape, source: Source) -> bool:
+    try:
+        tape.value(source)
+    except LensError:  # it was written over
+        return False
+    return True
 
 
 def _product_before(tape: Tape, source: Source) -> Call | None:
