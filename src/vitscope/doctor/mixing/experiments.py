@@ -143,14 +143,18 @@ def changed(was: Tensor, now: Tensor) -> Bool[Tensor, ...]:
 
 
 @torch.no_grad()
-def changed_with(tape: Tape, start: Tokens, which: Iterable[int], end: Tokens, *, seeds: int = 1) -> Bool[Tensor, " T"]:
-    """The tokens at the end that are not what they were, when some at the start are others: also if by the least."""
+def changed_with(
+    tape: Tape, start: Tokens, which: Iterable[int], end: Tokens, *, seeds: int = 1, least: float = 0.0
+) -> Bool[Tensor, " T"]:
+    """The tokens at the end that are not what they were, when some at the start are others: also if by the least, or by more than this share of
+    what changed most."""
     was = end.of(tape.value(end.call))
     which = list(which)
     found = torch.zeros(len(was), dtype=torch.bool)
     for seed in range(seeds):
         now = end.of(tape.play(with_noise(tape, start, which, seed), end.call))
-        found |= (now != was).any(dim=1)
+        apart = (now - was).abs().amax(dim=1)
+        found |= (now != was).any(dim=1) & (apart > least * float(apart.max()) if least else True)
     return found
 
 

@@ -64,7 +64,7 @@ def groups_of(patient: Patient, start: Tokens, end: Tokens, extra: tuple[int, ..
     hidden = extra if ends == count else ()  # a class token that hears of all patches does not make them meet
     while left and len(sizes) < (2 if patient.is_large else MANY):
         group = _grown(tape, start, end, left[0], left, hidden)
-        if not sizes and len(group) == 1 and ends == count and _are_all_alone(tape, start, end, left):
+        if not sizes and len(group) == 1 and ends == count and are_all_alone(tape, start, end, left):
             return Groups((1,) * patches, patches)
         sizes.append(len(group))
         left = [token for token in left if token not in group]
@@ -83,14 +83,14 @@ def _grown(tape: Tape, start: Tokens, end: Tokens, first: int, left: list[int], 
     return group
 
 
-def _are_all_alone(tape: Tape, start: Tokens, end: Tokens, patches: list[int]) -> bool:
+def are_all_alone(tape: Tape, start: Tokens, end: Tokens, patches: list[int], *, least: float = 0.0) -> bool:
     """Whether no patch hears of any other: for each binary digit of their numbers, those that have it are changed, and then those that have not; two
     patches differ in one digit at least."""
     for digit in range((len(patches) - 1).bit_length()):
         for has in (0, 1):
             chosen = [patch for place, patch in enumerate(patches) if place >> digit & 1 == has]
             others = [patch for place, patch in enumerate(patches) if place >> digit & 1 != has]
-            if bool(changed_with(tape, start, chosen, end)[others].any()):
+            if bool(changed_with(tape, start, chosen, end, least=least)[others].any()):
                 return False
     return True
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.mixing.alone import blocks_alone
 from vitscope.doctor.mixing.apart import apart
+from vitscope.doctor.mixing.centred import normed_over_tokens
 from vitscope.doctor.mixing.experiments import Tokens, listed
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
 from vitscope.doctor.mixing.masks import allowed, is_triangular
@@ -47,7 +49,7 @@ CUT = Fault(
         "Each head should hold a part of every token's width. Here it holds runs of neighbouring tokens instead, so tokens of different heads never "
         "meet, and what a query compares with is not a token. The model learns, clearly worse.",
         "各ヘッドは、全トークンの幅の一部を受け持つべきです。ここでは隣り合うトークンの並びを受け持っているため、別のヘッドに入ったトークンどうしは"
-        "出会えず、比較される対象もトークンになっていません。学習は進みますが、精度は明らかに低くなります。",
+        "情報をやり取りできず、比較される対象もトークンになっていません。学習は進みますが、正解率は明らかに低くなります。",
     ),
     Text(
         "split the width first, then bring the heads in front of the tokens with a transpose",
@@ -74,7 +76,12 @@ def token_mixing(patient: Patient) -> Iterator[Finding]:
         across = list(_heads_across(patient, blocks))
         yield from across
         if not across:
-            yield from _meeting(patient, blocks)
+            pairs = [allowed(patient.tape, block.attention) for block in blocks]
+            met = list(_meeting(patient, blocks, pairs))
+            yield from met
+            if not met:
+                yield from blocks_alone(patient, blocks, pairs)
+        yield from normed_over_tokens(patient, blocks)
     except LensError as error:
         raise Skipped(not_followed(error)) from None
 
@@ -140,8 +147,7 @@ def _names(found: list[Across]) -> str:
     return listed([each.path or "the model" for each in found])
 
 
-def _meeting(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:
-    pairs = [allowed(patient.tape, block.attention) for block in blocks]
+def _meeting(patient: Patient, blocks: tuple[Block, ...], pairs: list[Tensor]) -> Iterator[Finding]:
     triangular = {number: side for number, each in enumerate(pairs) for side in [is_triangular(each)] if side}
     first = way_in(patient)
     count = len(first.of(patient.tape.value(first.call)))
