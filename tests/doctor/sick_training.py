@@ -125,6 +125,20 @@ class NoGradViT(TrainedViT):
             return super().encode(x)
 
 
+class MovedViT(OwnViT):
+    """In evaluation the class token loses its place."""
+
+    def finish(self, cls: Tensor) -> Tensor:
+        return super().finish(cls if self.training else cls - self.pos[0])
+
+
+class OtherPoolViT(TrainedViT):
+    """Trained on the mean, judged by the first token."""
+
+    def read(self, x: Tensor) -> Tensor:
+        return self.head(x.mean(dim=1) if self.training else x[:, 0])
+
+
 # L11
 
 
@@ -191,6 +205,8 @@ CASES: tuple[Case, ...] = (
     Case("detached-in-training", "T19", "determinism", "error", DetachingViT),
     Case("blocks-skipped-in-training", "T19", "determinism", "error", SkippingViT),
     Case("no-grad-in-training", "T19", "determinism", "error", NoGradViT),
+    Case("moved-in-evaluation", "T19", "determinism", "note", MovedViT),
+    Case("other-pool-in-evaluation", "T19", "determinism", "note", OtherPoolViT),
     Case("attention-dropped", "L11", "determinism", "error", AllDroppedViT),
     Case("fused-attention-dropped", "L11", "determinism", "error", FusedAllDroppedViT),
     Case("mha-dropped", "L11", "determinism", "error", lambda: TrainedViT(attn_drop=1.0)),

@@ -23,6 +23,8 @@ NAMES = {
     "detached-in-training": "training-leaves-out-parameters",
     "blocks-skipped-in-training": "training-leaves-out-parameters",
     "no-grad-in-training": "training-leaves-out-parameters",
+    "moved-in-evaluation": "another-model-in-training",
+    "other-pool-in-evaluation": "another-model-in-training",
     "attention-dropped": "dropout-of-everything",
     "fused-attention-dropped": "dropout-of-everything",
     "mha-dropped": "dropout-of-everything",
@@ -146,6 +148,33 @@ class Showing(Small):
         return scores if self.training else scores.softmax(dim=-1)
 
 
+class Cooling(Small):
+    def finish(self, scores: Tensor) -> Tensor:
+        return scores / 4 if self.training else scores
+
+
+class OwnBatchNorm(Small):
+    """By hand: the batch's mean in training, the followed one in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(16))
+
+    def between(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x - self.mean
+        self.mean = self.mean.lerp(x.detach().mean(dim=(0, 1)), 0.1)
+        return x - x.mean(dim=(0, 1))
+
+
+class ByChance(Small):
+    """Mixes tokens of two images: each comes from the one or the other."""
+
+    def between(self, x: Tensor) -> Tensor:
+        theirs = torch.empty(x.shape[1], 1).bernoulli_(0.9).bool()
+        return torch.where(theirs, x[torch.randperm(len(x))], x) if self.training else x
+
+
 class Normed(Small):
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +188,8 @@ class Normed(Small):
     "kind",
     [
         TwoHeads, Mixing, GivingTheOrder, Skipping, DropPath, KeepingSome, Masking,
-        AcrossInTraining, AskingForLabels, Checkpointing, Showing, Normed,
+        AcrossInTraining, AskingForLabels, Checkpointing, Showing, Cooling, OwnBatchNorm,
+        ByChance, Normed,
     ],
 )  # fmt: skip
 def test_what_is_meant_for_training_is_no_fault(kind: Callable[[], nn.Module]) -> None:

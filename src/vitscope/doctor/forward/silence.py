@@ -1,10 +1,11 @@
-"""Training mode without its noise. In goes a patient, out comes a `Quiet`: a copy that computes as in training, with every dropout, drop path and
-batch statistic off, and that knows which dropouts it would have had."""
+"""Training mode without its noise. In goes a patient, out comes a `Quiet`: a copy that computes as in training, with every dropout off and batch norm
+as in evaluation, and that knows which dropouts it would have had."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from vitscope.doctor.blocks.census import leaves_of, tensors_in
 from vitscope.doctor.copying import all_modules, copied, moved, without_reentrant_checkpoints
-from vitscope.doctor.patient import CPU, Patient
+from vitscope.doctor.patient import CPU, Patient, scores_of
 
 DROPOUTS = {
     **dict.fromkeys(("dropout", "dropout_", "alpha_dropout", "alpha_dropout_"), True),
@@ -45,20 +46,31 @@ class Quiet:
     model: nn.Module
     drops: dict[tuple[str, float, bool], Drop] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
+    draws: bool = False
+    """Whether training mode has drawn anything beside its dropouts."""
 
-    def answer(self, images: Tensor, *, seed: int, training: bool = True) -> Any:
-        """What it gives back, with the graph if gradients are on."""
+    def answer(self, images: Tensor, *, seed: int, training: bool = True, loud: bool = False) -> Any:
+        """What it gives back, with the graph if gradients are on; with its dropouts, if `loud`."""
         for module in all_modules(self.model):
             module.training = training and not isinstance(module, nn.modules.batchnorm._BatchNorm)
         random.seed(seed)  # layers are skipped by Python's numbers too
         torch.manual_seed(seed)
-        with without_reentrant_checkpoints(), _Silence(self):
-            return self.model(images.clone())
+        before = random.getstate(), torch.get_rng_state()
+        with without_reentrant_checkpoints(), nullcontext() if loud else _Silence(self):
+            answer = self.model(images.clone())
+        if training and not loud:
+            self.draws |= random.getstate() != before[0] or not torch.equal(torch.get_rng_state(), before[1])
+        return answer
+
+    def scores(self, images: Tensor, *, seed: int, training: bool = True, loud: bool = False) -> Tensor:
+        """The scores in it, without a graph."""
+        answer = self.answer(images, seed=seed, training=training, loud=loud)
+        return scores_of(answer, len(images), self.patient.classes).detach()
 
     @torch.enable_grad()
-    def learning(self, images: Tensor, *, seed: int, training: bool) -> tuple[Any, set[str]]:
+    def learning(self, images: Tensor, *, seed: int, training: bool = True, loud: bool = False) -> tuple[Any, set[str]]:
         """What it gives back, and the parameters that a gradient would reach from there."""
-        answer = self.answer(images, seed=seed, training=training)
+        answer = self.answer(images, seed=seed, training=training, loud=loud)
         leaves = {id(leaf) for leaf in leaves_of(tensors_in(answer))}
         return answer, {name for name, parameter in self.model.named_parameters() if id(parameter) in leaves}
 
@@ -100,12 +112,6 @@ class _Silence(TorchFunctionMode):
                 args = (*args[:place], 0.0, *args[place + 1 :])
             else:
                 kwargs["dropout_p"] = 0.0
-        elif name == "bernoulli_":
-            kept = _given(args, kwargs, 1, "p", 0.5)
-            if isinstance(kept, float | int):
-                if kept == 0:
-                    self._note(1.0, is_attention=False, of_numbers=False)
-                return args[0].fill_(kept)
         return func(*args, **kwargs)
 
     def _note(self, p: float, *, is_attention: bool, of_numbers: bool) -> None:

@@ -113,18 +113,34 @@ MUCH_DROPPED = Fault(
 )
 
 
+ANOTHER = Fault(
+    "another-model-in-training",
+    "T19",
+    "determinism",
+    "note",
+    Text(
+        "What evaluation mode computes was not trained as it is; and what the doctor says, save for this, it says of evaluation mode.",
+        "評価モードの計算は、そのままの形では学習されていません。また、この項目を除き、診断の対象は評価モードのモデルです。",
+    ),
+    Text(
+        "look at what the forward does `if self.training`, and make sure that it is meant",
+        "順伝播の`if self.training`の中を確認し、意図した違いかどうかを確かめてください",
+    ),
+)
+
+
 def training_mode(patient: Patient) -> Iterator[Finding]:
     """What is wrong in training mode and not in evaluation mode, with every dropout and drop path off and batch norm in evaluation mode."""
     model = quiet(patient)
     images = patient.images[: patient.batch or (2 if patient.is_large else 4)].to(_precision(model))
     try:
-        answer, learning = model.learning(images, seed=0, training=True)
+        answer, learning = model.learning(images, seed=0)
     except Exception:  # whatever it says: in training it asks for labels, or for more images
         return
-    yield from _dropped(model)
-    yield from _unreached(model, images, learning)
+    found = [*_dropped(model), *_unreached(model, images, learning)]
     with torch.no_grad():
-        yield from _on_scores(model, images, answer)
+        found += _on_scores(model, images, answer)
+    yield from (each for each in found if each.fault is not ANOTHER or len(found) == 1)
 
 
 def _precision(model: Quiet) -> torch.dtype:
@@ -161,7 +177,7 @@ def _unreached(model: Quiet, images: Tensor, learning: set[str]) -> Iterator[Fin
         lost = [name for name in sizes if name in wanted and name not in learning]
         if sum(sizes[name] for name in lost) < LEAST * total or not lost:
             return
-        learning |= model.learning(images, seed=seed, training=True)[1]
+        learning |= model.learning(images, seed=seed, loud=True)[1]
     lost = [name for name in sizes if name in wanted and name not in learning]
     share = sum(sizes[name] for name in lost) / max(total, 1)
     if share < LEAST:
@@ -182,9 +198,12 @@ def _unreached(model: Quiet, images: Tensor, learning: set[str]) -> Iterator[Fin
 def _on_scores(model: Quiet, images: Tensor, answer: Any) -> Iterator[Finding]:
     """Whose scores training mode gives, and whether they are probabilities."""
     patient = model.patient
-    evaluated = _scores(model, model.answer(images, seed=0, training=False), len(images))
-    trained = _scores(model, answer, len(images))
-    if evaluated is None or trained is None or trained.shape != evaluated.shape or _same(evaluated, trained):
+    evaluated = model.scores(images, seed=0, training=False)
+    try:
+        trained = scores_of(answer, len(images), patient.classes).detach()
+    except ModelError:  # training mode gives something else
+        return
+    if trained.shape != evaluated.shape or _same(evaluated, trained):
         return
     if patient.loss in (None, "cross-entropy") and are_probabilities(trained) and not are_probabilities(evaluated):
         yield PROBABILITIES.found(
@@ -195,54 +214,56 @@ def _on_scores(model: Quiet, images: Tensor, answer: Any) -> Iterator[Finding]:
             {"lowest_in_training": float(trained.min()), "highest_in_training": float(trained.max())},
             severity="error" if patient.loss == "cross-entropy" else "warning",
         )
-    if only_tensor(answer) and len(images) > 1:
-        yield from _of_others(model, images, evaluated)
+    elif only_tensor(answer) and len(images) > 1:
+        yield from _of_others(model, images, evaluated, trained)
 
 
-def _of_others(model: Quiet, images: Tensor, evaluated: Tensor) -> Iterator[Finding]:
+def _of_others(model: Quiet, images: Tensor, evaluated: Tensor, trained: Tensor) -> Iterator[Finding]:
     """Whether noise in the place of the first image leaves its scores alone, and moves another's: in two draws of training mode, and not in
     evaluation mode. Who mixes images keeps something of each."""
     other = images.clone()
     other[0] = model.patient.noise(1, seed=5)[0].to(images)
-    moved = _moved(evaluated, _scores(model, model.answer(other, seed=0, training=False), len(images)))
-    if moved is None or moved[0] == 0 or any(moved[1:]):
+    own, *others = _moved(evaluated, model.scores(other, seed=0, training=False))
+    if not own > 0 or any(others):
         return
     wrong: list[int] = []
+    met = False
     for seed in range(SEEDS):
-        here, there = (_scores(model, model.answer(x, seed=seed), len(images)) for x in (images, other))
-        moved = None if here is None else _moved(here, there)
-        if moved is None:
-            return
-        if moved[0] == 0 and any(moved[1:]):
-            wrong.append(1 + max(range(len(moved) - 1), key=moved[1:].__getitem__))
-        if len(wrong) == 2 or seed - len(wrong) == 2:
+        own, *others = _moved(*(model.scores(x, seed=seed, loud=True) for x in (images, other)))
+        met = met or any(others)
+        if own == 0 and any(others):
+            wrong.append(2 + max(range(len(others)), key=others.__getitem__))
+        if len(wrong) == 2 or seed - len(wrong) == 2 or not (model.draws or wrong):
             break
-    if len(wrong) < 2:
+    if len(wrong) == 2:
+        yield OTHERS.found(
+            Text(
+                f"In training mode noise in the place of image 1 leaves its scores as they are and changes those of image {wrong[0]} in the "
+                "same batch; in evaluation mode it changes its own and no others.",
+                f"学習モードでは、1枚目の画像をノイズに置き換えても1枚目のスコアは変わらず、同じバッチの{wrong[0]}枚目のスコアが変わります。"
+                "評価モードで変わるのは1枚目のスコアだけです。",
+            ),
+            {"changed_instead": wrong, "images": len(images)},
+        )
         return
-    yield OTHERS.found(
-        Text(
-            f"In training mode noise in the place of image 1 leaves its scores as they are and changes those of image {wrong[0] + 1} in the same "
-            "batch; in evaluation mode it changes its own and no others.",
-            f"学習モードでは、1枚目の画像をノイズに置き換えても1枚目のスコアは変わらず、同じバッチの{wrong[0] + 1}枚目のスコアが変わります。"
-            "評価モードで変わるのは1枚目のスコアだけです。",
-        ),
-        {"changed_instead": [place + 1 for place in wrong], "images": len(images)},
-    )
-
-
-def _scores(model: Quiet, answer: Any, count: int) -> Tensor | None:
-    try:
-        return scores_of(answer, count, model.patient.classes).detach()
-    except ModelError:  # training mode gives something else
-        return None
+    is_squeezed = bool((evaluated.argsort() == trained.argsort()).all())  # a softmax for people, a temperature
+    if not met and not is_squeezed and not model.draws and _same(trained, model.scores(images, seed=1)):
+        apart = Patient.apart(evaluated, trained)
+        yield ANOTHER.found(
+            Text(
+                f"In training mode, with every dropout off, the same images get other scores than in evaluation mode (off by {apart:.2g} of their "
+                "size), and no chance or other image has a part in it.",
+                f"ドロップアウトをすべて無効にしても、学習モードと評価モードで同じ画像のスコアが異なります（相対的な差{apart:.2g}）。"
+                "乱数やほかの画像の影響ではありません。",
+            ),
+            {"apart": apart},
+        )
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return Patient.apart(one, other) <= SAME.get(one.dtype, 1e-4)
 
 
-def _moved(here: Tensor, there: Tensor | None) -> list[float] | None:
+def _moved(here: Tensor, there: Tensor) -> list[float]:
     """How far each image's scores are apart; 0 where that is rounding."""
-    if there is None or there.shape != here.shape:
-        return None
     return [0.0 if _same(a, b) else Patient.apart(a, b) for a, b in zip(here, there, strict=True)]
