@@ -221,4 +221,7 @@ def as_it_was() -> Iterator[None]:
             np.random.set_state(numpy)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
-            torch.use_deterministic_algorithms(exact, warn_only=only_warned)
+            if (
+                torch.are_deterministic_algorithms_enabled() is not exact
+            ):  # the call loads the compiler, which takes seconds
+                torch.use_deterministic_algorithms(exact, warn_only=only_warned)
