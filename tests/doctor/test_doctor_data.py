@@ -221,15 +221,18 @@ def test_labels_of_other_images_are_an_error(train: Any, val: Any) -> None:
 
 def test_labels_that_no_class_has(train: Any, val: Any) -> None:
     def found(shift: int, classes: int | None) -> dict[str, str]:
-        shifted = train[0][:600], train[1][:600] + shift
+        shifted = train[0][:300], train[1][:300] + shift
         return _ids(examine_data(_loader(shifted, shuffle=True), classes=classes, checks=["data-labels"]))
 
+    from_one = examine_data(_loader((train[0][:300], train[1][:300] + 1), shuffle=True), classes=10).examination
+    folded = {each.id: each.folded_under for each in from_one.findings}
+    assert folded.get("classes-imbalanced", "labels-out-of-range") == "labels-out-of-range"
     assert found(1, 10) == found(0, 9) == found(-1, 10) == found(-1, None) == {"labels-out-of-range": "error"}
     assert found(0, 10) == found(1, None) == found(0, 100) == {}
     ignored = train[1].clone()
     ignored[::7] = -100
     assert not _ids(examine_data(_loader((train[0], ignored), shuffle=True), classes=10, checks=["data-labels"]))
-    two = train[0][:600], (train[1][:600] > 4).float()[:, None]
+    two = train[0][:300], (train[1][:300] > 4).float()[:, None]
     assert not _ids(examine_data(_loader(two, shuffle=True), classes=1, checks=["data-labels", "data-balance"]))
 
 
@@ -295,18 +298,18 @@ class Files(Dataset[dict[str, Any]]):
 
 
 def test_all_makes_of_sets_are_read_alike(train: Any) -> None:
-    images, labels = train = train[0][:400], train[1][:400]
+    images, labels = train = train[0][:224], train[1][:224]
     makes: dict[str, Any] = {
         "pair": train,
         "arrays": (images.numpy(), labels.numpy()),
         "one dictionary": {"pixel_values": images, "labels": labels},
-        "items": [(images[i], int(labels[i])) for i in range(400)],
+        "items": [(images[i], int(labels[i])) for i in range(224)],
         "channels last": [
-            (images[i : i + 64].permute(0, 2, 3, 1).expand(-1, -1, -1, 3), labels[i : i + 64])
-            for i in range(0, 384, 64)
+            (images[i : i + 32].permute(0, 2, 3, 1).expand(-1, -1, -1, 3), labels[i : i + 32])
+            for i in range(0, 224, 32)
         ],
-        "grey without channels": [(images[i : i + 64, 0], labels[i : i + 64]) for i in range(0, 384, 64)],
-        "dictionaries": [{"image": images[i : i + 64], "label": labels[i : i + 64]} for i in range(0, 384, 64)],
+        "grey without channels": [(images[i : i + 32, 0], labels[i : i + 32]) for i in range(0, 224, 32)],
+        "dictionaries": [{"image": images[i : i + 32], "label": labels[i : i + 32]} for i in range(0, 224, 32)],
         "PIL": Files(train),
         "PIL in a loader": DataLoader(Files(train), 64, shuffle=True, collate_fn=_as_lists),
     }
@@ -360,6 +363,7 @@ def test_a_folder_of_class_folders_can_be_examined(tmp_path: Path) -> None:
     assert "data-labels" in run
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not CIFAR.is_dir(), reason="CIFAR-10 beside the checkout (../shared) is absent")
 def test_cifar10_is_healthy_and_its_labels_shuffled_are_not() -> None:
     source = find_source(DataSpec.parse({"source": str(CIFAR)}))

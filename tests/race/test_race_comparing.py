@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from vitscope._core.errors import UsageError
 from vitscope.doctor.examination import Examination
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import BadViTFault, BadViTSpec, GoodViTSpec
-from vitscope.race.comparing import Entrant, compare
+from vitscope.race.comparing import Entrant, _with_what_else_goes, compare
 from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Gap
 from vitscope.race.targets import Wanted, open_course, open_pair, refuse_other_classes
-from vitscope.race.verdict import _ending
+from vitscope.race.verdict import _ending, signed
+from vitscope.report.comparing.page import page_of
 
 TINY = {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32, "image_size": (8, 8), "patch_size": (4, 4)}
 
@@ -67,6 +69,9 @@ def test_the_parts_stand_side_by_side(compared: Comparison) -> None:
     assert rows["heads × width"].one.en == "2 × 8"
     assert not rows["MLP"].differs
     assert not rows["MLP"].matters.en
+    assert rows["MLP"].one.en.startswith("16 → 32 → 16")
+    assert "Hardly: 48 parameters" in rows["bias of q, k, v"].matters.en
+    assert "48個" in rows["bias of q, k, v"].matters.ja
 
 
 def test_what_only_one_has_is_mended_and_raced_on_the_seeds_already_run(compared: Comparison) -> None:
@@ -80,6 +85,39 @@ def test_what_only_one_has_is_mended_and_raced_on_the_seeds_already_run(compared
     assert compared.gap is not None
     assert cause.gained.points + cause.left.points == pytest.approx(compared.gap.points)
     assert not compared.healthy
+
+
+def test_a_mended_copy_that_has_learned_nothing_wants_more_steps(compared: Comparison) -> None:
+    (cause,) = compared.causes
+    heats = tuple(replace(heat, accuracy=10.0) for heat in cause.heats)
+    gained = Gap("bad", "bad", -0.4, -3.7, 2.8, 2)
+    found = replace(compared, causes=(replace(cause, heats=heats, gained=gained),))
+    said = found.sentences[1]
+    assert "it loses 0.4 points (95 % interval −3.7 to +2.8 of what it gains)" in said.en
+    assert "12 steps are too few to tell; try --duration 150st" in said.en
+    assert "0.4ポイント低下します" in said.ja
+    assert "--duration 150st" in said.ja
+
+
+def test_what_the_mend_of_another_mends_is_not_called_unmendable(compared: Comparison) -> None:
+    (cause,) = compared.causes
+    other = Cause("bad", replace(cause.finding, fault=replace(cause.finding.fault, id="unused-parameters")))
+    marked = _with_what_else_goes((cause, other), {"bad": lambda: bad()}, torch.randn(4, 3, 8, 8))
+    assert [each.gone_with for each in marked] == [None, "class-token-never-sees-a-patch"]
+    said = replace(compared, causes=marked).sentences[2]
+    assert said.en == "Only bad has 'unused-parameters'; the mend of 'class-token-never-sees-a-patch' mends it too."
+    assert "一緒になくなります" in said.ja
+
+
+def test_the_page_says_the_same_in_both_languages(compared: Comparison) -> None:
+    html = page_of(compared, "ja")
+    assert compared.gap is not None
+    assert signed(compared.gap.shown) in html
+    assert "シード0" in html
+    assert "チャンスレベル" in html
+    assert "異常あり" in html
+    assert "noscript" not in html
+    assert "a few hundred" not in page_of(compared)
 
 
 def test_the_dictionary_is_json(compared: Comparison) -> None:

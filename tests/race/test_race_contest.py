@@ -50,6 +50,21 @@ class Probe(nn.Module):
         return self.head(self.between(x.flatten(1)))
 
 
+def test_an_interval_ends_where_no_difference_can_be() -> None:
+    def heats(arm: str, *right: float) -> list[Heat]:
+        return [Heat(arm, seed, each, 1.0, right=np.arange(200) < 2 * each) for seed, each in enumerate(right)]
+
+    wide = gap(heats("a", 73.0, 90.0), heats("b", 10.0, 9.0))
+    assert wide.low > -100
+    assert wide.high == 100
+    same = gap(heats("a", 50.0, 50.0), heats("b", 50.0, 50.0))
+    assert same.low < -0.3
+    assert same.high > 0.3
+    odd = gap(heats("a", 39.74), heats("b", 36.66))
+    assert odd.shown == pytest.approx(3.0)
+    assert odd.points == pytest.approx(3.08)
+
+
 def test_both_arms_get_the_same_pixels_in_the_same_order() -> None:
     models: list[Probe] = []
 

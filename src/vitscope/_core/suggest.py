@@ -48,3 +48,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` where a known word comes close, else an empty string; to be put behind the name in a message."""
     best = nearest(word, known)
     return f" (did you mean '{best}'?)" if best is not None else ""
+
+
+def a_(word: str) -> str:
+    """A word with its article: `an int`, `a list`."""
+    return f"an {word}" if word[:1].lower() in "aeiou" else f"a {word}"

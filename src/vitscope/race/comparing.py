@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError, UsageError
+from vitscope._core.suggest import a_
 from vitscope._core.text import Text
 from vitscope.doctor.admission import admitted
 from vitscope.doctor.copying import copy_of
@@ -120,7 +121,7 @@ def _entrant(given: nn.Module | Entrant, name: str) -> Entrant:
     if isinstance(given, Entrant):
         return given
     if not isinstance(given, nn.Module):
-        raise ModelError(f"compare takes two nn.Modules, got a {type(given).__name__}")
+        raise ModelError(f"compare takes two nn.Modules, got {a_(type(given).__name__)}")
     twin, _ = copy_of(given)
     for module, its in zip(twin.modules(), given.modules(), strict=False):
         module.training = its.training

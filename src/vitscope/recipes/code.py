@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vitscope._core.errors import ModelError, UsageError
-from vitscope._core.suggest import did_you_mean
+from vitscope._core.suggest import a_, did_you_mean
 
 
 def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -40,7 +40,7 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
         return found
     if not callable(found):
         raise ModelError(
-            f"{place} is a {type(found).__name__}, expected a function or a class that gives an nn.Module, or a module itself"
+            f"{place} is {a_(type(found).__name__)}, expected a function or a class that gives an nn.Module, or a module itself"
         )
     _refuse_wrong_arguments(place, found, given)
     try:
@@ -49,7 +49,7 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
         advice = _advice(error) or "mend it, or give it what it needs with --kwargs"
         raise ModelError(f"{place} raised {_said(error)}; {advice}") from error
     if not isinstance(model, nn.Module):
-        raise ModelError(f"{place} gave a {type(model).__name__}, expected an nn.Module")
+        raise ModelError(f"{place} gave {a_(type(model).__name__)}, expected an nn.Module")
     return model
 
 

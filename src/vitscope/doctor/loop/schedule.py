@@ -216,7 +216,8 @@ def _swings(record: Record, rates: list[float]) -> Finding | None:
     if record.scheduler is not None or epoch is None or top <= 0:
         return None
     returns, is_low = 0, False
-    for rate in rates[rates.index(top) :]:
+    warm = next(number for number, rate in enumerate(rates) if rate > 0.67 * top)  # what rises before is a warm-up
+    for rate in rates[warm:]:
         returns += is_low and rate > 0.67 * top
         is_low = rate < 0.33 * top or (is_low and rate <= 0.67 * top)
     if returns < 2 or returns < 1.5 * len(rates) / epoch:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from vitscope._core.errors import UsageError
+from vitscope._core.suggest import a_
 from vitscope._core.text import LANGS, Lang, Text
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
@@ -77,7 +78,7 @@ def watch(
     loss_fn: Any = None,
     scheduler: Any = None,
     val_loader: Any = None,
-    lang: Lang | None = None,
+    lang: str | None = None,
 ) -> Iterator[Watched]:
     """Watches a training loop, some 20 steps or whole epochs of it, and says what is wrong with it.
 
@@ -104,13 +105,13 @@ def watch(
     if lang is not None and lang not in LANGS:
         raise UsageError(f"lang is {lang!r}, expected one of {', '.join(LANGS)}")
     if not isinstance(model, nn.Module):
-        raise UsageError(f"watch needs the nn.Module that the loop trains, got a {type(model).__name__}")
+        raise UsageError(f"watch needs the nn.Module that the loop trains, got {a_(type(model).__name__)}")
     recorder = Recorder(
         Record(
             model, _innermost(optimizer, "optimizer"), loader, val_loader, loss_fn, _innermost(scheduler, "scheduler")
         )
     )
-    watched = Watched(recorder, lang)
+    watched = Watched(recorder, None if lang is None else "ja" if lang == "ja" else "en")
     recorder.start()
     error: BaseException | None = None
     try:
@@ -133,7 +134,7 @@ def _innermost(thing: Any, name: str) -> Any:
     while type(thing).__name__ == wrapper and hasattr(thing, name):
         thing = getattr(thing, name)
     if name == "optimizer" and not isinstance(thing, torch.optim.Optimizer):
-        raise UsageError(f"watch needs the torch.optim optimizer of the loop, got a {type(thing).__name__}")
+        raise UsageError(f"watch needs the torch.optim optimizer of the loop, got {a_(type(thing).__name__)}")
     return thing
 
 

@@ -1,0 +1,71 @@
+"""What a watched loop says of itself: in which language, what it was not told, how it ended, and no harm where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.optim import lr_scheduler
+from watch_parts import ViT, evaluate, loader_of, parts, step, train
+
+import vitscope
+from vitscope._core.errors import UsageError
+from vitscope.doctor.loop.watch import Watched
+
+
+def watched_for(epochs: int = 1, *, lang: str | None = None) -> Watched:
+    p = parts()
+    with vitscope.watch(p.model, p.optimizer, p.loader, lang=lang) as watched:
+        train(p, epochs)
+    return watched
+
+
+def test_the_language_is_the_one_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    watched = watched_for(lang="ja")
+    assert "問題は見つかりませんでした" in str(watched)
+    assert "healthy; nothing wrong was found" in watched.text("en")
+    assert "healthy" in repr(watched)
+    p = parts()
+    with pytest.raises(UsageError, match="lang is 'de', expected one of en, ja"):
+        vitscope.watch(p.model, p.optimizer, lang="de").__enter__()
+
+
+def test_what_was_not_told_is_said() -> None:
+    notes = " ".join(note.en for note in watched_for().report.notes)
+    assert "no scheduler= was given" in notes
+    assert "no val_loader= was given" in notes
+    assert "no loader was given" not in notes
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_rate_that_swings_within_an_epoch_is_seen_without_its_scheduler(given: bool) -> None:
+    p = parts(loader=loader_of(320))
+    scheduler = lr_scheduler.CosineAnnealingLR(p.optimizer, 2)
+    with vitscope.watch(p.model, p.optimizer, p.loader, scheduler=scheduler if given else None) as watched:
+        for _ in range(2):
+            for images, labels in p.loader:
+                step(p, images, labels)
+                scheduler.step()
+    (finding,) = watched.findings
+    assert finding.id == "scheduler-at-the-wrong-rate"
+    assert ("times" in finding.evidence) is not given
+
+
+def test_an_interrupted_loop_had_no_error_of_its_own() -> None:
+    p = parts()
+    with pytest.raises(KeyboardInterrupt), vitscope.watch(p.model, p.optimizer, p.loader) as watched:  # noqa: PT012
+        train(p, 1)
+        raise KeyboardInterrupt
+    assert watched.report.notes[0].en == "The loop was interrupted."
+
+
+def test_no_harm_is_said_of_a_mode_that_changes_nothing() -> None:
+    torch.manual_seed(0)
+    p = parts(ViT(dropout=0.0), val=loader_of(70, seed=1))
+    with vitscope.watch(p.model, p.optimizer, p.loader, val_loader=p.val) as watched:
+        train(p, 1)
+        evaluate(p, mode=True)
+    (finding,) = watched.findings
+    assert finding.id == "validated-in-training-mode"
+    assert "mode changes nothing" in finding.summary.en
+    assert "too low" not in finding.fault.why.en
