@@ -71,7 +71,7 @@ def set_free(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
         parameter.requires_grad_(True)
     if not frozen:
         return None
-    return Text(f"requires_grad=True for {', '.join(names[:3])}", f"{', '.join(names[:3])}をrequires_grad=Trueに変更")
+    return Text(f"requires_grad=True for {', '.join(names[:3])}", f"{'、'.join(names[:3])}をrequires_grad=Trueに変更")
 
 
 def position_added(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:

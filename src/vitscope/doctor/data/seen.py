@@ -24,7 +24,7 @@ READ = 10_000
 """Images that are read at most: for labels and digests."""
 PICKED, DIGESTED = 64, 16
 """Rows and columns of an image that are kept, and that its digest is made of."""
-TRAINING, VALIDATION = Text("training", "訓練"), Text("validation", "検証")
+TRAINING, VALIDATION = Text("training", "学習"), Text("validation", "検証")
 
 
 def of_set(sentence: Text, name: Text) -> Text:

@@ -154,8 +154,8 @@ def examined(recorder: Recorder, notes: tuple[Text, ...] = ()) -> LoopExaminatio
             skipped.append(Skip(name, why.why))
         seconds[name] = time.monotonic() - begun
     if record.unwatched:
-        what = ", ".join(record.unwatched)
-        notes = (*notes, Text(f"Not watched: {what}.", f"監視できなかったもの: {what}。"))
+        what = Text(", ".join(record.unwatched), "、".join(record.unwatched))
+        notes = (*notes, Text(f"Not watched: {what.en}.", f"監視できなかったもの：{what.ja}。"))
     notes = (*notes, *_not_told(record))
     left_out = {skip.check for skip in skipped} - {finding.check for finding in findings}
     return LoopExamination(
