@@ -45,7 +45,7 @@ UNUSED = Fault(
     ),
     Text(
         "use it in forward (call the layer, add the position), or delete it",
-        "forwardで呼び出すか、不要なら削除してください",
+        "forwardで使う（層を呼び出す、位置埋め込みを足す）か、不要なら削除してください",
     ),
 )
 CUT = Fault(
