@@ -48,7 +48,7 @@ def _found(patient: Patient) -> list[Draw]:
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return []  # it asks for labels, or for more images
     try:
-        behind = {call.number for call in draws(tail_of(tape, scores_of(answer, size)), DRAWS)}
+        behind = {call.number for call in draws(tail_of(tape, scores_of(answer, size, patient.classes)), DRAWS)}
     except (LensError, ModelError):  # training mode gives something else
         behind = set()
     return [

@@ -46,7 +46,7 @@ def failure(patient: Patient, size: int, model: nn.Module | None, images: Tensor
     try:
         with one_by_one():
             answer = model(given)
-        scores_of(answer, size)
+        scores_of(answer, size, patient.classes)
     except ModelError:
         shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         return f"batch size {size}: scores {shape}"

@@ -67,7 +67,7 @@ def initial_loss(patient: Patient) -> Iterator[Finding]:
             f"The first loss is {loss:.2f}; guessing among {patient.classes} classes gives ln {patient.classes} = "
             f"{chance:.2f}. The scores of an image "
             f"are spread by {spread:.2g} (standard deviation), where well under 1 is usual.",
-            f"最初の損失は{loss:.2f}です。{patient.classes}クラスを当てずっぽうに選べばln {patient.classes} = "
+            f"最初の損失は{loss:.2f}です。チャンスレベルは、{patient.classes}クラスではln {patient.classes} = "
             f"{chance:.2f}になります。1枚の画像のスコアの標準偏差は"
             f"{spread:.2g}で、通常は1より十分小さい値です。",
         ),
@@ -96,7 +96,9 @@ def _loss(patient: Patient, scores: Tensor) -> float:
 def _are_cosines(patient: Patient) -> bool:
     """Whether the head compares directions: its classes' vectors are all equally long."""
     try:
-        products = tail_of(patient.tape, scores_of(patient._known["answer"], patient.batch or 1)).products
+        products = tail_of(
+            patient.tape, scores_of(patient._known["answer"], patient.batch or 1, patient.classes)
+        ).products
     except (LensError, ModelError, KeyError):
         return False
     if len(products) != 1 or products[0].name not in PRODUCTS:
