@@ -151,7 +151,7 @@ def test_lists_in_both_languages_and_as_json(vitscope: Command, name: str) -> No
 
 
 def test_recipes_tell_where_their_figures_come_from(vitscope: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitscope.cli.screen.PLAIN_WIDTH", 400)  # so that no cell is broken into lines
+    monkeypatch.setenv("COLUMNS", "400")  # so that no cell is broken into lines
     english, japanese = vitscope("recipes").out, vitscope("recipes", "--lang", "ja").out
     assert "should reach" not in english
     assert "到達すべき" not in japanese
