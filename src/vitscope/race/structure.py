@@ -10,19 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from vitscope._core.errors import LensError
 from vitscope._core.text import Lang, Text
 from vitscope.doctor.finding import Skipped
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.patient import Patient
-from vitscope.lens.anatomy import as_tokens
 from vitscope.lens.flow import projections
-from vitscope.lens.operations import CONVOLUTIONS, FUSED, NORMS, PRODUCTS, factors
+from vitscope.lens.operations import CONVOLUTIONS, NORMS, PRODUCTS, factors
 from vitscope.lens.reading import find_class_token, read_tokens
 from vitscope.lens.tape import Call
+from vitscope.race.carrying import carried, weight_of
 from vitscope.race.structure_texts import NOT_FOUND, PARTS, UNKNOWN
 
 
@@ -58,7 +55,7 @@ def structure(one: Patient, other: Patient) -> tuple[Row, ...]:
         if differs and NOT_FOUND in (a, b):
             said = UNKNOWN
         elif differs and name == "embedding":
-            said = _carried(one, other) or said
+            said = carried(one, other) or said
         elif differs and name == "bias":
             count = max(_bias_numbers(one), _bias_numbers(other))
             said = said.format(count=f"{count:,}")
@@ -79,7 +76,7 @@ def _parameters(patient: Patient) -> Text:
 
 def _embedding(patient: Patient) -> Text:
     call = patient.anatomy.patch_embedding
-    weight = _weight(patient, call)
+    weight = weight_of(patient, call)
     if call.name in CONVOLUTIONS and weight is not None:
         size, stride = "×".join(map(str, weight.shape[2:])), "×".join(map(str, call.args[3]))
         return Text(
@@ -235,69 +232,3 @@ _PARTS: dict[str, Callable[[Patient], Text]] = {
 def _entering(patient: Patient) -> Call:
     anatomy = patient.anatomy
     return anatomy.blocks[0].enters or anatomy.with_position or anatomy.with_class or anatomy.embedded
-
-
-def _weight(patient: Patient, call: Call) -> Tensor | None:
-    if call.name.startswith(FUSED):
-        return None
-    found = [s.tensor for s in call.sources if not patient.tape.is_of_image(s) and s.tensor.ndim > 1]
-    return found[0] if len(found) == 1 else None
-
-
-@torch.no_grad()
-def _carried(one: Patient, other: Patient) -> Text | None:
-    """Carries the first embedding's weights, pixel by pixel, into the second's own operation and compares the tokens that both give."""
-    try:
-        weights, order = _weights_by_pixel(one), _same_pixels(one, other)
-        if weights is None or order is None or weights.shape != _shape_by_pixel(other):
-            return None
-        theirs, ours = _tokens_with(other, weights[order]), _tokens_with(one, weights)
-    except (Skipped, LensError, RuntimeError, IndexError):
-        return None
-    error = float((theirs - ours).abs().max() / ours.abs().max().clamp(min=1e-12))
-    if error > 1e-6:
-        return None
-    pixels, width = weights.shape
-    return Text(
-        f"No: both are one linear map of a patch's {pixels} numbers to {width}. The weights of one, carried into the other pixel by pixel, give "
-        f"the same tokens (largest relative difference {error:.0e}).",
-        f"影響しません。どちらもパッチの数値{pixels}個から{width}個への線形変換です。一方の重みを画素ごとにもう一方へ移すと、"
-        f"同じトークンになります（相対誤差の最大{error:.0e}）。",
-    )
-
-
-def _weights_by_pixel(patient: Patient) -> Tensor | None:
-    """The embedding's weights as numbers of a patch, in its own order, × width."""
-    call = patient.anatomy.patch_embedding
-    weight = _weight(patient, call)
-    if weight is None or patient.layout.pixels is None:
-        return None
-    return weight if call.name in PRODUCTS else weight.flatten(1).T
-
-
-def _shape_by_pixel(patient: Patient) -> torch.Size | None:
-    weights = _weights_by_pixel(patient)
-    return None if weights is None else weights.shape
-
-
-def _same_pixels(one: Patient, other: Patient) -> Tensor | None:
-    """Where in one's patch each number of the other's stands; None where they cut the image in other patches."""
-    a, b = one.layout.pixels, other.layout.pixels
-    if a is None or b is None or a.shape != b.shape:
-        return None
-    order = (b[0][:, None] == a[0][None]).long().argmax(dim=1)
-    return order if torch.equal(a[:, order], b) else None
-
-
-def _tokens_with(patient: Patient, weights: Tensor) -> Tensor:
-    """What the embedding's own operation gives for the image with these weights, without its bias."""
-    call = patient.anatomy.patch_embedding
-    own = _weight(patient, call)
-    assert own is not None
-    shaped = weights if call.name in PRODUCTS else weights.T.reshape(own.shape)
-    made = [
-        call.op(*(each if x is own else x for x in call.args), **call.kwargs)
-        for each in (shaped.contiguous(), torch.zeros_like(own))
-    ]
-    bare = made[0] - made[1]
-    return as_tokens(bare) if call.name in PRODUCTS else bare[0].flatten(1).T

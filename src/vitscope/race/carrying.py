@@ -1,0 +1,83 @@
+"""Whether two patch embeddings are the same function: patients in, a sentence that shows it out. The weights of one are carried, pixel by pixel, into
+the other's own operation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vitscope._core.errors import LensError
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Skipped
+from vitscope.doctor.patient import Patient
+from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.operations import FUSED, PRODUCTS
+from vitscope.lens.tape import Call
+
+
+@torch.no_grad()
+def carried(one: Patient, other: Patient) -> Text | None:
+    """Carries the first embedding's weights, pixel by pixel, into the second's own operation and compares the tokens that both give."""
+    try:
+        weights, order = _weights_by_pixel(one), _same_pixels(one, other)
+        if weights is None or order is None or weights.shape != _shape_by_pixel(other):
+            return None
+        theirs, ours = _tokens_with(other, weights[order]), _tokens_with(one, weights)
+    except (Skipped, LensError, RuntimeError, IndexError):
+        return None
+    error = float((theirs - ours).abs().max() / ours.abs().max().clamp(min=1e-12))
+    if error > 1e-6:
+        return None
+    pixels, width = weights.shape
+    return Text(
+        f"No: both are one linear map of a patch's {pixels} numbers to {width}. The weights of one, carried into the other pixel by pixel, give "
+        f"the same tokens (largest relative difference {error:.0e}).",
+        f"影響しません。どちらもパッチの数値{pixels}個から{width}個への線形変換です。一方の重みを画素ごとにもう一方へ移すと、"
+        f"同じトークンになります（相対誤差の最大{error:.0e}）。",
+    )
+
+
+def _weights_by_pixel(patient: Patient) -> Tensor | None:
+    """The embedding's weights as numbers of a patch, in its own order, × width."""
+    call = patient.anatomy.patch_embedding
+    weight = weight_of(patient, call)
+    if weight is None or patient.layout.pixels is None:
+        return None
+    return weight if call.name in PRODUCTS else weight.flatten(1).T
+
+
+def _shape_by_pixel(patient: Patient) -> torch.Size | None:
+    weights = _weights_by_pixel(patient)
+    return None if weights is None else weights.shape
+
+
+def _same_pixels(one: Patient, other: Patient) -> Tensor | None:
+    """Where in one's patch each number of the other's stands; None where they cut the image in other patches."""
+    a, b = one.layout.pixels, other.layout.pixels
+    if a is None or b is None or a.shape != b.shape:
+        return None
+    order = (b[0][:, None] == a[0][None]).long().argmax(dim=1)
+    return order if torch.equal(a[:, order], b) else None
+
+
+def _tokens_with(patient: Patient, weights: Tensor) -> Tensor:
+    """What the embedding's own operation gives for the image with these weights, without its bias."""
+    call = patient.anatomy.patch_embedding
+    own = weight_of(patient, call)
+    assert own is not None
+    shaped = weights if call.name in PRODUCTS else weights.T.reshape(own.shape)
+    made = [
+        call.op(*(each if x is own else x for x in call.args), **call.kwargs)
+        for each in (shaped.contiguous(), torch.zeros_like(own))
+    ]
+    bare = made[0] - made[1]
+    return as_tokens(bare) if call.name in PRODUCTS else bare[0].flatten(1).T
+
+
+def weight_of(patient: Patient, call: Call) -> Tensor | None:
+    """The one matrix of an operation; None where it has none of its own, or several."""
+    if call.name.startswith(FUSED):
+        return None
+    found = [s.tensor for s in call.sources if not patient.tape.is_of_image(s) and s.tensor.ndim > 1]
+    return found[0] if len(found) == 1 else None
