@@ -11,6 +11,7 @@ from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.mixing.experiments import Tokens, listed
 from vitscope.doctor.mixing.meeting import Groups, groups_of, mixes_behind, ways_in_and_out
+from vitscope.doctor.mixing.unproven import tokens_without_meeting
 from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.blocks import Block
@@ -65,6 +66,23 @@ def apart(
             "keys_of_each_attention": [int(each.shape[-1]) for each in pairs],
             "share_of_pairs_forbidden": [1 - float(each.double().mean()) for each in pairs],
         },
+    )
+
+
+def apart_unproved(patient: Patient) -> Iterator[Finding]:
+    """Tokens of which none hears of another, though scores are computed between them; where attention itself was not followed."""
+    found = None if patient.batch is not None else tokens_without_meeting(patient)
+    if found is None or not (patient.is_trained or tokens_without_meeting(patient.trained)):
+        return
+    tokens, softmaxes = found
+    yield NEVER_MEET.found(
+        Text(
+            f"Patches never meet: {softmaxes} softmaxes of queries · keys are computed, and none of {tokens} tokens hears of any other behind them. "
+            "The shares are not multiplied with the values of other tokens.",
+            f"パッチどうしが出会いません。クエリ・キーのソフトマックスは{softmaxes}回計算されていますが、その後も{tokens}個のトークンはどれもほかのトークンの"
+            "情報を受け取りません。重みが、ほかのトークンのバリューに掛けられていません。",
+        ),
+        {"tokens": tokens, "softmaxes": softmaxes},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -11,7 +12,7 @@ from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.mixing.alone import blocks_alone
-from vitscope.doctor.mixing.apart import apart
+from vitscope.doctor.mixing.apart import apart, apart_unproved
 from vitscope.doctor.mixing.centred import normed_over_tokens
 from vitscope.doctor.mixing.experiments import Tokens, listed
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
@@ -19,6 +20,7 @@ from vitscope.doctor.mixing.masks import allowed, is_triangular
 from vitscope.doctor.mixing.meeting import earlier_hear_later, way_in, ways_in_and_out
 from vitscope.doctor.mixing.scrambles import keeps_channels
 from vitscope.doctor.mixing.torn import MERGED, torn_tokens
+from vitscope.doctor.mixing.unproven import anatomy_as_far_as_followed
 from vitscope.doctor.patient import Patient, not_followed
 from vitscope.lens.blocks import Block
 
@@ -71,7 +73,11 @@ def token_mixing(patient: Patient) -> Iterator[Finding]:
     tokens, attention across channels, heads that have collapsed (their zeros are no mask's), branches that start at zero.
     Source: Dosovitskiy et al. 2021, 3.1; torch's scaled_dot_product_attention on masks.
     """
-    blocks = patient.anatomy.blocks
+    try:
+        blocks = patient.anatomy.blocks
+    except Skipped:
+        yield from _as_far_as_followed(patient)
+        raise
     try:
         across = list(_heads_across(patient, blocks))
         yield from across
@@ -84,6 +90,17 @@ def token_mixing(patient: Patient) -> Iterator[Finding]:
         yield from normed_over_tokens(patient, blocks)
     except LensError as error:
         raise Skipped(not_followed(error)) from None
+
+
+def _as_far_as_followed(patient: Patient) -> Iterator[Finding]:
+    """What heads do across tokens, and whether any tokens meet, where no map of attention was proved."""
+    with suppress(LensError, Skipped, RuntimeError):
+        across = list(_heads_across(patient, anatomy_as_far_as_followed(patient).blocks))
+        yield from across
+        if across:
+            return
+    with suppress(LensError, Skipped, RuntimeError):
+        yield from apart_unproved(patient)
 
 
 def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:

@@ -7,16 +7,20 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.mixing.unproven import anatomy_as_far_as_followed
 from vitscope.doctor.patient import Patient
-from vitscope.lens.anatomy import as_tokens
-from vitscope.lens.layout import MIXED
+from vitscope.lens.anatomy import Anatomy, as_tokens
+from vitscope.lens.layout import MIXED, Layout, find_layout
 from vitscope.lens.operations import CONVOLUTIONS, POOLINGS
 from vitscope.lens.tape import Call
 
 FEW_TOKENS, SMALL_SIDE = 36, 28
 """Fewer patches than this are few for an image of at least this side (a rule of thumb for small images: 32 pixels want patches of 4 or 5)."""
+SHORTEST = 4
+"""A strip of fewer pixels than this is none."""
 
 _WHY = Text(
     "Neighbouring pixels do not stay together, so no token shows a piece of the picture and its place means nothing. The model learns all the same, "
@@ -68,19 +72,40 @@ FEW = Fault(
     "patch_size = 4",
 )
 
+STRIPS = Fault(
+    "patches-are-strips",
+    "M4",
+    "patch-layout",
+    "warning",
+    Text(
+        "A strip of one row holds no shape: what stands above and below each pixel is in other tokens. That is legal and may be meant; it is also "
+        "what a reshape makes of an image whose rows were not cut into patches first.",
+        "1行だけの細長い断片には形が写りません。各画素のすぐ上と下は別のトークンに入ります。意図した設計なら問題ありませんが、行方向と列方向を分割せずに"
+        "reshapeした場合にも、こうなります。",
+    ),
+    Text(
+        "cut rows and columns first, then bring both cuts to the front, or use a convolution with stride = kernel = patch size; leave it where "
+        "strips are meant",
+        "先に行と列をそれぞれ分割し、パッチの番号の軸を前に移してからreshapeするか、カーネルとストライドをパッチサイズにした畳み込みを使ってください。"
+        "細長い断片が意図どおりなら、そのままでかまいません",
+    ),
+    "x = x.reshape(B, C, H // P, P, W // P, P).permute(0, 2, 4, 3, 5, 1).reshape(B, N, P * P * C)",
+)
+
 
 def patch_layout(patient: Patient) -> Iterator[Finding]:
     """Whether each token is one square of neighbouring pixels.
 
     Does: follows each pixel through the cutting, embedding and joining to the tokens that the first block takes, and proves what it finds by changing
     one square of pixels and counting the tokens that change.
-    Finds: patches cut by a reshape without a permute (M4), `nn.Unfold` without a transpose (M5), too few patches for the image (M25).
-    Must not accuse: overlapping stems, convolutions over tokens, shifted patches, grey images for which the reshape is right; where pixels are mixed
-    before they are cut, the lens finds no patches and nothing is said.
+    Finds: patches cut by a reshape without a permute, pieces of single rows (M4), `nn.Unfold` without a transpose (M5), too few patches for the
+    image (M25).
+    Must not accuse: overlapping stems, convolutions over tokens, shifted patches, grey images for which the reshape is right, whole rows or
+    columns as tokens, strips that a convolution cuts; where pixels are mixed before they are cut, the lens finds no patches and nothing is said.
     """
-    layout, entering = patient.layout, _entering(patient)
-    patches = layout.grid[0] * layout.grid[1]
-    _refuse_maps(patient, entering)
+    anatomy, layout = _front(patient)
+    entering, patches = _entering(anatomy), layout.grid[0] * layout.grid[1]
+    _refuse_maps(anatomy, entering)
     is_mixed = MIXED in layout.patch_of_token
     is_scattered = layout.pixels is None and _scattered(patient, entering)
     each_has_its_own = set(range(patches)) <= set(
@@ -89,10 +114,13 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
     if (is_mixed and not each_has_its_own) or is_scattered or not layout.are_squares:
         tokens = len(as_tokens(patient.tape.value(entering)))
         side = _side(patient, tokens if is_scattered else patches)
-        changed, places = _tokens_changed(patient, entering, side)
+        changed, places = _tokens_changed(patient, anatomy.patch_embedding, entering, side)
         if changed > (places if is_mixed else 1):  # a stem's own reach is no scrambling
             yield _cut_wrong(patient, tokens, changed, side, is_mixed=is_mixed)
             return
+    if "layout" not in patient._known or isinstance(patient._known["layout"], Skipped):
+        return  # what was not followed may have had more patches before
+    yield from _strips(patient, anatomy, layout)
     if patches < FEW_TOKENS and min(patient.images.shape[-2:]) >= SMALL_SIDE:
         height, width = patient.images.shape[-2:]
         yield FEW.found(
@@ -102,6 +130,46 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
             ),
             {"patches": patches, "grid": list(layout.grid), "height": height, "width": width},
         )
+
+
+def _front(patient: Patient) -> tuple[Anatomy, Layout]:
+    """The parts of a model and its patches; where the inside was not followed to its end, as far as its front was.
+
+    Raises:
+        Skipped: the front was not followed either.
+    """
+    try:
+        return patient.anatomy, patient.layout
+    except Skipped as why:
+        try:
+            anatomy = anatomy_as_far_as_followed(patient)
+            return anatomy, find_layout(patient.tape, anatomy)
+        except (Skipped, LensError, RuntimeError, IndexError):
+            raise why from None
+
+
+def _strips(patient: Patient, anatomy: Anatomy, layout: Layout) -> Iterator[Finding]:
+    """Patches that are pieces of a single row or column, as many pixels as a square patch would have: axes flattened as they lay. Whole rows and
+    columns, and what a convolution or an unfolding cuts, are meant."""
+    height, width = patient.images.shape[-2:]
+    down, across = height // layout.grid[0], width // layout.grid[1]
+    made = anatomy.patch_embedding
+    if layout.pixels is None or min(down, across) > 1 or (down, across) in ((1, width), (height, 1)):
+        return
+    length = down * across
+    side = round(length**0.5)
+    is_meant = made.name in CONVOLUTIONS | POOLINGS or any(c.name in ("im2col", "unfold") for c in patient.tape.calls)
+    if length < SHORTEST or side * side != length or height % side or width % side or is_meant:
+        return
+    yield STRIPS.found(
+        Text(
+            f"Each token is a strip of {down}×{across} pixels (height × width) of one {'row' if down == 1 else 'column'}, not a square of "
+            f"{side}×{side}.",
+            f"各トークンが、{side}×{side}の正方形ではなく、1つの{'行' if down == 1 else '列'}の中の{down}×{across}ピクセル（高さ×幅）の細長い断片に"
+            "なっています。",
+        ),
+        {"patch": [down, across], "square": side, "patches": layout.grid[0] * layout.grid[1]},
+    )
 
 
 def _side(patient: Patient, patches: int) -> tuple[int, int]:
@@ -156,18 +224,17 @@ def _filled(pixels: Tensor) -> float:
     return float(pixels.sum()) / float((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
 
 
-def _entering(patient: Patient) -> Call:
-    anatomy = patient.anatomy
+def _entering(anatomy: Anatomy) -> Call:
     return anatomy.blocks[0].enters or anatomy.with_position or anatomy.with_class or anatomy.embedded
 
 
-def _refuse_maps(patient: Patient, entering: Call) -> None:
+def _refuse_maps(anatomy: Anatomy, entering: Call) -> None:
     """Where the first block takes a map of channels, there are no tokens to count.
 
     Raises:
         Skipped: it does.
     """
-    made, shape = patient.anatomy.patch_embedding, entering.outputs[0].shape
+    made, shape = anatomy.patch_embedding, entering.outputs[0].shape
     is_convolution = made.name in CONVOLUTIONS | POOLINGS
     width = made.outputs[0].shape[1 if is_convolution else -1]
     if shape[-1] != width or (
@@ -183,11 +250,10 @@ _MAPS = Text(
 
 
 @torch.no_grad()
-def _tokens_changed(patient: Patient, entering: Call, side: tuple[int, int]) -> tuple[int, int]:
+def _tokens_changed(patient: Patient, made: Call, entering: Call, side: tuple[int, int]) -> tuple[int, int]:
     """How many tokens change with one aligned square of pixels, and at how many places the embedding's own result does: the most of a few
     squares."""
     tape, height, width = patient.tape, *side
-    made = patient.anatomy.patch_embedding
     noise, most, places = patient.noise(1, seed=4), 0, 0
     rows, columns = patient.images.shape[-2] // height, patient.images.shape[-1] // width
     for row, column in {(0, 0), (rows // 2, columns // 2), (rows - 1, columns - 1)}:
