@@ -79,6 +79,13 @@ def test_torchscript_is_refused_in_a_sentence() -> None:
         diagnose(scripted, image_size=32)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_quantised_model_is_refused_in_a_sentence() -> None:
+    small = torch.ao.quantization.quantize_dynamic(Host().eval(), {nn.Linear}, torch.qint8)
+    with pytest.raises(VitscopeError, match="is quantised .* computes with integer weights"):
+        diagnose(small, image_size=32)
+
+
 class ItsOwnCopy(Host):
     def __deepcopy__(self, memo: dict[int, Any]) -> ItsOwnCopy:
         return self

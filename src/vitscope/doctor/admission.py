@@ -93,6 +93,12 @@ def admitted(
     )
     if settled(patient):
         notes.append(_SETTLED)
+    quantised = next((call for call in patient.tape.calls if call.op.namespace.startswith("quantized")), None)
+    if quantised is not None:
+        raise ModelError(
+            f"the model is quantised ({quantised.path or 'the model'} computes with integer weights, which no training moves); "
+            "give the doctor the model that it was made of"
+        )
     if not attends(patient.tape) and not _holds_what_it_never_calls(patient):
         raise ModelError(
             "there is no attention in this model: no softmax over tokens, no product of two tensors that both come from the image; "
