@@ -235,7 +235,7 @@ def _what_works(
     shape = "×".join(map(str, images.shape[1:]))
     raise ModelError(
         f"the model does not run on images of {shape} (channels, height, width) at any batch size that was tried: {said[torch.float32]}; "
-        "give its own --image-size and --channels, or mend its forward first"
+        "give the image size and channels that are its own, or mend its forward first"
     )
 
 
