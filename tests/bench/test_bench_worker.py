@@ -131,6 +131,7 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
     made.close()
 
 
+@pytest.mark.e2e
 def test_real_processes_answer_fail_and_end(processes: Processes) -> None:
     cell = Cell("tiny", FLAT, "inference", "fp32", False, 2)
     assert processes.ask(FLAT, "inference", {"do": "hello", "mode": "inference"})["threads"] == 1

@@ -24,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.e2e
 def test_json_is_one_document_with_a_page_beside(vitscope: Command, folder: Path) -> None:
     ended = vitscope(
         "compare", "good-vit.yaml", "bad-vit.yaml", *SHORT, "--json", "--html", "page.html", "--lang", "ja"

@@ -394,6 +394,7 @@ def test_order_survives_many_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         np.testing.assert_array_equal(image, picture(seeds[place]))
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not SHARED_CIFAR.exists(), reason="../shared/data/cifar10 is not beside this checkout")
 def test_a_second_opening_of_cifar10_decodes_nothing_and_leaves_the_cache_untouched(
     cache: Path, no_decoding: Any, monkeypatch: pytest.MonkeyPatch

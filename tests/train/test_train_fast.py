@@ -211,6 +211,7 @@ def test_memory_is_kept_until_the_outermost_block_ends(monkeypatch: pytest.Monke
     assert done == ["given back"]
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not memory.is_glibc(), reason="another C library than glibc")
 def test_what_a_step_frees_is_there_for_the_next_until_it_is_given_back() -> None:
     program = """
@@ -236,6 +237,7 @@ for again in range(2):
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not memory.is_glibc(), reason="another C library than glibc")
 def test_behind_a_training_freed_memory_goes_back_to_the_system() -> None:
     program = """
