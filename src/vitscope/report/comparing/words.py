@@ -33,6 +33,7 @@ COMPARE_WORDS: dict[str, Text] = {
     "differences": Text("Differences", "差"),
     "points": Text("points", "ポイント"),
     "interval": Text("95 % interval", "95 %区間"),
+    "to": Text(" to ", "〜"),
     "between": Text("{one} − {other}", "{one} − {other}"),
     "structure": Text("What they are made of", "構造"),
     "part": Text("part", "部分"),
