@@ -45,7 +45,7 @@ BAD = [
     (["nosuch:thing"], "no Python module 'nosuch'"),
     (["theirs:nothing"], "has no 'nothing'"),
     (["theirs:needs"], "it needs a"),
-    (["theirs:gives"], "gave a int, expected an nn.Module"),
+    (["theirs:gives"], "gave an int, expected an nn.Module"),
     (["theirs:cnn", "--image-size", "32"], "no attention in this model"),
     (["theirs:Raises", "--image-size", "32"], "shape trouble"),
     (["theirs:small", "--image-size", "48"], "does not take images of 48×48 pixels"),
