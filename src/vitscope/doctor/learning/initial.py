@@ -108,7 +108,6 @@ def _are_cosines(patient: Patient) -> bool:
 
 
 def _looks_trained(model: nn.Module) -> bool:
-    """Whether a norm's weights are no longer all alike: nobody starts them so."""
-    weights = (getattr(module, "weight", None) for module in model.modules() if "norm" in type(module).__name__.lower())
-    norms = [weight.detach() for weight in weights if isinstance(weight, Tensor)]
-    return any(weight.ndim == 1 and weight.numel() > 1 and float(weight.std()) > 1e-3 for weight in norms)
+    """Whether factors of a norm, which everybody starts at one, are no longer all alike."""
+    vectors = [p.detach() for p in model.parameters() if p.ndim == 1 and p.numel() > 1 and p.is_floating_point()]
+    return any(float(vector.mean()) > 0.5 and float(vector.std()) > 1e-3 for vector in vectors)
