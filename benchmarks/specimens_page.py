@@ -41,7 +41,7 @@ WORDS = {
     "last": Text("After the last epoch", "最後のエポックの正解率"),
     "epoch": Text("epoch", "エポック"),
     "accuracy": Text("accuracy, %", "正解率（%）"),
-    "chance": Text("guessing: 10 %", "当てずっぽう: 10 %"),
+    "chance": Text("chance: 10 %", "チャンスレベル：10 %"),
 }
 
 
