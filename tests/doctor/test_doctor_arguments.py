@@ -82,7 +82,7 @@ def test_torchscript_is_refused_in_a_sentence() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_quantised_model_is_refused_in_a_sentence() -> None:
     small = torch.ao.quantization.quantize_dynamic(Host().eval(), {nn.Linear}, torch.qint8)
-    with pytest.raises(VitscopeError, match="is quantised .* computes with integer weights"):
+    with pytest.raises(VitscopeError, match=r"is quantised .* computes with integer weights"):
         diagnose(small, image_size=32)
 
 

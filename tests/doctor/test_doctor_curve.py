@@ -266,7 +266,7 @@ def test_files_that_are_no_curves_are_one_sentence(tmp_path: Path) -> None:
     wrong.write_text("loss,accuracy\n1,2\n")
     with pytest.raises(RunError, match="no column 'epoch'"):
         examine_metrics_file(wrong)
-    with pytest.raises(RunError, match="there is no file .*none.csv"):
+    with pytest.raises(RunError, match=r"there is no file .*none\.csv"):
         examine_metrics_file(tmp_path / "none.csv")
     with pytest.raises(UsageError, match="did you mean 'curve-chance'"):
         examine_curve(_with(), checks=["curve-chanse"])
