@@ -36,8 +36,23 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
     solution = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution[:, 0]
     left = float((basis @ solution - g.flatten()).norm() / g.norm())
     size, smoothing = float(solution[0]), float(solution[1] / solution[0]) if float(solution[0]) else 0.0
-    fits = left < CLOSE and size > 0 and -CLOSE < smoothing < 0.9
+    fits = (
+        left < CLOSE
+        and size > 0
+        and -CLOSE < smoothing < 0.9
+        and left <= _left_by_losses_of_probabilities(z, g, target)
+    )
     return LossFit(fits, size * len(z), smoothing, len(z), scale != 1)
+
+
+def _left_by_losses_of_probabilities(z: Tensor, g: Tensor, target: Tensor) -> float:
+    """How much of the gradient a squared error and a binary cross-entropy leave over, the less of both: of probabilities that are nearly even,
+    their gradients are nearly those of a cross-entropy. Infinite where scores are no probabilities."""
+    if not bool((z > 0).all() and (z < 1).all()):
+        return float("inf")
+    shapes = [(z - target).flatten(), ((z - target) / (z * (1 - z))).flatten()]
+    along = [shape * (shape @ g.flatten()) / (shape @ shape) for shape in shapes]
+    return min(float((fit - g.flatten()).norm() / g.norm()) for fit in along)
 
 
 def form_of(scores: Tensor) -> str:

@@ -112,9 +112,8 @@ def _eval_steps(record: Record) -> Iterator[Finding]:
     known = [(number, step.training) for number, step in enumerate(record.steps) if step.training is not None]
     wrong = [number for number, training in known if not training]
     sizes = {name: p.numel() for name, p in record.model.named_parameters()}
-    learning = sum(
-        sizes[name] for name, p in record.model.named_parameters() if name in record.held and p.requires_grad
-    )
+    held = record.held
+    learning = sum(sizes[name] for name, p in record.model.named_parameters() if name in held and p.requires_grad)
     is_partial = learning < 0.5 * sum(
         sizes.values()
     )  # a head on a frozen backbone, which is left in evaluation mode on purpose

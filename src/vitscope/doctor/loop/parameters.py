@@ -192,7 +192,7 @@ def _left_out(record: Record, missing: set[str], learns: set[str]) -> Iterator[F
 
 
 def _still(record: Record, moved: set[str]) -> Iterator[Finding]:
-    held = {name for name, p in record.model.named_parameters() if name in record.held and p.requires_grad}
+    held = record.held & {name for name, p in record.model.named_parameters() if p.requires_grad}
     rates = [max(step.lrs, default=0.0) for step in record.steps]
     if not held or held & moved or len(rates) < 3:
         return

@@ -179,7 +179,8 @@ class Record:
     @property
     def held(self) -> set[str]:
         """Names of the model's parameters that the optimizer holds."""
-        return {self.names[id(p)] for g in self.optimizer.param_groups for p in g["params"] if id(p) in self.names}
+        names = self.names
+        return {names[id(p)] for g in self.optimizer.param_groups for p in g["params"] if id(p) in names}
 
     @property
     def epoch(self) -> int | None:
