@@ -20,7 +20,7 @@ from vitscope._core.files import write_json
 from vitscope.model.specimens.faults import FAULT_EFFECTS
 from vitscope.runs import environment
 
-NAMES = ("good-vit", *(f"bad-vit:{fault}" for fault in FAULT_EFFECTS), "vit-b16")
+NAMES = ("good-vit", *(f"bad-vit:{fault}" for fault in FAULT_EFFECTS), "vit-b16-224")
 KEPT = ("vitscope", "python", "packages", "platform", "cpu", "cores", "threads", "memory", "date", "git")
 
 
