@@ -15,7 +15,8 @@ from vitscope.doctor.copying import moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, first_line, scores_of
 from vitscope.doctor.waking import settled
-from vitscope.lens.operations import FUSED, PRODUCTS, SOFTMAX, factors
+from vitscope.lens.flow import is_of_two
+from vitscope.lens.operations import FUSED, PRODUCTS, SOFTMAX
 from vitscope.lens.tape import Tape
 
 IMAGES = 8
@@ -281,9 +282,9 @@ def attends(tape: Tape) -> bool:
     for call in tape.calls:
         if call.name.startswith(FUSED) or "attention" in str(call.op):
             return True
+        if is_of_two(tape, call):
+            return True
         if call.name in PRODUCTS:
-            if all(tape.is_of_image(source) for source in factors(call)):
-                return True
             if any(source.call is not None and source.call.number in softmaxes for source in call.sources):
                 return True
         elif call.name in SOFTMAX or any(s.call is not None and s.call.number in softmaxes for s in call.sources):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, VIEWS
+from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, VIEWS, factors
 from vitscope.lens.tape import Call, Tape
 
 
@@ -88,6 +88,11 @@ def unviewed(tape: Tape, call: Call) -> Call:
             return call
         call = before
     return call
+
+
+def is_of_two(tape: Tape, call: Call) -> bool:
+    """Whether a call is a product of two tensors that were both computed from the image, as scores and weighted values are."""
+    return call.name in PRODUCTS and all(tape.is_of_image(factor) for factor in factors(call))
 
 
 def mixes_channels(call: Call) -> bool:

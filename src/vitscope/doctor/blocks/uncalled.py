@@ -12,8 +12,9 @@ from vitscope.doctor.blocks.naming import without_numbers
 from vitscope.doctor.finding import Skipped
 from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
-from vitscope.lens.operations import FUSED, PRODUCTS, factors
-from vitscope.lens.tape import Call, Tape
+from vitscope.lens.flow import is_of_two
+from vitscope.lens.operations import FUSED, PRODUCTS
+from vitscope.lens.tape import Tape
 
 Modules = Mapping[str, nn.Module]
 
@@ -79,11 +80,7 @@ def _attentions(patient: Patient) -> tuple[Attention, ...]:
 
 def _attends(tape: Tape) -> bool:
     """Whether a product of two things that were computed from the image runs, as in any attention, with a softmax or without."""
-    return any(call.name.startswith(FUSED) or _is_of_two(tape, call) for call in tape.calls)
-
-
-def _is_of_two(tape: Tape, call: Call) -> bool:
-    return call.name in PRODUCTS and all(tape.is_of_image(factor) for factor in factors(call))
+    return any(call.name.startswith(FUSED) or is_of_two(tape, call) for call in tape.calls)
 
 
 def _matrices(module: nn.Module) -> int:

@@ -149,7 +149,7 @@ def _train_validation(record: Record) -> Iterator[Finding]:
     yield _judged(TRAIN_VALIDATION, harmless=harmless).found(
         Text(
             f"{len(wrong)} of {len(judged)} validation batches went through the model in training mode.{_NO_EFFECT.en if harmless else ''}",
-            f"検証の{len(judged)}バッチ中{len(wrong)}バッチが、訓練モードのままモデルに通されています。{_NO_EFFECT.ja if harmless else ''}",
+            f"検証の{len(judged)}バッチ中{len(wrong)}バッチが、学習モードのままモデルに通されています。{_NO_EFFECT.ja if harmless else ''}",
         ),
         {"validation_batches": len(judged), "in_training_mode": len(wrong), "mode_matters": record.mode_matters},
         severity="note" if harmless else "warning",
@@ -209,7 +209,7 @@ def _dropout(record: Record) -> Iterator[Finding]:
         quiet, loud = losses
         beside = Text(
             f"One batch has a loss of {quiet:.3f} in evaluation mode and of {loud:.3f} in training mode.",
-            f"同じバッチの損失は、評価モードで{quiet:.3f}、訓練モードで{loud:.3f}です。",
+            f"同じバッチの損失は、評価モードで{quiet:.3f}、学習モードで{loud:.3f}です。",
         )
         said = Text(f"{said.en} {beside.en}", f"{said.ja}{beside.ja}") if rate >= MUCH else beside
         evidence |= {"loss_in_evaluation_mode": quiet, "loss_in_training_mode": loud}

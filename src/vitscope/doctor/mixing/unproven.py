@@ -17,7 +17,7 @@ from vitscope.doctor.mixing.meeting import are_all_alone, mixes_behind
 from vitscope.doctor.patient import Patient, not_followed, scores_of
 from vitscope.lens.anatomy import Anatomy, find_anatomy
 from vitscope.lens.attention import Attention
-from vitscope.lens.flow import ancestors
+from vitscope.lens.flow import ancestors, is_of_two
 from vitscope.lens.operations import CONVOLUTIONS, DROPOUTS, FUSED, PRODUCTS, SCALES, SOFTMAX, VIEWS, factors
 from vitscope.lens.tape import Call, Tape
 
@@ -59,10 +59,6 @@ def _is_of_image(tape: Tape, call: Call) -> bool:
     return any(tape.is_of_image(source) for source in call.sources)
 
 
-def _is_of_two(tape: Tape, call: Call) -> bool:
-    return call.name in PRODUCTS and all(tape.is_of_image(factor) for factor in factors(call))
-
-
 def _mixes_heads_only(tape: Tape, call: Call) -> bool:
     """Whether a call may stand between scores and values: number by number, or between heads."""
     if call.name in VIEWS | DROPOUTS or call.name in ("native_batch_norm", "native_layer_norm"):
@@ -83,7 +79,7 @@ def _before(tape: Tape, softmax: Call) -> Call | None:
         if before is None:
             return None
         call = before
-    return call if _is_of_two(tape, call) else None
+    return call if is_of_two(tape, call) else None
 
 
 def _behind(tape: Tape, softmax: Call) -> tuple[Call, bool] | None:
@@ -93,7 +89,7 @@ def _behind(tape: Tape, softmax: Call) -> tuple[Call, bool] | None:
         own = [source.call is not None and source.call.number in reached for source in call.sources]
         if not any(own):
             continue
-        if _is_of_two(tape, call):
+        if is_of_two(tape, call):
             first, second = own[-2:]
             return (call, second) if first != second else None
         if _mixes_heads_only(tape, call):
@@ -135,7 +131,7 @@ def tokens_without_meeting(patient: Patient) -> tuple[int, int] | None:
         return None
     end = next(call for call in reversed(behind) if call.outputs[0].shape == start.outputs[0].shape)
     ways = Tokens(start, False), Tokens(end, False)
-    if mixes_behind(tape, ways[1]) or any(_is_of_two(tape, call) for call in tape.calls[end.number + 1 :]):
+    if mixes_behind(tape, ways[1]) or any(is_of_two(tape, call) for call in tape.calls[end.number + 1 :]):
         return None
     count = len(ways[0].of(tape.value(start)))
     moved = _moves_itself(tape, *ways)
