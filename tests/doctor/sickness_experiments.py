@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sick_affine
 import sick_attention
 import sick_blocks
 import sick_gradient
@@ -23,6 +24,7 @@ from sick_case import Case
 from torch import Tensor, nn
 
 OURS = (
+    sick_affine,
     sick_attention,
     sick_blocks,
     sick_gradient,

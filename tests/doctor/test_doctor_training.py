@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 import sick_training
 import torch
+import torch.nn.functional as F
 from examined_sick import by_the_check_concerned, examined
 from sick_case import Case
 from test_doctor_forward import Small, built, found
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from vitscope import create_model
+from vitscope.doctor.examine import diagnose
 
 NAMES = {
     "batch-flipped": "scores-of-other-images-in-training",
@@ -194,3 +198,64 @@ class Normed(Small):
 )  # fmt: skip
 def test_what_is_meant_for_training_is_no_fault(kind: Callable[[], nn.Module]) -> None:
     assert found(built(kind), "determinism", loss="cross-entropy") == {}
+
+
+# dropout twice in a row
+
+
+class InARow(Small):
+    """What the layer has dropped out is dropped out again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 16), nn.Dropout(0.2))
+
+    def between(self, x: Tensor) -> Tensor:
+        return x + F.dropout(self.layer(x), 0.1, self.training)
+
+
+class BesideEachOther(InARow):
+    """Each of two takes what neither has dropped out."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.1, self.training) + F.dropout(x, 0.2, self.training)
+
+
+class WithAPathDropped(InARow):
+    """Dropout, then stochastic depth, as in timm."""
+
+    def between(self, x: Tensor) -> Tensor:
+        branch = self.layer(x)
+        return x + (branch * torch.bernoulli(torch.full((len(x), 1, 1), 0.9)).to(x) if self.training else branch)
+
+
+class ANormBetween(InARow):
+    def between(self, x: Tensor) -> Tensor:
+        return x + F.dropout(self.norms[0](self.layer(x)), 0.1, self.training)
+
+
+class NoneOfIt(InARow):
+    """The second drops nothing."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return x + F.dropout(self.layer(x), 0.0, self.training)
+
+
+def test_dropout_twice_in_a_row_is_a_note_with_what_both_drop() -> None:
+    (note,) = diagnose(built(InARow), image_size=16, checks=["determinism"]).findings
+    assert (note.id, note.severity) == ("dropout-twice", "note")
+    assert note.evidence["places"] == [["layer.3", "the model"]]
+    assert note.evidence["together"] == pytest.approx(0.28)
+    assert "28 % of the numbers are dropped where one dropout says 20 %" in note.summary["en"]
+    assert "モデル本体" in note.summary["ja"]
+
+
+def test_vitscopes_own_dropout_is_seen_too() -> None:
+    (note,) = diagnose(create_model("bad-vit:double-dropout"), image_size=32, checks=["determinism"]).findings
+    assert note.evidence["together"] == pytest.approx(0.19)
+    assert len(note.evidence["places"]) == 6
+
+
+@pytest.mark.parametrize("kind", [BesideEachOther, WithAPathDropped, ANormBetween, NoneOfIt])
+def test_dropouts_that_do_not_follow_each_other_are_left_alone(kind: Callable[[], nn.Module]) -> None:
+    assert found(built(kind), "determinism") == {}

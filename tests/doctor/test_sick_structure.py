@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
+from typing import Any
 
 import pytest
 import torch
@@ -29,13 +30,31 @@ from sickness_experiments import (
     tokens,
 )
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implicit dimension choice:UserWarning")
 
 # ---------------------------------------------------------------- the collection
 
 
-MODES = ["M3", "M4", "M5", "M6", "M7", "M8", "M9", "M10", "M11", "M16-dead", "M18", "M19", "M20", "M21", "I5"]
+MODES = [
+    "M3",
+    "M4",
+    "M5",
+    "M6",
+    "M7",
+    "M8",
+    "M9",
+    "M10",
+    "M11",
+    "M14-affine",
+    "M16-dead",
+    "M18",
+    "M19",
+    "M20",
+    "M21",
+    "I5",
+]
 MODES += ["G1", "G2", "G3"]
 
 
@@ -91,6 +110,27 @@ def test_every_parameter_is_used(name: str) -> None:
     unused = {n for n, g in gradients(built(name), images(name, 4)).items() if g is None or not g.any()}
     declared = {"forgotten": {"position"}, "frozen-zero": {"pos_embed"}}
     assert unused == declared.get(name, set())
+
+
+# ---------------------------------------------------------------- MLPs
+
+
+class Bending(TorchFunctionMode):
+    """How often anything bends the numbers one by one."""
+
+    NAMES = frozenset({"gelu", "relu", "silu", "tanh", "sigmoid", "elu", "leaky_relu", "hardtanh", "sin"})
+    count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += getattr(func, "__name__", "").rstrip("_") in self.NAMES
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_m14_no_activation_is_called(name: str) -> None:
+    with Bending() as bending:
+        built(name)(images(name, 1))
+    assert (bending.count == 0) == (CASES[name].mode == "M14-affine")
 
 
 # ---------------------------------------------------------------- patches

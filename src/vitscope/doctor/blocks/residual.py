@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from vitscope._core.text import Text
+from vitscope.doctor.blocks.affine import affine
 from vitscope.doctor.blocks.census import census_of
 from vitscope.doctor.blocks.dead import dead
 from vitscope.doctor.blocks.naming import listed
@@ -94,13 +95,15 @@ def residual(patient: Patient) -> Iterator[Finding]:
     block's input, and what follows its size.
     Finds: no skip, or one that starts behind the norm (M18), in most blocks or in one whose twins, with the very same parameters, are joined
     otherwise; deep post-norm (M19); pre-norm without a last norm (M20; a
-    warning where one is held and not called); blocks that change nothing or whose result is thrown away, if only that of their attentions.
+    warning where one is held and not called); blocks that change nothing or whose result is thrown away, if only that of their attentions; MLPs
+    without an activation (M14).
     Must not accuse: post-norm below six blocks (a note), parallel branches, LayerScale, ReZero, branches that start at zero (a note), stages that
-    grow coarser, attentions that read the tokens out.
+    grow coarser, attentions that read the tokens out, matrices factored into two narrow ones.
     Source: He et al. 2016; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture".
     """
     with torch.no_grad():
         yield from dead(patient)
+        yield from affine(patient)
         stream = stream_of(patient)
     yield from _no_skip(stream)
     yield from _norms(patient, stream)

@@ -68,9 +68,9 @@ def mlp_in_its_place(patient: Patient, number: int) -> list[Call]:
     places = {
         without_numbers(call.path)
         for each in others
-        for call in _products(patient, each.after_attention, each.after_mlp)
+        for call in products_between(patient, each.after_attention, each.after_mlp)
     }
-    found = _products(patient, block.leaves, following[0].enters if following else head_input(patient))
+    found = products_between(patient, block.leaves, following[0].enters if following else head_input(patient))
     own = [call for call in found if without_numbers(call.path) in places]
     is_mlp = len(own) > 1 and all("*" in place for place in places) and (not following or own == found)
     return own if is_mlp else []
@@ -98,7 +98,7 @@ def head_input(patient: Patient) -> Call | None:
     return factors(anatomy.head[-1])[0].call if anatomy.head else None
 
 
-def _products(patient: Patient, start: Call | None, end: Call | None) -> list[Call]:
+def products_between(patient: Patient, start: Call | None, end: Call | None) -> list[Call]:
     """The products that one call's numbers go through on the way to another, in order."""
     if start is None or end is None:
         return []

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from vitscope.doctor.blocks.census import leaves_of, tensors_in
 from vitscope.doctor.copying import all_modules, copied, moved, without_reentrant_checkpoints
 from vitscope.doctor.patient import CPU, Patient, scores_of
+from vitscope.model.dropout import Dropout
 
 DROPOUTS = {
     **dict.fromkeys(("dropout", "dropout_", "alpha_dropout", "alpha_dropout_"), True),
@@ -38,6 +40,19 @@ class Drop:
     """Whether it drops single numbers."""
 
 
+@dataclass(frozen=True)
+class Twice:
+    """Two dropouts of which the second acts on what the first has given, with nothing done in between."""
+
+    first: str
+    second: str
+    """The modules that call them."""
+    p: float
+    """The greater share of the two."""
+    together: float
+    """The share that both drop."""
+
+
 @dataclass(eq=False)
 class Quiet:
     """A copy of the patient's model, and how it is run."""
@@ -45,6 +60,7 @@ class Quiet:
     patient: Patient
     model: nn.Module
     drops: dict[tuple[str, float, bool], Drop] = field(default_factory=dict)
+    twice: dict[tuple[str, str], Twice] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
     draws: bool = False
     """Whether training mode has drawn anything beside its dropouts."""
@@ -82,6 +98,8 @@ def quiet(patient: Patient) -> Quiet:
         model = moved(model, CPU, torch.float32)
     made = Quiet(patient, model)
     for path, module in model.named_modules():
+        if isinstance(module, Dropout):
+            module.__dict__["forward"] = partial(nn.Dropout.forward, module)  # its own draws otherwise, by the same law
         module.register_forward_pre_hook(lambda *_, path=path: made.running.append(path or "the model"))
         module.register_forward_hook(lambda *_: made.running.pop() and None)
     return made
@@ -93,6 +111,8 @@ class _Silence(TorchFunctionMode):
     def __init__(self, quiet: Quiet) -> None:
         super().__init__()
         self.quiet = quiet
+        self.gave: dict[int, tuple[Tensor, float, str]] = {}
+        """What dropouts gave, each as a view of its own, kept so that no later tensor takes its id."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -101,9 +121,11 @@ class _Silence(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in DROPOUTS:
             p, training = _given(args, kwargs, 1, "p", 0.5), _given(args, kwargs, 2, "training", True)
-            if kwargs.get("train", training):
-                self._note(float(p), is_attention=False, of_numbers=DROPOUTS[name])
-            return args[0] if args else kwargs["input"]
+            given = args[0] if args else kwargs["input"]
+            if not kwargs.get("train", training) or p == 0:
+                return given
+            self._note(float(p), is_attention=False, of_numbers=DROPOUTS[name])
+            return self._followed(given, float(p)) if DROPOUTS[name] and not name.endswith("_") else given
         if name in _FUSED:
             place = _FUSED[name]
             if name != "multi_head_attention_forward" or kwargs.get("training", True):
@@ -114,8 +136,22 @@ class _Silence(TorchFunctionMode):
                 kwargs["dropout_p"] = 0.0
         return func(*args, **kwargs)
 
+    def _followed(self, given: Tensor, p: float) -> Tensor:
+        """The same numbers, known again if they are dropped out once more."""
+        path, together = self._path(), p
+        if id(given) in self.gave:
+            _, before, first = self.gave[id(given)]
+            together = 1 - (1 - before) * (1 - p)
+            self.quiet.twice.setdefault((first, path), Twice(first, path, max(before, p), together))
+        shown = given.view_as(given)
+        self.gave[id(shown)] = (shown, together, path)
+        return shown
+
+    def _path(self) -> str:
+        return self.quiet.running[-1] if self.quiet.running else "the model"
+
     def _note(self, p: float, *, is_attention: bool, of_numbers: bool) -> None:
-        path = self.quiet.running[-1] if self.quiet.running else "the model"
+        path = self._path()
         if p > 0:
             self.quiet.drops.setdefault((path, p, is_attention), Drop(p, path, is_attention, of_numbers))
 

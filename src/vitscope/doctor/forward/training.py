@@ -11,14 +11,13 @@ from torch import Tensor
 from vitscope._core.errors import ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.forward.dropped import DROPPED_TWICE, dropped
 from vitscope.doctor.forward.silence import Quiet, only_tensor, quiet
 from vitscope.doctor.forward.tail import are_probabilities
 from vitscope.doctor.patient import SAME, Patient, scores_of
 
 SEEDS = 4
 """How many draws of training mode are compared at most."""
-MUCH = 0.5
-"""Dropout over this is hardly ever meant: more is lost than comes through."""
 LEAST = 0.01
 """Of the parameters, that training mode may leave out unsaid."""
 _LEARNING = ("overfit", "learning-rate", "dropout-too-strong")
@@ -77,42 +76,6 @@ UNREACHED = Fault(
     ),
     explains=_LEARNING,
 )
-NOTHING_PASSES = Fault(
-    "dropout-of-everything",
-    "L11",
-    "determinism",
-    "error",
-    Text(
-        "With a probability of 1 everything is zero in training: what comes before gets no gradient, and evaluation lets through what was never "
-        "trained.",
-        "確率1のドロップアウトでは学習時の値がすべてゼロになります。それより前の部分には勾配が届かず、評価時には一度も学習されていない値が通ります。",
-    ),
-    Text(
-        "p is the share that is dropped, not the share that is kept: take 0 to 0.1",
-        "pは残す割合ではなく落とす割合です。0から0.1にしてください",
-    ),
-    "nn.Dropout(0.1)   # drops a tenth",
-    explains=_LEARNING,
-)
-MUCH_DROPPED = Fault(
-    "more-dropped-than-kept",
-    "L11",
-    "determinism",
-    "warning",
-    Text(
-        "Over half of the numbers are set to zero in each step of training: little of what could be learned gets through.",
-        "学習の各ステップで半分を超える値がゼロにされ、学習できるはずの情報がほとんど伝わりません。",
-    ),
-    Text(
-        "p is the share that is dropped, not the share that is kept: take 0 to 0.1; against overfitting use augmentation, weight decay and "
-        "stochastic depth",
-        "pは残す割合ではなく落とす割合です。0から0.1にしてください。過学習にはデータ拡張、重み減衰、stochastic depthで対処します",
-    ),
-    "nn.Dropout(0.1)   # drops a tenth",
-    explains=("dropout-too-strong",),
-)
-
-
 ANOTHER = Fault(
     "another-model-in-training",
     "T19",
@@ -137,35 +100,15 @@ def training_mode(patient: Patient) -> Iterator[Finding]:
         answer, learning = model.learning(images, seed=0)
     except Exception:  # whatever it says: in training it asks for labels, or for more images
         return
-    found = [*_dropped(model), *_unreached(model, images, learning)]
+    found = [*dropped(model), *_unreached(model, images, learning)]
     with torch.no_grad():
         found += _on_scores(model, images, answer)
-    yield from (each for each in found if each.fault is not ANOTHER or len(found) == 1)
+    is_alone = all(each.fault in (ANOTHER, DROPPED_TWICE) for each in found)
+    yield from (each for each in found if each.fault is not ANOTHER or is_alone)
 
 
 def _precision(model: Quiet) -> torch.dtype:
     return torch.float32 if model.patient.is_large else model.patient.dtype
-
-
-def _dropped(model: Quiet) -> Iterator[Finding]:
-    drops = list(model.drops.values())
-    for fault, found in (
-        (NOTHING_PASSES, [drop for drop in drops if drop.p >= 1]),
-        (MUCH_DROPPED, [drop for drop in drops if MUCH < drop.p < 1 and drop.of_numbers]),
-    ):
-        if not found:
-            continue
-        paths = list(dict.fromkeys(drop.path for drop in found))
-        named, p = ", ".join(paths[:3]) + (f" … ({len(paths)})" if len(paths) > 3 else ""), max(d.p for d in found)
-        of_attention = all(drop.is_attention for drop in found)
-        what, what_ja = ("attention's numbers", "アテンションの値") if of_attention else ("numbers", "値")
-        yield fault.found(
-            Text(
-                f"In training mode {100 * p:.0f} % of the {what} are dropped in {named}.",
-                f"学習モードでは、{named.replace('the model', 'モデル本体')}で{what_ja}の{100 * p:.0f} %がドロップアウトでゼロにされます。",
-            ),
-            {"p": p, "modules": paths, "of_attention": of_attention},
-        )
 
 
 def _unreached(model: Quiet, images: Tensor, learning: set[str]) -> Iterator[Finding]:

@@ -1,0 +1,114 @@
+"""`residual` finds MLPs without an activation, and leaves alone what bends elsewhere, or only far from zero, or is one factored matrix."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import sick_affine
+import torch
+import torch.nn.functional as F
+from examined_sick import by_the_check_concerned
+from healthy_blocks import ConvMLP, Experts, SwiGLU, with_mlp
+from healthy_hosts import DIM, Host, mlp
+from torch import Tensor, nn
+
+from vitscope.doctor.examine import diagnose
+from vitscope.doctor.finding import Finding
+
+
+def found(build: object) -> list[Finding]:
+    torch.manual_seed(0)
+    examined = diagnose(build(), image_size=32, checks=["residual"])  # type: ignore[operator]
+    return [finding for finding in examined.findings if finding.id == "mlp-without-activation"]
+
+
+@pytest.mark.parametrize("case", sick_affine.CASES, ids=lambda case: case.name)
+def test_each_sick_model_is_found_in_all_its_blocks(case: sick_affine.Case) -> None:
+    (finding,) = (f for f in by_the_check_concerned(case).findings if f.id == "mlp-without-activation")
+    blocks = finding.evidence["blocks"]
+    assert finding.severity == "warning"
+    assert finding.evidence["blocks_with_affine_mlp"] == list(range(blocks))
+    assert f"{blocks} of {blocks} blocks is one linear map" in finding.summary["en"]
+    assert f"{blocks}ブロック中{blocks}ブロックのMLP" in finding.summary["ja"]
+
+
+def two_layers(hidden: int, between: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(DIM, hidden), between, nn.Linear(hidden, DIM))
+
+
+class OneOfThree(Host):
+    """One block has lost its activation."""
+
+    def prepare(self, dim: int) -> None:
+        self.blocks[1].mlp = two_layers(2 * DIM, nn.Dropout(0.1))
+
+
+def test_one_block_of_several_is_named() -> None:
+    (finding,) = found(partial(OneOfThree, depth=3))
+    assert finding.evidence["blocks_with_affine_mlp"] == [1]
+    assert "1 of 3 blocks (blocks.1)" in finding.summary["en"]
+    assert "（blocks.1）" in finding.summary["ja"]
+
+
+class Three(nn.Module):
+    """Three layers, of which only the first two have anything between them."""
+
+    def __init__(self, between: bool) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(DIM, 96), nn.Linear(96, 96), nn.Linear(96, DIM)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.one(x)
+        return self.three(self.two(F.gelu(x) if self.between else x))
+
+
+class Bilinear(nn.Module):
+    """A gated unit without a sigmoid (Shazeer 2020): the product of two linear maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.v, self.out = nn.Linear(DIM, 96), nn.Linear(DIM, 96), nn.Linear(96, DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.w(x) * self.v(x))
+
+
+class GatedByItself(nn.Module):
+    """What is given weighs the hidden layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.out = nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.w(x) * x)
+
+
+class FromZero(nn.Module):
+    """The first layer starts at zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = mlp()
+        nn.init.zeros_(self.layers[0].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def sound() -> list[object]:
+    bends = [nn.GELU(), nn.ReLU(), nn.Hardtanh(), nn.Hardswish(), nn.PReLU(), nn.Softsign(), nn.LayerNorm(2 * DIM)]
+    makers = [partial(two_layers, 2 * DIM, bend) for bend in bends]
+    return [*makers, partial(two_layers, 8, nn.Identity()), partial(Three, True), Bilinear, GatedByItself, FromZero]
+
+
+@pytest.mark.parametrize("make", [*sound(), SwiGLU, ConvMLP, Experts], ids=str)
+def test_what_bends_or_is_narrow_is_left_alone(make: object) -> None:
+    assert not found(partial(Host, with_mlp(make)))  # type: ignore[arg-type]
+
+
+def test_three_layers_without_an_activation_are_found() -> None:
+    (finding,) = found(partial(Host, with_mlp(partial(Three, False))))
+    assert finding.evidence["hidden_width"] == [96]
