@@ -27,15 +27,15 @@ KEPT = ("vitscope", "python", "packages", "platform", "cpu", "cores", "threads",
 def main() -> None:
     """Examines each model and writes down what was said."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(NAMES))
+    parser.add_argument("--models", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--out", type=Path, required=True)
     words = parser.parse_args()
+    about = {key: value for key, value in environment().items() if key.split("_")[0] in KEPT}
     rows = {}
     for name in words.models:
         rows[name] = examined(name)
         print(f"{name}: {rows[name]['seconds_of_the_command']} s", flush=True)
-    about = {key: value for key, value in environment().items() if key.split("_")[0] in KEPT}
-    write_json(words.out / "examinations.json", {"command": "vitscope doctor NAME --json", "models": rows, **about})
+        write_json(words.out / "examinations.json", {"command": "vitscope doctor NAME --json", "models": rows, **about})
 
 
 def examined(name: str) -> dict[str, Any]:

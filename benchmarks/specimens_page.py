@@ -33,9 +33,9 @@ HEAD = (
     Text("accuracy, %", "正解率（%）"),
 )
 GOOD = Text("The first specimen, as its owner wrote it.", "1つ目の標本。持ち主の実装どおりです。")
-NOTHING, NOTES = Text("nothing", "なし"), Text("notes only", "参考のみ")
+NOTHING = Text("nothing", "なし")
 ONE = Text("{:.2f} (one seed, {} epochs)", "{:.2f}（シード1つ、{}エポック）")
-SEVERITIES = {"error": Text("**error**", "**エラー**"), "warning": Text("warning", "警告")}
+SEVERITIES = {"error": Text("**error**", "**エラー**"), "warning": Text("warning", "警告"), "note": Text("note", "参考")}
 WORDS = {
     "curves": Text("Accuracy on the test images, epoch by epoch", "テスト画像の正解率（エポックごと）"),
     "last": Text("After the last epoch", "最後のエポックの正解率"),
@@ -81,12 +81,10 @@ def table(records: Path, lang: Lang) -> str:
 
 
 def _causes(examined: dict[str, Any], lang: Lang) -> str:
-    """What stands by itself and is more than a note, or that there is no such finding."""
-    causes = [f for f in examined["findings"] if f["folded_under"] is None and f["severity"] != "note"]
-    return (
-        "<br>".join(f"{SEVERITIES[f['severity']][lang]} `{f['id']}`" for f in causes)
-        or (NOTES if examined["findings"] else NOTHING)[lang]
-    )
+    """What stands by itself and is more than a note; the notes, where there is nothing else."""
+    causes = [f for f in examined["findings"] if f["folded_under"] is None]
+    shown = [f for f in causes if f["severity"] != "note"] or causes
+    return "<br>".join(f"{SEVERITIES[f['severity']][lang]} `{f['id']}`" for f in shown) or NOTHING[lang]
 
 
 def _last(rows: list[dict[str, Any]], arm: str, lang: Lang) -> str:

@@ -26,3 +26,9 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("VITSCOPE_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def bf16_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On any CPU, also one that has no instructions for it and would train in fp32."""
+    monkeypatch.setattr("vitscope.train.precision.cost_of_bf16", lambda: 0.5)

@@ -176,6 +176,7 @@ def test_on_a_device_where_masters_were_not_measured_autocast_is_taken() -> None
     assert "autocast to bf16 (not measured on cuda yet), fused attention" in choice.said.en
 
 
+@pytest.mark.usefixtures("bf16_is_quick")
 def test_listeners_hear_the_choice() -> None:
     heard = train_into(small_vit())
     started = next(e for e in heard if isinstance(e, Started))

@@ -291,6 +291,7 @@ def test_the_callers_chance_is_left_as_found_after_an_error_too() -> None:
     assert not any(m.training for m in model.modules())
 
 
+@pytest.mark.usefixtures("bf16_is_quick")
 def test_bf16_trains_and_stores_fp32(tmp_path: Path) -> None:
     model, result = train(tmp_path / "run", precision="bf16")
     assert all(p.dtype == torch.float32 for p in model.parameters())
@@ -459,6 +460,7 @@ def test_weight_decay_shrinks_matrices_and_nothing_else() -> None:
         torch.testing.assert_close(shrunk[name], value - 1e-3 * 0.5 * start[name] * decays, rtol=0, atol=1e-7)
 
 
+@pytest.mark.usefixtures("bf16_is_quick")
 def test_a_second_training_of_a_module_has_its_mixed_precision_too() -> None:
     seen: list[torch.dtype] = []
     model = small_vit()

@@ -32,8 +32,8 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """What a run was made with.
 
-    `memory_bytes` is the machine's; `cores` are physical and `threads` those that this process may use; `accelerators`
-    and `torch_threads` are known only where torch is already imported; `git_commit` is that of the checkout vitscope
+    `memory_bytes` is the machine's; `cores` are physical and `threads` those that this process may use; `accelerators`,
+    `torch_threads` and `cpu_instructions` (the widest that torch uses: `AVX2`, `AVX512`) are known only where torch is already imported; `git_commit` is that of the checkout vitscope
     runs from, null when it is installed; `command` holds the words as typed, without the place of the program.
     """
     return {
@@ -103,11 +103,15 @@ def memory_bytes() -> int | None:
 def _torch_facts() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is None:
-        return {"accelerators": None, "torch_threads": None}
+        return {"accelerators": None, "torch_threads": None, "cpu_instructions": None}
     names = [str(torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         names.append("Apple MPS")
-    return {"accelerators": names, "torch_threads": int(torch.get_num_threads())}
+    return {
+        "accelerators": names,
+        "torch_threads": int(torch.get_num_threads()),
+        "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def _git_facts() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What makes a training quick on this machine, chosen once and said in a line. In go a model and its settings, out comes the choice.
 
-Nothing here changes what is computed, but for rounding, and for what dropout draws in a last block that only computes the class token:
+Nothing here changes what is computed, but for rounding (also where `precision.py` has taken fp32 for bf16), and for what dropout draws in a last block that only computes the class token:
 `train.fast: false` takes the plain way, and tests hold both against each other.
 """
 
@@ -28,11 +28,13 @@ class FastPath:
     said: Text
 
 
-def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device) -> FastPath:
-    """Decides, by device, size and precision; nothing is done yet."""
+def choose_fast_path(
+    model: nn.Module, spec: TrainSpec, device: torch.device, changed: Text | None = None
+) -> FastPath:
+    """Decides, by device, size and precision; nothing is done yet. `changed` is what was chosen before, to be said first."""
     if not spec.fast:
         return FastPath(False, Text("fast path off (train.fast: false)", "高速化なし（train.fast: false）"))
-    said: list[Text] = []
+    said: list[Text] = [changed] if changed else []
     masters = False
     if spec.precision == "bf16":
         why_not = why_not_masters(model) or (None if device.type == "cpu" else f"not measured on {device.type} yet")

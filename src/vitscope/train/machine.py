@@ -18,6 +18,7 @@ from vitscope._core.errors import ConfigError
 from vitscope.runs.folder import RunFolder
 from vitscope.train.fast import FastPath, choose_fast_path
 from vitscope.train.memory import freed_memory_kept
+from vitscope.train.precision import quick_precision
 from vitscope.train.spec import TrainSpec
 
 TELL_EVERY = 20  # steps between two looks at the loss where looking makes the device wait
@@ -30,6 +31,8 @@ class Machine:
     accelerator: Accelerator
     tracked: bool
     fast: FastPath
+    precision: str = "fp32"
+    """What it computes in, which may be another than was asked for."""
 
     @property
     def device(self) -> torch.device:
@@ -119,10 +122,12 @@ def open_machine(model: nn.Module, spec: TrainSpec, folder: RunFolder | None) ->
         raise ConfigError("train.trackers needs a run folder to write to; give one or leave the trackers out")
     AcceleratorState._reset_state(reset_partial_state=True)
     on_cpu = spec.device == "cpu" or not torch.accelerator.is_available()
-    fast = choose_fast_path(model, spec, torch.device("cpu") if on_cpu else _accelerator())
+    device = torch.device("cpu") if on_cpu else _accelerator()
+    here, changed = quick_precision(spec, device)
+    fast = choose_fast_path(model, here, device, changed)
     accelerator = Accelerator(
         cpu=on_cpu,
-        mixed_precision="no" if fast.masters or spec.precision == "fp32" else spec.precision,
+        mixed_precision="no" if fast.masters or here.precision == "fp32" else here.precision,
         gradient_accumulation_steps=spec.accumulate,
         log_with=list(spec.trackers) or None,
         project_dir=str(folder.path) if folder is not None else None,
@@ -138,7 +143,7 @@ def open_machine(model: nn.Module, spec: TrainSpec, folder: RunFolder | None) ->
         if spec.trackers:
             accelerator.init_trackers("vitscope", config={k: str(v) for k, v in spec.to_dict().items()})
         with freed_memory_kept() if spec.fast and on_cpu else nullcontext():
-            yield Machine(accelerator, bool(spec.trackers), fast)
+            yield Machine(accelerator, bool(spec.trackers), fast, here.precision)
     finally:
         if spec.trackers:
             accelerator.end_training()

@@ -261,7 +261,7 @@ class Session:
         fast, kept = self.machine.fast.said, self.kept
         return Started(
             device=str(self.machine.device),
-            precision=self.spec.precision,
+            precision=self.machine.precision,
             processes=self.machine.processes,
             fast=fast if kept is None else Text(f"{fast.en}, {kept.en}", f"{fast.ja}、{kept.ja}"),
             groups=self.groups,
