@@ -1,6 +1,7 @@
 """What makes a training quick on this machine, chosen once and said in a line. In go a model and its settings, out comes the choice.
 
-Nothing here changes what is computed, but for rounding (also where `precision.py` has taken fp32 for bf16), and for what dropout draws in a last block that only computes the class token:
+Nothing here changes what is computed, but for rounding (also where `precision.py` has taken fp32 for bf16), and for what dropout draws in a
+last block that only computes the class token:
 `train.fast: false` takes the plain way, and tests hold both against each other.
 """
 
