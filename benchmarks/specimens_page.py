@@ -35,7 +35,11 @@ HEAD = (
 GOOD = Text("The first specimen, as its owner wrote it.", "1つ目の標本。持ち主の実装どおりです。")
 NOTHING = Text("nothing", "なし")
 ONE = Text("{:.2f} (one seed, {} epochs)", "{:.2f}（シード1つ、{}エポック）")
-SEVERITIES = {"error": Text("**error**", "**エラー**"), "warning": Text("warning", "警告"), "note": Text("note", "参考")}
+SEVERITIES = {
+    "error": Text("**error**", "**エラー**"),
+    "warning": Text("warning", "警告"),
+    "note": Text("note", "参考"),
+}
 WORDS = {
     "curves": Text("Accuracy on the test images, epoch by epoch", "テスト画像の正解率（エポックごと）"),
     "last": Text("After the last epoch", "最後のエポックの正解率"),

@@ -32,9 +32,10 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """What a run was made with.
 
-    `memory_bytes` is the machine's; `cores` are physical and `threads` those that this process may use; `accelerators`,
-    `torch_threads` and `cpu_instructions` (the widest that torch uses: `AVX2`, `AVX512`) are known only where torch is already
-    imported; `git_commit` is that of the checkout vitscope runs from, null when it is installed; `command` holds the words as typed, without the place of the program.
+    `memory_bytes` is the machine's; `cores` are physical and `threads` those that this process may use. Known only where torch is
+    already imported are `accelerators`, `torch_threads` and `cpu_instructions` (the widest that torch uses: `AVX2`, `AVX512`).
+    `git_commit` is that of the checkout vitscope runs from, null when it is installed; `command` holds the words as typed, without
+    the place of the program.
     """
     return {
         "vitscope": getattr(sys.modules.get("vitscope"), "__version__", None),

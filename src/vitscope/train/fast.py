@@ -29,9 +29,7 @@ class FastPath:
     said: Text
 
 
-def choose_fast_path(
-    model: nn.Module, spec: TrainSpec, device: torch.device, changed: Text | None = None
-) -> FastPath:
+def choose_fast_path(model: nn.Module, spec: TrainSpec, device: torch.device, changed: Text | None = None) -> FastPath:
     """Decides, by device, size and precision; nothing is done yet. `changed` is what was chosen before, to be said first."""
     if not spec.fast:
         return FastPath(False, Text("fast path off (train.fast: false)", "高速化なし（train.fast: false）"))
