@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitscope.doctor.admission import admitted
+from vitscope.doctor.attention.check import attention
 from vitscope.doctor.finding import Finding
-from vitscope.doctor.mixing.attention import attention
 from vitscope.doctor.patient import Patient
 
 DIM, HEADS = 48, 3

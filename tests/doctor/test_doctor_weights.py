@@ -15,9 +15,9 @@ from sick_case import Case
 from test_doctor_attention import DIM, E, Inside, Small, findings, patient_of
 from torch import Tensor, nn
 
+from vitscope.doctor.attention.check import attention
 from vitscope.doctor.finding import Skipped
 from vitscope.doctor.forward.output import output
-from vitscope.doctor.mixing.attention import attention
 
 
 @pytest.mark.parametrize("case", sick_weights.CASES, ids=lambda case: case.name)

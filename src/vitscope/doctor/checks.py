@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from vitscope.doctor.attention.check import attention
 from vitscope.doctor.blocks.gradient import gradient
 from vitscope.doctor.blocks.parameters import parameters
 from vitscope.doctor.blocks.residual import residual
@@ -15,7 +16,6 @@ from vitscope.doctor.forward.running import forward
 from vitscope.doctor.learning.initial import initial_loss
 from vitscope.doctor.learning.overfit import overfit
 from vitscope.doctor.learning.rate import learning_rate
-from vitscope.doctor.mixing.attention import attention
 from vitscope.doctor.mixing.tokens import token_mixing
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.blindness import input_blindness

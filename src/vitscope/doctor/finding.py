@@ -59,12 +59,15 @@ class Fault:
         return Finding(self, severity or self.severity, _in_words(summary), dict(evidence), picture)
 
 
+_MODEL = re.compile(r"the model(?! ?[a-z'’])")
 _NAMES = re.compile(r"(?<![\w(.])[A-Za-z_][\w.]*(?:, [A-Za-z_][\w.]*)+")
 
 
 def _in_words(summary: Text) -> Text:
-    """A list of names as each language has it: `a, b … (6)` says how many there are in all, and Japanese has commas of its own."""
+    """Names as each language has them: `a, b … (6)` says how many there are in all, Japanese has commas of its own, and a name of its own for the
+    outermost module."""
     ja = _NAMES.sub(lambda names: names[0].replace(", ", "、"), re.sub(r" ?… \((\d+)\)", r"…（全\1個）", summary.ja))
+    ja = _MODEL.sub("モデル本体", ja)
     return Text(re.sub(r"… \((\d+)\)", r"… (\1 in all)", summary.en), ja)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.blocks.twins import products_between
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import SAME, Patient
 from vitscope.lens.blocks import Block
 from vitscope.lens.flow import unviewed

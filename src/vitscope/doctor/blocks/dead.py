@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import goes_through_python, tensors_in
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.flow import ancestors, mixes_channels

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 
 FROZEN = Fault(

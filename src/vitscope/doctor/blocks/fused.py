@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, is_matrix
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.blocks.zeros import ZERO, of_most_blocks
 from vitscope.doctor.finding import Finding, Skipped
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import projections
 

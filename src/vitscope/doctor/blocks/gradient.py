@@ -15,8 +15,8 @@ from torch import Tensor
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import is_matrix
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, factors
 from vitscope.lens.tape import Call, Tape

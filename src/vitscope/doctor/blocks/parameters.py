@@ -10,12 +10,12 @@ from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, census_of
 from vitscope.doctor.blocks.frozen import frozen
 from vitscope.doctor.blocks.fused import half_asleep
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.blocks.restoring import restored
 from vitscope.doctor.blocks.sharing import copies, shared
 from vitscope.doctor.blocks.unused import cut, unused
 from vitscope.doctor.blocks.zeros import blocked
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 
 UNREGISTERED = Fault(

@@ -11,9 +11,9 @@ from vitscope._core.text import Text
 from vitscope.doctor.blocks.affine import affine
 from vitscope.doctor.blocks.census import census_of
 from vitscope.doctor.blocks.dead import dead
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.blocks.stream import Stream, stream_of
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 
 DEEP = 6

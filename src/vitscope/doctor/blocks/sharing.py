@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import is_matrix
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vitscope._core.errors import LensError
-from vitscope.doctor.blocks.naming import without_numbers
+from vitscope.doctor.naming import without_numbers
 from vitscope.doctor.patient import Patient
 from vitscope.lens.blocks import Block
 from vitscope.lens.flow import ancestors, descendants, mixes_channels

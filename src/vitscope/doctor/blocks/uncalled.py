@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from vitscope.doctor.blocks.census import is_matrix
-from vitscope.doctor.blocks.naming import without_numbers
 from vitscope.doctor.finding import Skipped
+from vitscope.doctor.naming import without_numbers
 from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.flow import is_of_two

@@ -9,9 +9,9 @@ from torch import nn
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, is_matrix
-from vitscope.doctor.blocks.naming import listed
 from vitscope.doctor.blocks.uncalled import Uncalled, is_idle, uncalled
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 
 NEVER_CALLED = Fault(

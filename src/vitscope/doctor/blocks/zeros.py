@@ -10,9 +10,9 @@ import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, is_matrix
-from vitscope.doctor.blocks.naming import listed, without_numbers
 from vitscope.doctor.copying import copied
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.naming import listed, without_numbers
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import FUSED, SOFTMAX
 from vitscope.lens.tape import Call

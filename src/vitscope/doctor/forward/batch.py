@@ -14,6 +14,7 @@ from vitscope.doctor.forward.determinism import is_random
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.slots import slot_parameters
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call
@@ -206,7 +207,7 @@ def _stays_when_images_move(patient: Patient) -> bool:
 
 def _across(patient: Patient, influence: float) -> Finding:
     paths = attentions_along_the_batch(patient)
-    named = ", ".join(paths[:3]) + (f" … ({len(paths)})" if len(paths) > 3 else "")
+    named = listed(paths)
     moves = (
         f"changes its scores by {influence:.2g} of their size"
         if influence
@@ -216,7 +217,7 @@ def _across(patient: Patient, influence: float) -> Finding:
     return ACROSS.found(
         Text(
             f"Attention runs along the batch ({named}): an image attends to the other images, and noise in the place of one of them {moves}.",
-            f"アテンションがバッチ方向に計算されています（{named.replace('the model', 'モデル本体')}）。画像がほかの画像を参照しており、"
+            f"アテンションがバッチ方向に計算されています（{named}）。画像がほかの画像を参照しており、"
             f"1枚をノイズに置き換えると別の画像のスコアが変わります{moves_ja}。",
         ),
         {"influence": influence, "attentions_across_the_batch": list(paths)},

@@ -9,6 +9,7 @@ from vitscope.doctor.copying import copied
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.training import training_mode
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
 from vitscope.lens.operations import FUSED
@@ -66,9 +67,9 @@ def determinism(patient: Patient) -> Iterator[Finding]:
     names = list(dict.fromkeys(_named(call) for call in drawing))
     paths = list(dict.fromkeys(call.path or "the model" for call in drawing))
     if drawing:
-        where = f"{', '.join(names[:3])} in {_list(paths)}"
+        where = f"{', '.join(names[:3])} in {listed(paths)}"
         en = f" Numbers are drawn by {where}."
-        ja = f"乱数を生成しているのは{_list(paths).replace('the model', 'モデル本体')}の{'、'.join(names[:3])}です。"
+        ja = f"乱数を生成しているのは{listed(paths)}の{'、'.join(names[:3])}です。"
     else:
         en = " No operation of torch draws them: they come from random, numpy, the time, or from what the model keeps between calls."
         ja = "torchの演算による乱数ではありません。random、numpy、時刻、または呼び出し間で保持される値が原因です。"
@@ -155,7 +156,3 @@ def _chooses(tape: Tape, call: Call) -> bool:
 
 def _chooses_next(tape: Tape, call: Call) -> bool:
     return call.name in {"view", "clone", "detach", "_to_copy"} and all(u.name in _ORDERS for u in tape.users(call))
-
-
-def _list(paths: list[str]) -> str:
-    return ", ".join(paths[:3]) + (f" … ({len(paths)})" if len(paths) > 3 else "")

@@ -85,7 +85,7 @@ def bound_to_a_device(patient: Patient) -> Iterator[Finding]:
         yield HARD_WIRED_DEVICE.found(
             Text(
                 f"A tensor that is on the CPU, wherever the model is, meets the others in {path} ({operation}).",
-                f"モデルがどこにあっても必ずCPU上に置かれるテンソルが、{_ja(path)}（{operation}）でほかのテンソルと演算されています。",
+                f"モデルがどこにあっても必ずCPU上に置かれるテンソルが、{path}（{operation}）でほかのテンソルと演算されています。",
             ),
             {"operation": operation, "module": path, "made": "in the forward"},
         )
@@ -104,7 +104,7 @@ def bound_to_a_device(patient: Patient) -> Iterator[Finding]:
             Text(
                 f"{', '.join(places[:3])} {'is a plain tensor' if len(places) == 1 else 'are plain tensors'} that .to(device) does not move, "
                 f"and meets others in {path} ({operation}).",
-                f"{', '.join(places[:3])}は.to(device)で移動されない通常のテンソルで、{_ja(path)}（{operation}）でほかのテンソルと演算されています。",
+                f"{', '.join(places[:3])}は.to(device)で移動されない通常のテンソルで、{path}（{operation}）でほかのテンソルと演算されています。",
             ),
             {"operation": operation, "module": path, "made": "in the constructor", "plain_tensors": places},
         )
@@ -122,10 +122,6 @@ def _makes_them_anew(patient: Patient) -> bool:
     except Exception:  # whatever it says without them
         return False
     return True
-
-
-def _ja(path: str) -> str:
-    return "モデル本体" if path == "the model" else path
 
 
 @torch.no_grad()

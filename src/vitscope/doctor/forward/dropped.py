@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.silence import Quiet
+from vitscope.doctor.naming import listed
 
 MUCH = 0.5
 """Dropout over this is hardly ever meant: more is lost than comes through."""
@@ -76,13 +77,13 @@ def _strong(model: Quiet) -> Iterator[Finding]:
         if not found:
             continue
         paths = list(dict.fromkeys(drop.path for drop in found))
-        named, p = ", ".join(paths[:3]) + (f" … ({len(paths)})" if len(paths) > 3 else ""), max(d.p for d in found)
+        named, p = listed(paths), max(d.p for d in found)
         of_attention = all(drop.is_attention for drop in found)
         what, what_ja = ("attention's numbers", "アテンションの値") if of_attention else ("numbers", "値")
         yield fault.found(
             Text(
                 f"In training mode {100 * p:.0f} % of the {what} are dropped in {named}.",
-                f"学習モードでは、{named.replace('the model', 'モデル本体')}で{what_ja}の{100 * p:.0f} %がドロップアウトでゼロにされます。",
+                f"学習モードでは、{named}で{what_ja}の{100 * p:.0f} %がドロップアウトでゼロにされます。",
             ),
             {"p": p, "modules": paths, "of_attention": of_attention},
         )
@@ -93,13 +94,12 @@ def _twice(model: Quiet) -> Iterator[Finding]:
         return
     pairs = list(model.twice.values())
     worst, count = max(pairs, key=lambda pair: pair.together), len(pairs)
-    ja = [name.replace("the model", "モデル本体") for name in (worst.first, worst.second)]
     yield DROPPED_TWICE.found(
         Text(
             f"In training mode {100 * worst.together:.0f} % of the numbers are dropped where one dropout says {100 * worst.p:.0f} %: what "
             f"{worst.first} has dropped out, {worst.second} drops out again"
             + (f" ({count} places in all)." if count > 1 else "."),
-            f"学習モードでは、{ja[0]}のドロップアウトの直後に{ja[1]}がもう一度ドロップアウトを掛けています。"
+            f"学習モードでは、{worst.first}のドロップアウトの直後に{worst.second}がもう一度ドロップアウトを掛けています。"
             f"1つでは{100 * worst.p:.0f} %のところ、合わせて{100 * worst.together:.0f} %の値がゼロになります"
             + (f"（同様の箇所は全部で{count}か所）。" if count > 1 else "。"),
         ),

@@ -14,6 +14,7 @@ from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.dropped import DROPPED_TWICE, dropped
 from vitscope.doctor.forward.silence import Quiet, only_tensor, quiet
 from vitscope.doctor.forward.tail import are_probabilities
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import SAME, Patient, scores_of
 
 SEEDS = 4
@@ -125,7 +126,7 @@ def _unreached(model: Quiet, images: Tensor, learning: set[str]) -> Iterator[Fin
     share = sum(sizes[name] for name in lost) / max(total, 1)
     if share < LEAST:
         return
-    named = ", ".join(lost[:3]) + (f" … ({len(lost)})" if len(lost) > 3 else "")
+    named = listed(lost)
     yield UNREACHED.found(
         Text(
             f"In evaluation mode a gradient reaches {len(wanted)} parameters; in training mode it does not reach {len(lost)} of them "

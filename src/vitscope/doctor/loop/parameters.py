@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.record import Record
+from vitscope.doctor.naming import listed
 
 _ADVICE = Text(
     "create the optimizer after the model is final: heads swapped, layers added, weights loaded into it",
@@ -164,9 +165,9 @@ def _replaced(record: Record, missing: set[str], strangers: int) -> Iterator[Fin
         return
     yield REPLACED.found(
         Text(
-            f"{listed(missing)} of the model {'are' if len(missing) > 1 else 'is'} not in the optimizer, which holds {strangers} parameters that the "
-            "model no longer has: the model was changed after the optimizer was made.",
-            f"モデルの{listed(missing)}がオプティマイザに含まれていません。逆にオプティマイザは、モデルにもうないパラメータを{strangers}個持っています。"
+            f"{listed(sorted(missing))} of the model {'are' if len(missing) > 1 else 'is'} not in the optimizer, which holds {strangers} "
+            "parameters that the model no longer has: the model was changed after the optimizer was made.",
+            f"モデルの{listed(sorted(missing))}がオプティマイザに含まれていません。逆にオプティマイザは、モデルにもうないパラメータを{strangers}個持っています。"
             "オプティマイザの作成後にモデルが変更されています。",
         ),
         {"not_held": sorted(missing), "foreign_parameters": strangers},
@@ -183,8 +184,8 @@ def _left_out(record: Record, missing: set[str], learns: set[str]) -> Iterator[F
     has_head = any(name.rpartition(".")[0] == last for name in reached)
     yield LEFT_OUT.found(
         Text(
-            f"{listed(reached)} ({100 * share:.1f} % of what could learn) get gradients, but are not in the optimizer: they stay.",
-            f"{listed(reached)}（学習可能な値の{100 * share:.1f} %）には勾配が届いていますが、オプティマイザになく、値が動きません。",
+            f"{listed(sorted(reached))} ({100 * share:.1f} % of what could learn) get gradients, but are not in the optimizer: they stay.",
+            f"{listed(sorted(reached))}（学習可能な値の{100 * share:.1f} %）には勾配が届いていますが、オプティマイザになく、値が動きません。",
         ),
         {"not_held": sorted(reached), "share": share, "is_output_layer_among_them": has_head},
         severity="warning" if has_head or share < 0.5 else "note",
@@ -207,9 +208,3 @@ def _still(record: Record, moved: set[str]) -> Iterator[Finding]:
         ),
         {"steps": len(rates), "largest_lr": max(rates), "parameters": len(held)},
     )
-
-
-def listed(names: set[str]) -> str:
-    """Some of many names."""
-    first = sorted(names)[:3]
-    return ", ".join(first) + (f" … ({len(names)})" if len(names) > 3 else "")

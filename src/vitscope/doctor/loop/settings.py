@@ -9,8 +9,8 @@ import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.loop.parameters import listed
 from vitscope.doctor.loop.record import Record
+from vitscope.doctor.naming import listed
 
 L2_IN_ADAM = Fault(
     "l2-decay-in-adam",
@@ -84,8 +84,8 @@ def settings(record: Record) -> Iterator[Finding]:
     if small:
         yield DECAY_EVERYWHERE.found(
             Text(
-                f"Weight decay ({max(decays):g}) also pulls on {len(small)} norms, biases, positions or tokens: {listed(small)}.",
-                f"重み減衰（{max(decays):g}）が、正規化・バイアス・位置・トークンのパラメータ{len(small)}個にもかかっています（{listed(small)}）。",
+                f"Weight decay ({max(decays):g}) also pulls on {len(small)} norms, biases, positions or tokens: {listed(sorted(small))}.",
+                f"重み減衰（{max(decays):g}）が、正規化・バイアス・位置・トークンのパラメータ{len(small)}個にもかかっています（{listed(sorted(small))}）。",
             ),
             {"weight_decay": max(decays), "count": len(small), "parameters": sorted(small)[:20]},
         )

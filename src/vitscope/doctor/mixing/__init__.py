@@ -1,1 +1,1 @@
-"""Checks on how tokens meet: who sees whom, and by what attention."""
+"""The check of how tokens meet: who hears of whom, by which attention."""

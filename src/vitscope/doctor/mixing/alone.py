@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.mixing.experiments import changed_with, entering, leaving, listed
+from vitscope.doctor.mixing.experiments import changed_with, entering, leaving
 from vitscope.doctor.mixing.meeting import are_all_alone
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.blocks import Block
 from vitscope.lens.tape import Tape

@@ -9,9 +9,10 @@ from torch import Tensor
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
-from vitscope.doctor.mixing.experiments import Tokens, listed
+from vitscope.doctor.mixing.experiments import Tokens
 from vitscope.doctor.mixing.meeting import Groups, groups_of, mixes_behind, ways_in_and_out
 from vitscope.doctor.mixing.unproven import tokens_without_meeting
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.blocks import Block

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.mixing.experiments import entering, listed, played, queries_keys_values, with_noise
+from vitscope.doctor.mixing.experiments import entering, played, queries_keys_values, with_noise
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.blocks import Block
 from vitscope.lens.tape import Call, Tape

@@ -168,9 +168,3 @@ def hear(tape: Tape, start: Tokens, end: Tokens, which: Iterable[int]) -> Bool[T
         weights = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         (gradient,) = torch.autograd.grad((tokens * weights.to(tokens.dtype)).sum(), given)
     return (start.of(gradient) != 0).any(dim=1)
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first three of these paths, each once, and how many there are."""
-    found = list(dict.fromkeys(name or "the model" for name in names))
-    return ", ".join(found[:3]) + (f" … ({len(found)})" if len(found) > 3 else "")

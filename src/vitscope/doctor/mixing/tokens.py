@@ -14,13 +14,14 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.mixing.alone import blocks_alone
 from vitscope.doctor.mixing.apart import apart, apart_unproved
 from vitscope.doctor.mixing.centred import normed_over_tokens
-from vitscope.doctor.mixing.experiments import Tokens, listed
+from vitscope.doctor.mixing.experiments import Tokens
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
 from vitscope.doctor.mixing.masks import allowed, is_triangular
 from vitscope.doctor.mixing.meeting import earlier_hear_later, way_in, ways_in_and_out
 from vitscope.doctor.mixing.scrambles import keeps_channels
 from vitscope.doctor.mixing.torn import MERGED, torn_tokens
 from vitscope.doctor.mixing.unproven import anatomy_as_far_as_followed
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient, not_followed
 from vitscope.lens.blocks import Block
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.mixing.experiments import listed
 from vitscope.doctor.mixing.scrambles import Scramble, scrambled
+from vitscope.doctor.naming import listed
 from vitscope.lens.blocks import Block
 from vitscope.lens.tape import Tape
 

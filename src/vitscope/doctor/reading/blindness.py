@@ -10,6 +10,7 @@ from torch import Tensor
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call
@@ -162,9 +163,9 @@ def _detached(patient: Patient) -> Iterator[Finding]:
     yield DETACHED.found(
         Text(
             f"The scores change with the picture, but no gradient comes back: {100 * share:.1f} % of the parameters get none; "
-            f"only {_list(learning)} learn{'s' if len(learning) == 1 else ''}.",
+            f"only {listed(learning)} learn{'s' if len(learning) == 1 else ''}.",
             f"スコアは画像によって変わりますが、勾配が戻ってきません。パラメータの{100 * share:.1f} %には勾配が届かず、"
-            f"学習されるのは{_list(learning)}だけです。",
+            f"学習されるのは{listed(learning)}だけです。",
         ),
         {"share_without_gradient": share, "learning": learning, "largest_pixel_gradient": 0.0},
     )
@@ -187,9 +188,9 @@ def _named(patient: Patient) -> Finding:
         return ACROSS_THE_BATCH.found(
             Text(
                 "The scores do not depend on the picture: the class token never sees a patch. Attention runs across the batch "
-                f"({_list(across)}), so class tokens meet only class tokens of other images.",
+                f"({listed(across)}), so class tokens meet only class tokens of other images.",
                 "スコアが画像に依存していません。クラストークンがパッチを一度も見ていないためです。アテンションがバッチ方向に計算されており"
-                f"（{_list(across)}）、クラストークンはほかの画像のクラストークンとしか情報をやり取りしません。",
+                f"（{listed(across)}）、クラストークンはほかの画像のクラストークンとしか情報をやり取りしません。",
             ),
             {**evidence, "attentions_across_the_batch": list(across)},
         )
@@ -265,7 +266,3 @@ def _is_masked(patient: Patient) -> bool:
 def is_blind(patient: Patient) -> bool:
     """Whether other pictures leave the scores exactly as they are, as the patient stands."""
     return _largest_change(patient) == 0
-
-
-def _list(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:3]) + (f" … ({len(names)})" if len(names) > 3 else "")

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
+from vitscope.doctor.attention.averaged import averaged
+from vitscope.doctor.attention.measuring import Axis, Measured, axis_of, measure, where
+from vitscope.doctor.attention.scales import scaled_behind, wrong_scales
+from vitscope.doctor.attention.shares import entropies, uniform_heads
+from vitscope.doctor.attention.weighing import WITHOUT_INFLUENCE, weighing, weighing_by_hand
+from vitscope.doctor.attention.weights import divided_by_others, weights_by_hand
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.mixing.averaged import averaged
-from vitscope.doctor.mixing.experiments import listed
-from vitscope.doctor.mixing.measuring import Axis, Measured, axis_of, measure, where
-from vitscope.doctor.mixing.scales import scaled_behind, wrong_scales
-from vitscope.doctor.mixing.shares import entropies, uniform_heads
-from vitscope.doctor.mixing.weighing import WITHOUT_INFLUENCE, weighing, weighing_by_hand
-from vitscope.doctor.mixing.weights import divided_by_others, weights_by_hand
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient, not_followed
 
 NARROW, VERY_NARROW = 16, 8

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.mixing.experiments import listed
-from vitscope.doctor.mixing.weights import (
+from vitscope.doctor.attention.weights import (
     Weights,
     are_logarithms,
     can_be_learned,
@@ -19,6 +17,8 @@ from vitscope.doctor.mixing.weights import (
     weights_by_hand,
     weights_of,
 )
+from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.tape import Tape

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitscope.doctor.mixing.experiments import heads_of, listed, width_of
-from vitscope.doctor.mixing.scaling import Scaling, are_alike, scaling_of
-from vitscope.doctor.mixing.shares import SUM, constant_row_sum, wrong_axis
-from vitscope.doctor.mixing.shares import Axis as OneAxis
+from vitscope.doctor.attention.scaling import Scaling, are_alike, scaling_of
+from vitscope.doctor.attention.shares import SUM, constant_row_sum, wrong_axis
+from vitscope.doctor.attention.shares import Axis as OneAxis
+from vitscope.doctor.mixing.experiments import heads_of, width_of
+from vitscope.doctor.naming import listed
 from vitscope.lens.attention import Attention
 from vitscope.lens.tape import Tape
 

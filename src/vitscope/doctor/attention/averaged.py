@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
+from vitscope.doctor.attention.measuring import Measured, where
+from vitscope.doctor.attention.scaling import OVER, TIMES, Way, are_alike, own_factor
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.mixing.measuring import Measured, where
-from vitscope.doctor.mixing.scaling import OVER, TIMES, Way, are_alike, own_factor
 from vitscope.lens.attention import Attention
 from vitscope.lens.flow import has_constant
 from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS, RESIDUALS, SUMS, VIEWS, factors

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from math import log2, sqrt
 
 from vitscope._core.text import Text
+from vitscope.doctor.attention.measuring import Measured, of_which_width, where
+from vitscope.doctor.attention.scaling import are_alike
 from vitscope.doctor.finding import Fault, Finding, Severity
-from vitscope.doctor.mixing.measuring import Measured, of_which_width, where
-from vitscope.doctor.mixing.scaling import are_alike
 
 FAR_OFF = 4.0
 """A scale so many times off is no longer a matter of taste."""

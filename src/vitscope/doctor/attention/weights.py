@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitscope._core.errors import LensError
-from vitscope.doctor.mixing.scaling import is_learned
+from vitscope.doctor.attention.scaling import is_learned
 from vitscope.lens.attention import Attention
 from vitscope.lens.flow import ancestors, descendants, projections
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, SUMS, factors

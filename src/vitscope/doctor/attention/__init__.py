@@ -1,0 +1,1 @@
+"""The check of attention itself: its softmax, its scale, its weights."""

@@ -1,0 +1,19 @@
+"""How parts of a model are named in a sentence. Names in, words out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+SHOWN = 3
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first three, each once, and how many there are; the outermost module is the model."""
+    found = list(dict.fromkeys(name or "the model" for name in names))
+    return ", ".join(found[:SHOWN]) + (f" … ({len(found)})" if len(found) > SHOWN else "")
+
+
+def without_numbers(path: str) -> str:
+    """A path with a star for each number: the same for the same part of each block."""
+    return re.sub(r"\d+", "*", path)
