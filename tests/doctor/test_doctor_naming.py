@@ -29,7 +29,9 @@ def test_each_language_has_its_own_way() -> None:
     named = listed(["a.0", "b", "", "c"])
     told = FAULT.found(Text(f"in {named}", f"{named}で（the model gives nothing）"), {}).summary
     assert told.en == "in a.0, b, the model … (4 in all)"
-    assert told.ja == "a.0、b、モデル本体…（全4個）で（the model gives nothing）", "an error of somebody's stays as it is"
+    assert told.ja == "a.0、b、モデル本体…（全4個）で（the model gives nothing）", (
+        "an error of somebody's stays as it is"
+    )
 
 
 def test_without_numbers() -> None:
