@@ -255,8 +255,7 @@ def _dropout(
             f"Without dropout the model learns {len(labels)} images by heart in {course.steps} steps; with it (up to {100 * strongest.p:.0f} %, in "
             f"{strongest.path}) the training loss is still {left:.2f} after {again.steps} (guessing: {chance:.2f}).",
             f"ドロップアウトなしなら{course.steps}ステップで{len(labels)}枚を丸暗記できますが、ドロップアウト（最大{100 * strongest.p:.0f} %、"
-            f"{strongest.path}）"
-            f"があると{again.steps}ステップ後も学習時の損失は{left:.2f}です（チャンスレベルは{chance:.2f}）。",
+            f"{strongest.path}）があると{again.steps}ステップ後も学習時の損失は{left:.2f}です（チャンスレベルは{chance:.2f}）。",
         ),
         {
             "p": strongest.p,
