@@ -24,7 +24,7 @@ NAMES = {
     "good-vit": Text("good-vit", "good-vit"),
     "none": Text("bad-vit:none (nothing wrong)", "bad-vit:none（不具合なし）"),
     "batch-mixing": Text("bad-vit (batch-mixing), of ten epochs", "bad-vit（batch-mixing）、10エポック中"),
-    "repaired": Text("bad-vit, mended", "修復したbad-vit"),
+    "repaired": Text("bad-vit, mended", "修正したbad-vit"),
 }
 HEAD = (
     Text("model", "モデル"),
@@ -32,7 +32,7 @@ HEAD = (
     Text("what the doctor finds", "doctorの所見"),
     Text("accuracy, %", "正解率（%）"),
 )
-GOOD = Text("The first specimen, as its owner wrote it.", "1つ目の標本。持ち主の実装どおりです。")
+GOOD = Text("The first specimen, as its owner wrote it.", "1つ目の見本モデル。持ち主の実装どおりです。")
 NOTHING = Text("nothing", "なし")
 ONE = Text("{:.2f} (one seed, {} epochs)", "{:.2f}（シード1つ、{}エポック）")
 SEVERITIES = {

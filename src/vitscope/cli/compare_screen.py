@@ -101,5 +101,5 @@ def _show_findings(found: Examination, lang: Lang) -> None:
             wrapped(f"{Text('fix', '対処')[lang]}{colon}{cause.fault.advice[lang]}", 4)
         below = found.under(cause)
         if below:
-            what = Text("this also explains", "これによって説明されるもの")[lang]
+            what = Text("this also explains", "この問題から派生したもの")[lang]
             wrapped(f"{what}{colon}{listed([each.id for each in below])[lang]}", 4, style="dim")

@@ -115,7 +115,7 @@ _IN_FLOAT32 = Text(
 
 _SETTLED = Text(
     "Batch norm that had seen no batch was given the statistics of the examined images first.",
-    "まだバッチを見ていないBatchNormには、検査用画像の統計量を先に与えました。",
+    "まだ一度もバッチを処理していないバッチ正規化には、検査用画像の統計量を先に与えました。",
 )
 
 WRONG_SHAPE = Fault(

@@ -28,6 +28,8 @@ def page() -> str:
         "",
         "Written by `python -m vitscope.doctor.catalogue`. M: the model, I: its start values, D: data, L: the loop, E: evaluation, G: gradients.",
         "Severity is the usual one; where something depends on the case, a finding may be graver or lighter.",
+        "",
+        "M：モデル、I：初期値、D：データ、L：学習ループ、E：評価、G：勾配。error：エラー、warning：警告、note：参考。重大度は通常の場合のもので、状況により変わります。",
     ]
     check = ""
     for fault in faults():

@@ -172,7 +172,7 @@ def run_checks(
 
 _ONE_SCORE = Text(
     "the model gives one score (two classes, told apart by its sign), and this check compares the scores of several",
-    "モデルのスコアは1つだけ（符号で2クラスを判別）なので、複数のスコアを比べるこの検査は行いません",
+    "モデルのスコアは1つだけ（符号で2クラスを判別）なので、複数のスコアを比べるこのチェックは行いません",
 )
 _FAILED = Text(
     "the experiment could not be made on this model ({kind}: {said})",

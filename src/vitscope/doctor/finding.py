@@ -60,7 +60,7 @@ class Fault:
 
 
 _MODEL = re.compile(r"the model(?! ?[a-z'’])")
-_NAMES = re.compile(r"(?<![\w(.])[A-Za-z_][\w.]*(?:, [A-Za-z_][\w.]*)+")
+_NAMES = re.compile(r"(?<![A-Za-z0-9_(.])[A-Za-z_][\w.]*(?:, [A-Za-z_][\w.]*)+")
 
 
 def _in_words(summary: Text) -> Text:

@@ -117,7 +117,7 @@ def _of_cause(cause: Finding, found: Examination, lang: Lang, confirm: str) -> I
             yield Line(f"{said}{confirm.format(check=cause.proof)}", "dim", 2)
     below = found.under(cause)
     if below:
-        yield Line(Text("this also explains:", "これによって説明されるもの：")[lang], "dim", 2)
+        yield Line(Text("this also explains:", "この問題から派生したもの：")[lang], "dim", 2)
     for each in below:
         words = f"{MARKS[each.severity]} {each.check}{Text(': ', '：')[lang]}{each.summary[lang]}"
         yield Line(words, "below", 4, each.severity)

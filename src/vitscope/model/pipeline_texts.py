@@ -254,7 +254,7 @@ HEAD = Words(
     ),
     Text(
         "PyTorch's cross-entropy loss takes scores, not probabilities; softmax makes them probabilities outside the model.",
-        "PyTorchの交差エントロピー損失が受け取るのは、確率ではなくスコアです。確率への変換（softmax）はモデルの外で行います。",
+        "PyTorchのクロスエントロピー損失が受け取るのは、確率ではなくスコアです。確率への変換（softmax）はモデルの外で行います。",
     ),
 )
 

@@ -94,7 +94,7 @@ _OTHER_DATA = Text(
     "they give {one} scores for an image, and {data} has {classes} classes",
     "画像1枚あたりのスコアは{one}個ですが、{data}は{classes}クラスです",
 )
-_NOT_TRAINED = Text("{why}", "学習できません。{why}")
+_NOT_TRAINED = Text("{why}", "学習できません: {why}")
 
 
 def _why_no_race(found: Sequence[Examination], course: Course | None) -> Text | None:

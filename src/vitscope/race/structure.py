@@ -174,7 +174,7 @@ def _mlp(patient: Patient) -> Text:
         if call.name in ("gelu", "relu", "silu", "elu", "tanh", "sigmoid", "hardswish", "leaky_relu")
     ]
     words = " → ".join(map(str, [*widths[-1:], *widths]))  # what goes in is as wide as what is added to it
-    return Text(f"{words}, {acts[0] if acts else 'no activation'}", f"{words}、{acts[0] if acts else '活性化なし'}")
+    return Text(f"{words}, {acts[0] if acts else 'no activation'}", f"{words}、{acts[0] if acts else '活性化関数なし'}")
 
 
 def _norms(patient: Patient) -> Text:

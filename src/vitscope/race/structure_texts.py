@@ -64,7 +64,7 @@ PARTS: dict[str, tuple[Text, Text]] = {
         Text("MLP", "MLP"),
         Text(
             "Width can; GELU against ReLU hardly does; without an activation it is linear.",
-            "幅は影響しえます。GELUとReLUの差はわずかです。活性化がなければ線形になります。",
+            "幅は影響しえます。GELUとReLUの差はわずかです。活性化関数がなければ線形になります。",
         ),
     ),
     "norms": (

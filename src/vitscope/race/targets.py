@@ -153,7 +153,7 @@ def open_course(pair: Pair, wanted: Wanted) -> tuple[Course, Text]:
     was = f" ({native[0]}×{native[1]})" if native and native != pair.image_size else ""
     fitted = Text(
         f"Images: {course.data}{was}, fitted to {height}×{width} pixels and {pair.channels} channel{'s' if pair.channels > 1 else ''}.",
-        f"画像：{course.data}{was.replace(' (', '（').replace(')', '）')}を{height}×{width}ピクセル、{pair.channels}チャンネルに合わせて使います。",
+        f"画像：{course.data}{was.replace(' (', '（').replace(')', '）')}を{height}×{width}ピクセル、{pair.channels}チャネルに合わせて使います。",
     )
     return course, fitted
 

@@ -28,7 +28,7 @@ AVERAGED = Fault(
         "The shares of a softmax sum to one: what a token gets is a mean already. Divided by the number of tokens once more it is as many times too "
         "weak beside the stream, and the model behaves as if each patch stood alone; with a class token, it hardly sees the image.",
         "softmaxの重みは合計が1なので、トークンが受け取る値はすでに平均です。"
-        "もう一度トークン数で割ると、残差ブランチの出力がストリームに対してその分だけ"
+        "もう一度トークン数で割ると、残差ブランチの出力が本流に対してその分だけ"
         "弱くなり、各パッチが単独で処理されているかのように振る舞います。クラストークンには画像がほとんど伝わりません。",
     ),
     Text(

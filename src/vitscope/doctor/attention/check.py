@@ -94,7 +94,7 @@ UNIFORM_HEADS = Fault(
     Text(
         "Queries or keys of zero give every token the same share: attention is a mean over all tokens, and where both are zero nothing ever moves "
         "them.",
-        "クエリやキーがゼロだと、どのトークンの重みも同じになります。アテンションは全トークンの平均にすぎず、両方がゼロなら学習でも動きません。",
+        "クエリやキーがゼロだと、どのトークンの重みも同じになります。アテンションは全トークンの平均にすぎず、両方がゼロなら、学習してもずっとそのままです。",
     ),
     Text(
         "let at most one of queries and keys start at zero",
@@ -149,7 +149,7 @@ _AXES: dict[Axis, Text] = {
     "length one": _runs("over an axis of length 1 (the batch, as a rule)", "長さ1の軸（通常はバッチ）"),
     "queries and keys": Text(
         "the softmax runs over all queries and keys together, not over the keys of each query",
-        "softmaxが各クエリのキーの軸ではなく、すべてのクエリとキーをまとめて計算されています",
+        "softmaxが、クエリごとにキーの軸で計算されるのではなく、すべてのクエリとキーにわたってまとめて計算されています",
     ),
     "rows of others": Text(
         "each share is divided by the sum of another token's row, laid along the keys instead of the queries",
@@ -227,7 +227,7 @@ def _collapsed(measured: list[Measured]) -> Iterator[Finding]:
         Text(
             f"{len(low)} of {len(spread)} heads look at one token only: on average their maps have {percent:.2g} % of the entropy of a map that "
             "looks everywhere alike.",
-            f"{len(spread)}個中{len(low)}個のヘッドが、ほぼ1つのトークンしか見ていません。マップのエントロピーは、全体を均等に見る場合の平均"
+            f"{len(spread)}個中{len(low)}個のヘッドが、ほぼ1つのトークンしか見ていません。マップのエントロピーは平均で、全体を均等に見る場合の"
             f"{percent:.2g} %です。",
         ),
         {"collapsed_heads": len(low), "heads": len(spread), "mean_entropy": sum(low) / len(low)},

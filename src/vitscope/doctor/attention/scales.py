@@ -25,10 +25,13 @@ SCALED_BEHIND = Fault(
         "The scores go into the softmax unscaled, and what attention gives back is made smaller by that factor: its branch is too weak beside the "
         "stream, and the model behaves as if each patch stood alone.",
         "スコアはスケーリングなしでsoftmaxに入り、アテンションの出力のほうがその係数だけ小さくなります。"
-        "残差ブランチがストリームに対して弱すぎるため、"
+        "残差ブランチが本流に対して弱すぎるため、"
         "各パッチが単独で処理されているかのように振る舞います。",
     ),
-    Text("scale the scores, not the shares", "重みではなく、スコアをスケーリングしてください"),
+    Text(
+        "scale the scores, not the shares",
+        "softmaxの出力（アテンションの重み）ではなく、スコアをスケーリングしてください",
+    ),
     "attn = (q @ k.transpose(-2, -1) * head_dim**-0.5).softmax(dim=-1)   # nothing behind it",
     explains=("overfit",),
 )
@@ -41,7 +44,7 @@ UNSCALED = Fault(
         "Products of wider heads are larger, so that softmax soon gives all to one token, where it has hardly any gradient: the start is slow or "
         "unstable.",
         "ヘッドの幅が大きいほど内積も大きくなり、softmaxがすぐに1つのトークンへ集中します。そこでは勾配がほとんどなく、学習の立ち上がりが"
-        "遅く、または不安定になります。",
+        "遅くなるか、不安定になります。",
     ),
     Text(
         "multiply the scores by head_dim ** -0.5; a scale that is defined is not yet used",
@@ -61,7 +64,8 @@ RECIPROCAL = Fault(
     ),
     Text(
         "multiply by head_dim ** -0.5, or divide by its square root; not both turned round (scaled_dot_product_attention multiplies by `scale`)",
-        "head_dim ** -0.5を掛けるか、head_dimの平方根で割ってください。逆にしないこと（scaled_dot_product_attentionは`scale`を掛けます）",
+        "head_dim ** -0.5を掛けるか、head_dimの平方根で割ってください。掛け算と割り算を"
+        "逆にしないでください（scaled_dot_product_attentionは`scale`を掛けます）",
     ),
     "scores = scores * head_dim**-0.5   # or: scores / head_dim**0.5",
     explains=("heads-collapsed", "overfit"),
@@ -173,7 +177,7 @@ def _told(of: Measured) -> Text:
                     f"{number}**{power:g} was taken, and {number} is {what.en}",
                     f"{number}の{power:g}乗が使われています（{number}は{what.ja}）",
                 )
-    return Text("it is no root of any width", "どの幅の平方根でもありません")
+    return Text("it is no root of any width", "この値はどの幅の平方根にも対応しません")
 
 
 _POWERS: dict[str, Text] = {

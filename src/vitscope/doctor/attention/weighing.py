@@ -31,7 +31,7 @@ WITHOUT_INFLUENCE = Fault(
     Text(
         "Queries and keys are computed, and nothing becomes of them: the weights are the same for every image, attention is a fixed mean for ever, "
         "and the parameters that make queries and keys get no gradient.",
-        "クエリとキーは計算されていますが、結果に反映されません。どの画像でも重みは同じで、アテンションは固定された平均のままになり、クエリとキーを作る"
+        "クエリとキーは計算されていますが、結果に反映されません。どの画像でもアテンションの重みは同じで、出力は固定された重みによる平均のままになり、クエリとキーを作る"
         "パラメータには勾配が届きません。",
     ),
     Text(
@@ -67,7 +67,7 @@ LOGARITHMS = Fault(
     Text(
         "The logarithm of a share is never above zero, and largest in size where the share is smallest: a token takes the values of others with a "
         "minus, most of all of those that are least like what it asks for.",
-        "重みの対数はゼロを超えず、重みが小さいほど絶対値が大きくなります。トークンはほかのトークンの値を負の符号で受け取り、問い合わせに最も合わない"
+        "重みの対数は常に0以下で、重みが小さいほど絶対値が大きくなります。トークンはほかのトークンの値を負の符号で受け取り、問い合わせに最も合わない"
         "トークンの影響が最も大きくなります。",
     ),
     Text(
@@ -121,7 +121,7 @@ def _without_influence(
         Text(
             f"With other numbers in the place of queries and keys the weights stay exactly what they are, in {len(dead)} of {len(found)} attentions "
             f"({listed(each.path for each in dead)}); {after.en}.",
-            f"{len(found)}個中{len(dead)}個のアテンションで、クエリとキーを別の値に置き換えても、重みがまったく変わりません"
+            f"{len(found)}個中{len(dead)}個のアテンションで、クエリとキーを別の値に置き換えても、アテンションの重みがまったく変わりません"
             f"（{listed(each.path for each in dead)}）。{after.ja}。",
         ),
         {
@@ -162,7 +162,7 @@ def _logarithms(tape: Tape, found: list[Weights]) -> Iterator[Finding]:
             Text(
                 f"The values of other tokens are multiplied by numbers between {least:.3g} and {most:.3g}, never above zero, whose exponentials sum "
                 f"to 1: by logarithms of shares ({listed(modules)}).",
-                f"ほかのトークンの値に{least:.3g}から{most:.3g}の、ゼロを超えない数が掛けられています。その指数関数の合計は1なので、重みの対数です"
+                f"ほかのトークンの値に{least:.3g}から{most:.3g}の、0以下の数が掛けられています。その指数（exp）の合計が1になるため、これは重みの対数です"
                 f"（{listed(modules)}）。",
             ),
             {"lowest_weight": least, "highest_weight": most, "modules": modules},

@@ -62,7 +62,7 @@ VANISHING = Fault(
         "keep a clear way for the gradient: residual connections, norms in the branches, no sigmoid, tanh or softmax on the stream, "
         "larger start values",
         "勾配の通り道を確保してください。残差接続を入れ、正規化は残差ブランチに置き、"
-        "本流にsigmoid・tanh・softmaxをかけず、初期値を小さくしすぎないようにします",
+        "本流にsigmoid・tanh・softmaxをかけず、初期値を小さくしすぎないようにしてください",
     ),
     "x = x + self.mlp(self.norm(x))   # nothing else on x",
 )

@@ -35,7 +35,7 @@ OVERFITTING = Fault(
     "warning",
     Text(
         "The model learns its training images by heart: what it gains there no longer helps with new ones.",
-        "学習画像を暗記しています。訓練で良くなった分は、もう新しい画像の役に立っていません。",
+        "モデルが学習画像を暗記しています。学習画像での改善が、もう新しい画像の役に立っていません。",
     ),
     Text(
         "stronger augmentation, more regularisation (weight decay, dropout up to 0.1), fewer epochs, or more images",

@@ -113,7 +113,7 @@ def _stuck(watched: Watched, rows: Sequence[EpochMetrics], classes: int) -> Find
     return STUCK.found(
         Text(
             f"After {rows[-1].epoch} epochs validation accuracy stands at {final:.1f} %, one in {classes}{named.en}.",
-            f"{rows[-1].epoch}エポック学習しても、検証の正解率は{final:.1f} %（{classes}分の1）のままです。{named.ja}",
+            f"{rows[-1].epoch}エポック学習しても、検証画像の正解率は{final:.1f} %（{classes}分の1）のままです。{named.ja}",
         ),
         {
             "classes": classes,
@@ -168,7 +168,7 @@ def _bounded(watched: Watched, classes: int) -> Iterator[Finding]:
         Text(
             f"With {end[-1].train_acc:.1f} % of the training images right, the training loss stays at {end[-1].train_loss:.3f}, above "
             f"{floor:.3f} = ln(1 + {classes - 1} e^-2), the floor of scores between -1 and 1.",
-            f"学習画像の{end[-1].train_acc:.1f} %に正解していながら、訓練損失は{end[-1].train_loss:.3f}から下がりません。"
+            f"学習画像の{end[-1].train_acc:.1f} %に正解していながら、学習損失は{end[-1].train_loss:.3f}から下がりません。"
             f"これはスコアが-1から1までに制限されたときの下限{floor:.3f} = ln(1 + {classes - 1} e^-2)です。",
         ),
         {"classes": classes, "floor": floor, "train_loss": end[-1].train_loss, "train_acc": end[-1].train_acc},

@@ -38,7 +38,7 @@ COLLAPSED = Fault(
     "error",
     Text(
         "A step that was too large threw the weights to where all images look the same, and no gradient leads back.",
-        "大きすぎる更新で重みが、どの画像も同じに見える場所まで飛ばされ、そこから戻る勾配がありません。",
+        "更新が大きすぎて、どの画像も同じに見えるところまで重みが飛ばされ、そこから戻るための勾配がありません。",
     ),
     _ADVICE,
     _CODE,
@@ -87,7 +87,8 @@ def curve_divergence(watched: Watched) -> Iterator[Finding]:
             yield COLLAPSED.found(
                 Text(
                     f"Validation accuracy reached {best.val_acc:.1f} % at epoch {best.epoch} and ends at {end[-1].val_acc:.1f} %, which is chance.",
-                    f"検証の正解率はエポック{best.epoch}で{best.val_acc:.1f} %に達しましたが、最後はチャンスレベルの{end[-1].val_acc:.1f} %です。",
+                    f"検証画像の正解率はエポック{best.epoch}で{best.val_acc:.1f} %に達しましたが、"
+                    f"最後はチャンスレベルの{end[-1].val_acc:.1f} %です。",
                 ),
                 {"best": best.val_acc, "best_epoch": best.epoch, "val_acc": end[-1].val_acc, "chance": chance},
             )
@@ -99,7 +100,7 @@ def curve_divergence(watched: Watched) -> Iterator[Finding]:
         yield RISING.found(
             Text(
                 f"Training loss was {lowest:.3f} at its lowest and is {now:.3f} in the last epochs.",
-                f"訓練損失は最小で{lowest:.3f}でしたが、最後の数エポックでは{now:.3f}です。",
+                f"学習損失は最小で{lowest:.3f}でしたが、最後の数エポックでは{now:.3f}です。",
             ),
             {"lowest": lowest, "last": now, "lowest_epoch": losses.index(lowest) + 1},
         )

@@ -24,7 +24,7 @@ AT_CHANCE = Fault(
         "compare what validation does with what training does: normalisation, order of classes and labels, model.eval(), the weights that "
         "are loaded; and "
         "look whether training labels belong to their images",
-        "検証の処理を訓練と比べてください（正規化、クラスとラベルの順序、model.eval()、読み込む重み）。訓練ラベルが画像と対応しているかも確認してください",
+        "検証時の処理を学習時の処理と比べてください（正規化、クラスとラベルの順序、model.eval()、読み込む重み）。学習ラベルが画像と対応しているかも確認してください",
     ),
     "vitscope.doctor.data.examine_data(train_loader, val_loader, classes=C)",
     explains=("curve-overfitting", "curve-band", "validation-loss-far-above-training"),
@@ -56,7 +56,7 @@ TRAIN_BELOW = Fault(
     Text(
         "Training accuracy is of augmented images, with dropout on, averaged while the model still learned: it is no measure of fit, and "
         "the gap is no fault.",
-        "訓練の正解率は、拡張された画像に対して、ドロップアウトが有効なまま、学習途中の平均として測られます。当てはまりの指標ではなく、差があっても問題ではありません。",
+        "学習画像の正解率は、拡張した画像とドロップアウトありの状態で、学習途中の平均として測られます。モデルの当てはまりを示す指標ではないため、差があっても問題ありません。",
     ),
     Text(
         "to compare the two, measure some unchanged training images in model.eval() too",
@@ -72,8 +72,8 @@ NO_MEAN = Fault(
         "An image that is answered wrongly costs at least ln 2 of cross-entropy. A smaller loss was divided once more, as by the batch size "
         "(with SGD that "
         "divides the learning rate too), or is another loss.",
-        "誤答した画像1枚につき、クロスエントロピーは少なくともln 2になります。それより小さいのは、バッチサイズなどでもう一度割っているか"
-        "（SGDでは学習率も割ったことになります）、別の損失を使っているためです。",
+        "誤答した画像1枚につき、クロスエントロピーは少なくともln 2になります。損失がそれより小さい場合は、バッチサイズなどでもう一度割っているか"
+        "（SGDでは学習率も割ったことになります）、別の損失を使っています。",
     ),
     Text(
         "nn.CrossEntropyLoss gives the mean already: do not divide it by len(batch), and average losses weighted by batch size",
@@ -148,7 +148,7 @@ def _far_above(watched: Watched) -> Iterator[Finding]:
     yield FAR_ABOVE.found(
         Text(
             f"From epoch {at.epoch} on the validation loss ({at.val_loss:.3f}) is far above the training loss ({at.train_loss:.3f}).",
-            f"エポック{at.epoch}からすでに、検証損失（{at.val_loss:.3f}）が訓練損失（{at.train_loss:.3f}）を大きく上回っています。",
+            f"エポック{at.epoch}からすでに、検証損失（{at.val_loss:.3f}）が学習損失（{at.train_loss:.3f}）を大きく上回っています。",
         ),
         {
             "epoch": at.epoch,
@@ -177,7 +177,7 @@ def _no_mean(watched: Watched) -> Iterator[Finding]:
         Text(
             f"At epoch {at.epoch} the training loss is {at.train_loss:.4g} with {at.train_acc:.1f} % right; cross-entropy would be "
             f"{least:.3f} at least.",
-            f"エポック{at.epoch}の訓練損失は{at.train_loss:.4g}、正解率は{at.train_acc:.1f} %です。"
+            f"エポック{at.epoch}の学習損失は{at.train_loss:.4g}、正解率は{at.train_acc:.1f} %です。"
             f"クロスエントロピーなら少なくとも{least:.3f}になるはずです。",
         ),
         {"epoch": at.epoch, "train_loss": at.train_loss, "train_acc": at.train_acc, "least": least},
@@ -193,14 +193,16 @@ def _train_below(watched: Watched) -> Iterator[Finding]:
         return
     mixes = watched.settings.mixes
     reason = (
-        Text(" as mixed images make it", "。画像の混合（mixup・cutmix）をしていれば当然です") if mixes else Text("", "")
+        Text(" as mixed images make it", "。画像を混合（mixup・cutmix）しているため、これは当然です")
+        if mixes
+        else Text("", "")
     )
     yield TRAIN_BELOW.found(
         Text(
             f"Training accuracy ({final.train_acc:.1f} % at epoch {final.epoch}) is below validation accuracy ({final.val_acc:.1f} %) all "
             f"along{reason.en}.",
-            f"訓練の正解率（エポック{final.epoch}で{final.train_acc:.1f} %）が、"
-            f"終始検証の正解率（{final.val_acc:.1f} %）を下回っています{reason.ja}。",
+            f"学習画像の正解率（エポック{final.epoch}で{final.train_acc:.1f} %）が、"
+            f"終始、検証画像の正解率（{final.val_acc:.1f} %）を下回っています{reason.ja}。",
         ),
         {"epoch": final.epoch, "train_acc": final.train_acc, "val_acc": final.val_acc, "mixes": mixes},
     )

@@ -138,7 +138,7 @@ def _shape(watched: Watched, rates: Sequence[float], epochs: Sequence[int]) -> I
                 f"After its peak of {peak:g} (epoch {epochs[top]}) the learning rate falls and comes back up by {rise:.3g} until epoch {at}"
                 + (", in one jump: fine if restarts are meant." if jumps else "."),
                 f"学習率は最大値{peak:g}（エポック{epochs[top]}）から下がった後、エポック{at}までに再び{rise:.3g}上がっています"
-                + ("（1エポックで急上昇しており、リスタートが意図したものなら問題ありません）。" if jumps else "。"),
+                + ("（1エポックでの急上昇です。意図したリスタートなら問題ありません）。" if jumps else "。"),
             ),
             {"peak": peak, "peak_epoch": epochs[top], "rise": rise, "rise_epoch": at, "jumps": jumps},
             severity="note" if jumps else "warning",
@@ -171,7 +171,9 @@ def _warm_up(watched: Watched, rates: Sequence[float]) -> Iterator[Finding]:
     where = (
         Text("", "")
         if known is False
-        else Text(", unless it lies inside that epoch", "（最初のエポック内で行われていなければ）")
+        else Text(
+            ", unless it lies inside that epoch", "（最初のエポックの途中で終わるウォームアップは判別できません）"
+        )
     )
     yield NO_WARM_UP.found(
         Text(

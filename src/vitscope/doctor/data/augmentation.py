@@ -21,7 +21,7 @@ NOT_AUGMENTED = Fault(
         "A ViT knows nothing of pictures at the start: on a small set that never changes it learns the images by heart, and training "
         "accuracy runs far "
         "ahead of validation accuracy.",
-        "ViTは最初、画像について何の知識も持ちません。小さく変化のないデータでは画像を丸暗記してしまい、訓練の正解率だけが検証の正解率を大きく上回ります。",
+        "ViTは最初、画像について何の知識も持ちません。小さく変化のないデータでは画像を丸暗記してしまい、学習画像の正解率だけが検証画像の正解率を大きく上回ります。",
     ),
     Text(
         "add random crops and flips (where a mirrored image keeps its class), and RandAugment, mixup or cutmix for long trainings; nothing "
@@ -70,7 +70,9 @@ def data_augmentation(sets: Sets) -> Iterator[Finding]:
         yield _validation_augmented(validation.again, shared=shared)
     train = sets.train
     if train.again is None:
-        raise Skipped(train.why_not_again or Text("nothing was read twice", "2回読み込めたものがありません"))
+        raise Skipped(
+            train.why_not_again or Text("nothing was read twice", "同じ画像を2回読み込めなかったため、比べられません")
+        )
     if (
         train.again.share >= 0.8
         and train.again.same >= 4
@@ -131,7 +133,7 @@ def _holds_mirrored_copies(train: Seen) -> bool:
 def _not_augmented(train: Seen, again: Again, *, shared: bool) -> Finding:
     also = Text(
         " Training and validation stand on one data set object: a transform that is set for one is set for both.",
-        "訓練と検証が同じデータセットオブジェクトを使っているため、一方に設定した変換は両方に効きます。",
+        "学習と検証が同じデータセットオブジェクトを使っているため、一方に設定した変換は両方に効きます。",
     )
     return NOT_AUGMENTED.found(
         Text(
@@ -155,7 +157,7 @@ def _validation_augmented(again: Again, *, shared: bool) -> Finding:
     drawn = again.expected < again.compared
     also = Text(
         " It stands on the same data set object as training, so it has the transform of training.",
-        "訓練と同じデータセットオブジェクトを使っているため、訓練用の変換がかかっています。",
+        "学習用と同じデータセットオブジェクトを使っているため、学習用の変換がかかっています。",
     )
     summary = Text(
         f"Asked for a second time, {changed} of {again.compared} validation images came back changed.",

@@ -40,7 +40,7 @@ DECOUPLED = Fault(
     "error",
     Text(
         "There is nothing to learn but each image by heart: training accuracy may rise, validation accuracy stays at chance.",
-        "画像を1枚ずつ暗記する以外に学べることがありません。訓練の正解率は上がっても、検証の正解率はチャンスレベルにとどまります。",
+        "画像を1枚ずつ暗記する以外に学べることがありません。学習画像の正解率は上がっても、検証画像の正解率はチャンスレベルにとどまります。",
     ),
     Text(
         "look at ten images with their labels; where images and labels are shuffled, sorted or read apart, do it with one permutation for both",
@@ -137,8 +137,8 @@ def _decoupled(silent: list[tuple[Seen, Probed]], *, is_sure: bool) -> Finding:
             f"The {en} labels tell no more of the images than shuffled ones: the nearest neighbours guess {accuracy} of {worst.images:,} "
             f"{seen.name.en} "
             f"images ({shuffled} with shuffled labels), and no other probe does better than chance.",
-            f"{ja}ラベルからは、シャッフルしたラベルと同程度にしか画像の内容が分かりません。{seen.name.ja}画像{worst.images:,}枚に対する最近傍法の正解率は{accuracy}"
-            f"（シャッフルしたラベルでは{shuffled}）で、ほかの方法でも偶然を上回りませんでした。",
+            f"{ja}ラベルと画像の間には、シャッフルしたラベルと同程度の対応しか見られません。{seen.name.ja}画像{worst.images:,}枚に対する最近傍法の正解率は{accuracy}"
+            f"（シャッフルしたラベルでは{shuffled}）で、ほかの方法でもチャンスレベルを上回りませんでした。",
         ),
         {
             "sets": [each.name.en for each, _ in silent],

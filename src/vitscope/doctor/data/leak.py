@@ -20,7 +20,7 @@ LEAK = Fault(
     Text(
         "What was learned by heart is measured again: validation accuracy follows training accuracy, overfitting cannot be seen, and the number says "
         "nothing of new images.",
-        "暗記した画像をもう一度測ることになります。検証の正解率は訓練の正解率に追随し、過学習が見えなくなり、新しい画像での性能は分かりません。",
+        "暗記した画像をもう一度測ることになります。検証画像の正解率は学習画像の正解率に追随し、過学習が見えなくなり、新しい画像での性能は分かりません。",
     ),
     Text(
         "train on the Subset that random_split gives, not on its .dataset; split by indices that do not overlap, and take duplicates out "

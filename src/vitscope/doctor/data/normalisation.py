@@ -77,7 +77,7 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
         raise Skipped(
             Text(
                 "the recipe normalises both sets alike",
-                "訓練・検証とも、レシピの設定で同じ正規化が行われます",
+                "学習画像・検証画像とも、レシピの設定で同じ正規化が行われます",
             )
         )
     broken = [seen for seen in sets.all if not bool(seen.images.isfinite().all())]
@@ -141,7 +141,7 @@ def _compared(train: Seen, validation: Seen) -> Iterator[Finding]:
         Text(
             f"Training images have mean {words(means[0])} and standard deviation {words(spreads[0])}, validation images {words(means[1])} and "
             f"{words(spreads[1])}, and the ranges of their values differ too.",
-            f"学習画像の平均は{words(means[0])}、標準偏差は{words(spreads[0])}ですが、検証画像は{words(means[1])}と{words(spreads[1])}で、値の範囲も異なります。",
+            f"学習画像は平均が({words(means[0])})、標準偏差が({words(spreads[0])})ですが、検証画像はそれぞれ({words(means[1])})と({words(spreads[1])})で、値の範囲も異なります。",
         ),
         {
             "training_mean": means[0].tolist(),

@@ -15,7 +15,7 @@ CHECK = "data-order"
 SORTED, MIXED = 0.9, 0.6
 """Neighbours of one class: from the first share on they are sorted, if no more than the second would be by chance."""
 FEWEST = 32
-_ADVICE = Text("shuffle the training loader", "訓練用ローダーでシャッフルを有効にしてください")
+_ADVICE = Text("shuffle the training loader", "学習用ローダーでシャッフルを有効にしてください")
 _CODE = "DataLoader(train, batch_size=128, shuffle=True)"
 CLASS_SORTED = Fault(
     "training-sorted-by-class",

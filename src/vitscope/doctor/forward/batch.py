@@ -184,11 +184,13 @@ def _meeting(patient: Patient, influence: float) -> Finding:
     where, is_statistic = (None, False) if patient.is_large else _where_they_meet(patient)
     path, operation = (where.path or "the model", where.name) if where is not None else ("", "")
     en = f" They meet in {path} ({operation})." if where is not None else ""
-    ja = f"混ざるのは{where.path or 'モデル本体'}（{operation}）です。" if where is not None else ""
+    ja = f"画像どうしが混ざる箇所は{where.path or 'モデル本体'}（{operation}）です。" if where is not None else ""
     stays = _stays_when_images_move(patient)
     if stays:
         en += " With the images in another order each place gets the scores that it had: they are of no image."
-        ja += "画像の順番を入れ替えても、各位置のスコアは元のままです。どの画像のスコアでもありません。"
+        ja += (
+            "画像の順番を入れ替えても、各位置のスコアは元のままです。つまり、特定の画像に対するスコアになっていません。"
+        )
     fault = STATISTICS if is_statistic and not stays else MEET
     return fault.found(
         Text(
@@ -272,7 +274,7 @@ def _by_place(patient: Patient, images: Tensor) -> Iterator[Finding]:
         ja = f"同じ画像でも、バッチ内の位置が変わるとスコアが変わります（相対的な差{moved:.2g}）。"
         if not moved:
             en = "The place in the batch comes to count: a parameter has numbers for each, which are alike as yet."
-            ja = "バッチ内の位置ごとに別の値を持つパラメータがあります（現時点では同じ値です）。"
+            ja = "学習が進むと、バッチ内の位置によってスコアが変わるようになります（位置ごとのパラメータは、今のところ同じ値です）。"
         if named:
             en, ja = f"{en} {named} has a row for each place.", f"{ja}{named}が位置ごとに別の行を持っています。"
         yield BY_PLACE.found(Text(en, ja), {"change_of_scores": moved, "per_place": list(slots)})

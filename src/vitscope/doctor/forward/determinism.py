@@ -38,7 +38,7 @@ RANDOM = Fault(
         "switch the noise off in evaluation: functional dropout takes `training=self.training`, a fused attention its `dropout_p` from it, and "
         "layers are made in the constructor",
         "評価時には乱数を使わないようにしてください。関数形式のドロップアウトには`training=self.training`を渡し、アテンションの`dropout_p`もそれに応じて"
-        "切り替え、層はコンストラクタで作ります",
+        "切り替え、層はコンストラクタで作ってください",
     ),
     "F.dropout(x, self.p, training=self.training)\n"
     "F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0)",

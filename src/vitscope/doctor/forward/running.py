@@ -225,5 +225,5 @@ def _which(works: list[int], fails: list[int], said: str) -> tuple[str, str]:
         )
     return (
         f"The model runs at batch sizes {ours} and fails at {theirs} ({said})",
-        f"バッチサイズ{ours}では動きますが、{theirs}では失敗します（{said}）",
+        f"バッチサイズ{ours.replace(', ', '、')}では動きますが、{theirs.replace(', ', '、')}では失敗します（{said}）",
     )

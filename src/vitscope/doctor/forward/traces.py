@@ -110,10 +110,14 @@ def _kept(patient: Patient, model: nn.Module, images: Tensor, others: Tensor) ->
         return
     names = f" ({', '.join(changed[:3])}{' …' if len(changed) > 3 else ''})" if changed else ""
     en = f"In evaluation mode the forward changes {len(changed)} of the model's own tensors{names}." if changed else ""
-    ja = f"評価モードの順伝播で、モデル自身のテンソル{len(changed)}個{names}が書き換えられています。" if changed else ""
+    ja = (
+        f"評価モードの順伝播で、モデル自身のテンソル{len(changed)}個{names.replace(' (', '（').replace(')', '）')}が書き換えられています。"
+        if changed
+        else ""
+    )
     if drifts:
         en += f" With other images in between, the same images get other scores (off by {apart:.2g})."
-        ja += f"間に別の画像を入力すると、同じ画像のスコアが変わります（差{apart:.2g}）。"
+        ja += f"間に別の画像を入力すると、同じ画像のスコアが変わります（相対的な差{apart:.2g}）。"
     yield KEEPS_STATE.found(
         Text(en.strip(), ja), {"changed": changed, "change_of_scores": apart, "scores_change": drifts}
     )

@@ -37,7 +37,7 @@ OTHERS = Fault(
         "look at what the forward does `if self.training`: flip(0), roll, a permutation of the batch; whoever mixes images gives the "
         "permutation back, so that the labels can be mixed alike",
         "順伝播の`if self.training`の中を確認してください（flip(0)、roll、バッチの並べ替えなど）。画像を混ぜる場合は"
-        "並べ替えの順番も返し、ラベルも同じように混ぜます",
+        "並べ替えの順番も返し、ラベルも同じように混ぜてください",
     ),
     explains=_LEARNING,
 )

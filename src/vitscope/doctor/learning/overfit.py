@@ -82,7 +82,7 @@ CANNOT = Fault(
     _WHY,
     Text(
         "mend what other checks found first; else look at the gradient of each block, at norms and at the size of the start values",
-        "まずほかの検査で見つかった問題を直してください。なければ、各ブロックの勾配、正規化、初期値の大きさを確認します",
+        "まずほかのチェックで見つかった問題を修正してください。なければ、各ブロックの勾配、正規化、初期値の大きさを確認してください",
     ),
 )
 DROPOUT = Fault(
@@ -164,7 +164,7 @@ def _out_of_time(courses: dict[float, Course]) -> Text:
     best = min(course.best for course in courses.values())
     return Text(
         f"the time ran out after {steps} steps, at a loss of {best:.2f}; --deep on a faster machine, or a smaller model, gets further",
-        f"{steps}ステップで時間切れになりました（損失{best:.2f}）。より速いマシンや小さなモデルで試してください",
+        f"{steps}ステップで時間切れになりました（損失{best:.2f}）。より速いマシンで--deepを付けるか、より小さなモデルで試してください",
     )
 
 

@@ -24,7 +24,7 @@ SORTED = Fault(
     "loop-data",
     "error",
     _WHY,
-    Text("shuffle the training loader", "訓練用ローダーをシャッフルしてください"),
+    Text("shuffle the training loader", "学習用ローダーをシャッフルしてください"),
     "DataLoader(train_set, batch_size=128, shuffle=True)",
     explains=("same-order-in-every-epoch", "learning-rate-too-high"),
 )
@@ -37,7 +37,7 @@ SAME_ORDER = Fault(
         "The same images meet in the same batches in every epoch: the noise that helps to generalise is lost, and the last images count most.",
         "毎エポック同じ画像が同じバッチに入ります。汎化を助けるゆらぎが失われ、最後の画像の影響が強くなります。",
     ),
-    Text("shuffle the training loader", "訓練用ローダーをシャッフルしてください"),
+    Text("shuffle the training loader", "学習用ローダーをシャッフルしてください"),
     "DataLoader(train_set, batch_size=128, shuffle=True)",
 )
 PART = Fault(
@@ -47,7 +47,7 @@ PART = Fault(
     "note",
     Text(
         "The measured accuracy is that of a part of the set, and cannot be compared with figures of all of it.",
-        "測った正解率は検証セットの一部のものであり、全体の値とは比較できません。",
+        "測った正解率は検証データの一部だけのもので、全体での値とは比較できません。",
     ),
     Text("drop_last=False in the validation loader", "検証用ローダーではdrop_last=Falseにしてください"),
     "DataLoader(val_set, batch_size=256, drop_last=False)",
@@ -125,9 +125,9 @@ def _same_order(record: Record) -> Iterator[Finding]:
             f"The training loader gives the same {evidence['samples_in_the_same_order']} labels in the same order in two epochs: it does not shuffle."
             if evidence
             else "The training loader has a sequential sampler: it does not shuffle.",
-            f"訓練用ローダーが2つのエポックで同じ{evidence['samples_in_the_same_order']}個のラベルを同じ順序で返しています。シャッフルされていません。"
+            f"学習用ローダーが2つのエポックで同じ{evidence['samples_in_the_same_order']}個のラベルを同じ順序で返しています。シャッフルされていません。"
             if evidence
-            else "訓練用ローダーのサンプラーはSequentialSamplerです。シャッフルされていません。",
+            else "学習用ローダーのサンプラーはSequentialSamplerです。シャッフルされていません。",
         ),
         evidence or {"sampler": "SequentialSampler"},
     )

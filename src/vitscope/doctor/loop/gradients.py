@@ -155,7 +155,7 @@ def _gone(steps: list[Step]) -> Iterator[Finding]:
     yield GONE.found(
         Text(
             f"At {len(empty)} of {len(steps)} optimizer steps every gradient was missing or exactly zero.",
-            f"オプティマイザの{len(steps)}ステップ中{len(empty)}ステップで、すべての勾配が存在しないか厳密にゼロでした。",
+            f"オプティマイザの{len(steps)}ステップ中{len(empty)}ステップで、すべての勾配が存在しないかちょうどゼロでした。",
         ),
         evidence,
     )

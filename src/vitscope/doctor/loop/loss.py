@@ -96,7 +96,7 @@ NO_SCALER = Fault(
     "warning",
     Text(
         "Half-precision numbers end near 6e-8: smaller gradients become exactly zero, and the weights behind them stop to learn.",
-        "半精度（fp16）で表せるのは6e-8程度までです。それより小さい勾配は厳密にゼロになり、該当する重みは学習しなくなります。",
+        "半精度（fp16）で表せるのは6e-8程度までです。それより小さい勾配はちょうどゼロになり、該当する重みは学習しなくなります。",
     ),
     Text(
         "use torch.amp.GradScaler, or bfloat16, which needs none",
@@ -176,7 +176,7 @@ def _divided(record: Record) -> Iterator[Finding]:
     yield DIVIDED.found(
         Text(
             f"The loss that backward() runs on is {part} of the mean cross-entropy of its batch of {batch}: divided by the batch size twice.",
-            f"backward()にかかる損失は、{batch}枚のバッチの平均クロスエントロピーの{part}{'' if '/' in part else '倍'}です。"
+            f"backward()を呼び出している損失は、{batch}枚のバッチの平均クロスエントロピーの{part}{'' if '/' in part else '倍'}です。"
             "バッチサイズで二重に割られています。",
         ),
         {"size_beside_the_mean": size, "batch": batch},
@@ -227,7 +227,7 @@ def _no_scaler(record: Record) -> Iterator[Finding]:
     yield NO_SCALER.found(
         Text(
             f"The forward runs in float16 and the loss is not scaled: {100 * share:.1f} % of the gradients' numbers are exactly zero at the steps.",
-            f"順伝播がfloat16で行われているのに、損失がスケーリングされていません。ステップ時、勾配の値の{100 * share:.1f} %が厳密にゼロです。",
+            f"順伝播がfloat16で行われているのに、損失がスケーリングされていません。ステップ時、勾配の値の{100 * share:.1f} %がちょうどゼロです。",
         ),
         {"share_of_exact_zeros": share, "forwards_in_float16": len(half), "parameters_in_float16": pure},
     )

@@ -24,7 +24,7 @@ EVAL_STEPS = Fault(
     "warning",
     Text(
         "In evaluation mode dropout and stochastic depth are off and batch norms do not follow the data: the model overfits, or lags behind.",
-        "評価モードではドロップアウトや確率的深さが無効になり、バッチ正規化の統計も更新されません。過学習したり統計が古くなったりします。",
+        "評価モードではドロップアウトやstochastic depthが無効になり、バッチ正規化の統計も更新されません。過学習したり統計が古くなったりします。",
     ),
     Text(
         "call model.train() at the top of each epoch, behind the validation of the last",
@@ -54,12 +54,12 @@ DROPOUT = Fault(
     "warning",
     Text(
         "What dropout takes away has to be learned around: a ViT from scratch, which rather learns too little, then learns slowly or not at all.",
-        "ドロップアウトで失われる分を補いながら学習することになります。ゼロから学習するViTはもともと学習不足になりやすく、さらに遅くなるか、"
+        "ドロップアウトで失われる分を補いながら学習することになります。スクラッチから学習するViTはもともと学習不足になりやすく、さらに遅くなるか、"
         "まったく進まなくなります。",
     ),
     Text(
         "dropout of 0.1 at most for training from scratch; stochastic depth and augmentation regularise a ViT better",
-        "ゼロから学習する場合、ドロップアウトは0.1以下にしてください。ViTの正則化には確率的深さやデータ拡張のほうが有効です",
+        "スクラッチから学習する場合、ドロップアウトは0.1以下にしてください。ViTの正則化にはstochastic depthやデータ拡張のほうが有効です",
     ),
     "dropout=0.1",
 )
@@ -70,7 +70,7 @@ VALIDATION_STEPS = Fault(
     "warning",
     Text(
         "What was trained on says nothing about new images: the validation accuracy is no longer one.",
-        "学習に使った画像では、未知の画像に対する性能は測れません。検証の正解率が意味を失います。",
+        "学習に使った画像では、未知の画像に対する性能は測れません。検証画像の正解率が意味を失います。",
     ),
     Text("no backward and no step in the validation loop", "検証ループではbackwardとstepを実行しないでください"),
     "with torch.no_grad():\n    scores = model(images)",
@@ -173,7 +173,7 @@ def _validation_steps(record: Record) -> Iterator[Finding]:
     yield VALIDATION_STEPS.found(
         Text(
             f"{len(wrong)} of {len(record.steps)} optimizer steps used batches from the validation loader.",
-            f"{len(record.steps)}ステップ中{len(wrong)}ステップが、検証ローダーのバッチで行われました。",
+            f"{len(record.steps)}ステップ中{len(wrong)}ステップが、検証用ローダーのバッチで行われました。",
         ),
         {"steps": len(record.steps), "steps_on_validation_batches": len(wrong)},
     )

@@ -71,7 +71,7 @@ STILL = Fault(
     Text("A model whose parameters do not change does not learn.", "パラメータが変わらないモデルは学習しません。"),
     Text(
         "look at the gradients at the step (cleared? detached?) and at the learning rate",
-        "ステップ時の勾配（クリアや切断されていないか）と学習率を確認してください",
+        "ステップ時の勾配（クリアされたり、計算グラフから切り離されたりしていないか）と学習率を確認してください",
     ),
 )
 NO_STEP = Fault(
@@ -185,7 +185,8 @@ def _left_out(record: Record, missing: set[str], learns: set[str]) -> Iterator[F
     yield LEFT_OUT.found(
         Text(
             f"{listed(sorted(reached))} ({100 * share:.1f} % of what could learn) get gradients, but are not in the optimizer: they stay.",
-            f"{listed(sorted(reached))}（学習可能な値の{100 * share:.1f} %）には勾配が届いていますが、オプティマイザになく、値が動きません。",
+            f"{listed(sorted(reached))}（学習可能な値の{100 * share:.1f} %）には勾配が届いていますが、"
+            "オプティマイザに含まれていないため、値が変わりません。",
         ),
         {"not_held": sorted(reached), "share": share, "is_output_layer_among_them": has_head},
         severity="warning" if has_head or share < 0.5 else "note",

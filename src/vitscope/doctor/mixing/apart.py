@@ -80,7 +80,7 @@ def apart_unproved(patient: Patient) -> Iterator[Finding]:
         Text(
             f"Patches never meet: {softmaxes} softmaxes of queries · keys are computed, and none of {tokens} tokens hears of any other behind them. "
             "The shares are not multiplied with the values of other tokens.",
-            f"パッチどうしが出会いません。クエリ・キーのソフトマックスは{softmaxes}回計算されていますが、その後も{tokens}個のトークンはどれもほかのトークンの"
+            f"パッチどうしが情報をやり取りしません。クエリとキーの内積のsoftmaxは{softmaxes}回計算されていますが、その後も{tokens}個のトークンはどれもほかのトークンの"
             "情報を受け取りません。重みが、ほかのトークンのバリューに掛けられていません。",
         ),
         {"tokens": tokens, "softmaxes": softmaxes},
@@ -106,7 +106,7 @@ def _met(groups: Groups) -> Text:
         count = Text(f"{len(groups.sizes)} or more", f"{len(groups.sizes)}個以上")
     return Text(
         f"the {groups.patches} patches stay in {count.en} groups (the largest of {size}) that never hear of one another",
-        f"{groups.patches}個のパッチは{count.ja}のグループ（最大{size}個）に分かれたままで、グループ間の情報の交換がありません",
+        f"{groups.patches}個のパッチは{count.ja}のグループ（最大{size}個）に分かれたままで、グループ間で情報がやり取りされません",
     )
 
 
@@ -128,7 +128,7 @@ def _mechanism(patient: Patient, attentions: list[Attention], pairs: list[Tensor
         where = listed([each.path or "the model" for each in attentions])
         return Text(
             f"A mask forbids {forbidden:.1f} % of the pairs, the same in every block ({where}).",
-            f"マスクがどのブロックでも同じように、組み合わせの{forbidden:.1f} %を禁じています（{where}）。",
+            f"マスクが、トークンの組の{forbidden:.1f} %で参照を禁じています。どのブロックでも同じ組です（{where}）。",
         )
     return Text(
         f"Each attention compares {keys} of {tokens} tokens at a time, the same ones in every block.",

@@ -36,7 +36,7 @@ SCRAMBLED = Fault(
         "Attention compares tokens, and hands their values on. A view or reshape where a transpose belongs keeps the shape and moves the numbers: a "
         "row then holds pieces of several tokens, and what meets in a product are different channels. The model learns, clearly worse.",
         "アテンションはトークンどうしを比較し、そのバリューを受け渡す処理です。転置すべきところでviewやreshapeを使うと、形状は合っていても数値の"
-        "並びが変わります。1つの行に複数のトークンの断片が入り、内積では別々のチャンネルどうしが掛け合わされます。学習は進みますが、正解率は明らかに"
+        "並びが変わります。1つの行に複数のトークンの断片が入り、内積では別々のチャネルどうしが掛け合わされます。学習は進みますが、正解率は明らかに"
         "低くなります。",
     ),
     Text(

@@ -40,11 +40,11 @@ UNREAD_CHANNEL = Fault(
     "warning",
     Text(
         "What only these colours show cannot be learned.",
-        "この色チャンネルだけに現れる情報は学習できません。",
+        "この色チャネルだけに現れる情報は学習できません。",
     ),
     Text(
         "give the patch embedding as many channels as the images have",
-        "パッチ埋め込みのチャンネル数を画像に合わせてください",
+        "パッチ埋め込みのチャネル数を画像に合わせてください",
     ),
     "nn.Conv2d(channels, dim, patch_size, stride=patch_size)",
 )
@@ -93,7 +93,7 @@ def pixel_coverage(patient: Patient) -> Iterator[Finding]:
         yield UNREAD_CHANNEL.found(
             Text(
                 f"Of {len(unread)} channels, number {', '.join(map(str, channels))} never reaches the scores.",
-                f"{len(unread)}チャンネルのうち、{', '.join(map(str, channels))}番はスコアにまったく影響しません。",
+                f"{len(unread)}チャネルのうち、{'、'.join(map(str, channels))}番はスコアにまったく影響しません。",
             ),
             {"channels_never_read": channels, "channels": len(unread)},
         )

@@ -26,7 +26,7 @@ _WHY = Text(
     "Neighbouring pixels do not stay together, so no token shows a piece of the picture and its place means nothing. The model learns all the same, "
     "clearly worse, with a large gap between training and test: it looks as if data were missing.",
     "隣り合う画素がばらばらになり、どのトークンも画像の一部分を表さず、位置にも意味がなくなります。学習自体は進みますが正解率は明らかに低く、"
-    "訓練とテストの差が大きくなるため、データ不足のように見えます。",
+    "学習画像とテスト画像の正解率の差が大きくなるため、データ不足のように見えます。",
 )
 SCRAMBLED = Fault(
     "patches-cut-wrong",
@@ -245,7 +245,7 @@ def _refuse_maps(anatomy: Anatomy, entering: Call) -> None:
 
 _MAPS = Text(
     "the first block takes a map of channels, not tokens in a row, so there are no patches to look at",
-    "最初のブロックの入力がトークン列ではなくチャンネルのマップなので、調べるべきパッチがありません",
+    "最初のブロックの入力がトークン列ではなくチャネルのマップなので、調べるべきパッチがありません",
 )
 
 

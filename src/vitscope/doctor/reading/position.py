@@ -141,7 +141,7 @@ def _blind(patient: Patient, side: int) -> Finding:
     return BLIND.found(
         Text(
             f"The model is blind to where patches are: squares of {side}×{side} pixels in another order give exactly the same scores{why.en}.",
-            f"パッチの位置を区別していません。{side}×{side}ピクセルの正方形を並べ替えても、スコアはまったく同じです{why.ja}。",
+            f"モデルがパッチの位置を区別していません。{side}×{side}ピクセルの正方形を並べ替えても、スコアはまったく同じです{why.ja}。",
         ),
         {"square": side, "largest_change_of_scores": 0.0, **evidence},
     )
@@ -151,7 +151,7 @@ def _mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
     unused = _unused_table(patient)
     if unused is not None:
         return (
-            Text(f"; {unused} is held and never added", f"。{unused}は保持されていますが、どこにも足されていません"),
+            Text(f"; {unused} is held and never added", f"。{unused}は定義されていますが、どこにも足されていません"),
             {"never_added": unused},
         )
     try:

@@ -69,7 +69,7 @@ FAULT_EFFECTS: dict[BadViTFault, Text] = {
     "softmax-head": Text(
         "Probabilities are returned instead of scores: cross-entropy applies softmax again and its loss cannot fall below "
         "ln(e + Y − 1) − 1 (1.461 for ten classes).",
-        "スコアではなく確率を返します。交差エントロピーがsoftmaxをもう一度掛けるため、"
+        "スコアではなく確率を返します。クロスエントロピーがsoftmaxをもう一度掛けるため、"
         "損失はln(e + Y − 1) − 1（10クラスでは1.461）より下がりません。",
     ),
     "dropout-always-on": Text(

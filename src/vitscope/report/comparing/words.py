@@ -36,7 +36,7 @@ COMPARE_WORDS: dict[str, Text] = {
     "to": Text(" to ", "〜"),
     "between": Text("{one} − {other}", "{one} − {other}"),
     "structure": Text("What they are made of", "構造"),
-    "part": Text("part", "部分"),
+    "part": Text("part", "部品"),
     "matters": Text("Can the difference matter?", "違いは影響するか"),
     "same": Text("the same", "同じ"),
     "behaviour": Text("What the doctor found", "検査結果"),

@@ -104,7 +104,7 @@ def _in_a_row(value: Any, lang: Lang) -> str:
 def _facts(found: Examination) -> Iterator[tuple[Text, str]]:
     for name, word in (
         ("parameters", Text("parameters", "パラメータ数")),
-        ("image", Text("image (channels, height, width)", "画像（チャンネル、高さ、幅）")),
+        ("image", Text("image (channels, height, width)", "画像（チャネル、高さ、幅）")),
         ("classes", Text("classes", "クラス数")),
         ("blocks", Text("blocks", "ブロック数")),
         ("tokens", Text("tokens", "トークン数")),

@@ -15,11 +15,11 @@ DOCTOR_WORDS: dict[str, Text] = {
     "why": Text("What it does to learning", "学習への影響"),
     "fix": Text("The fix", "対処"),
     "evidence": Text("The numbers", "根拠となる数値"),
-    "explains": Text("This also explains", "これによって説明されるもの"),
+    "explains": Text("This also explains", "この問題から派生したもの"),
     "proof": Text("To confirm the fix", "修正の確認"),
     "colon": Text(": ", "："),
     "mode": Text(
-        "Its number in the list of failure modes, docs/failure-modes.md", "失敗の一覧（docs/failure-modes.md）での番号"
+        "Its number in the list of failure modes, docs/failure-modes.md", "問題の一覧（docs/failure-modes.md）での番号"
     ),
     "unread": Text("Bright: never read", "明るい部分：読まれていない画素"),
     "fine": Text("Nothing found by", "問題なしのチェック"),
