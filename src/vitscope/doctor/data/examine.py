@@ -53,7 +53,7 @@ def examine_data(
     Args:
         train: a torch DataLoader, a data set, an iterable of batches, or a pair of arrays; images with class numbers, as pairs or
         dictionaries. It is gone
-            through up to 10,000 images, twice where it can be; random states are afterwards as they were.
+            through up to 10,000 images, twice where it can be; random states, a loader's own among them, are afterwards as they were.
         validation: the same, for the images that are measured on.
         classes: how many scores the model gives.
         checks: only these, by their ids.
@@ -64,7 +64,7 @@ def examine_data(
         UsageError: there is no such check.
     """
     chosen = checks_given(checks, DATA_CHECKS)
-    with as_it_was():
+    with as_it_was(), drawing_undone(train, validation):
         torch.manual_seed(SEED)
         sets = Sets(
             look_at(train, TRAINING, float(seconds)),
