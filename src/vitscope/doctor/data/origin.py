@@ -4,8 +4,10 @@ same files or arrays gives too: whatever is done to the images on the way.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,9 @@ def names_of(dataset: Any) -> frozenset[Hashable] | None:
     base, places = _unwrapped(dataset)
     if places is None:
         return None
-    samples = getattr(base, "samples", None) or getattr(base, "imgs", None)
-    if isinstance(samples, list) and len(samples) == len(base) and samples and isinstance(samples[0], tuple | list):
-        return frozenset(str(samples[place][0]) for place in places if place < len(samples))
+    files = _files(base)
+    if files is not None:
+        return frozenset(files[place] for place in places)
     data = getattr(base, "data", None)
     if _is_stored(data, base):
         rows = data.numpy() if isinstance(data, Tensor) else np.asarray(data)
@@ -34,6 +36,25 @@ def names_of(dataset: Any) -> frozenset[Hashable] | None:
             blake2b(np.ascontiguousarray(rows[place]).tobytes(), digest_size=12).digest() for place in places
         )
     return frozenset((id(base), place) for place in places)
+
+
+def _files(base: Any) -> list[str] | None:
+    """The file of each image, where `samples` begin with one that can be told apart anywhere: not a number, a video of many frames, or a name that
+    another folder may hold too."""
+    samples = getattr(base, "samples", None)
+    if samples is None:
+        samples = getattr(base, "imgs", None)
+    if not isinstance(samples, list) or not samples or len(samples) != len(base):
+        return None
+    first = [each[0] if isinstance(each, tuple | list) and each else None for each in samples]
+    files = [os.fspath(each) for each in first if isinstance(each, str | os.PathLike)]
+    if len(files) < len(first) or len(set(files)) < len(files):
+        return None
+    return [str(each) for each in files] if all(_is_place(str(each)) for each in (files[0], files[-1])) else None
+
+
+def _is_place(file: str) -> bool:
+    return Path(file).is_absolute() or "://" in file or Path(file).exists()
 
 
 def _is_stored(data: Any, base: Any) -> bool:

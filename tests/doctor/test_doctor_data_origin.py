@@ -1,0 +1,57 @@
+"""Where a data set says its images come from: trusted where that tells them apart, else left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vitscope.doctor.data import examine_data
+from vitscope.doctor.data.origin import names_of
+
+
+class Listed(Dataset[tuple[Tensor, int]]):
+    """Images of four classes that change each time, and a list of what they are."""
+
+    def __init__(self, seed: int, name: Callable[[Tensor, int], tuple[Any, ...]]) -> None:
+        self.labels = torch.arange(240) % 4
+        self.images = torch.randn(240, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+        self.samples = [name(image, i) for i, image in enumerate(self.images)]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.images[i] + 0.01 * torch.rand(()), int(self.labels[i])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda image, i: (i % 4, f"/data/{float(image.sum())}/{i}.png"),
+        lambda image, i: (f"/data/video{i % 50}.mp4", float(image.sum()), i % 4),
+        lambda image, i: (torch.zeros(3, 64, 64), i % 4),
+        lambda image, i: (f"{i}.png", i % 4),
+        lambda image, i: (),
+    ],
+    ids=["label and path", "video and frame", "tensor and label", "names in a folder", "nothing"],
+)
+def test_what_does_not_tell_images_apart_is_no_leak(name: Callable[[Tensor, int], tuple[Any, ...]]) -> None:
+    train, val = Listed(0, name), Listed(1, name)
+    found = examine_data(DataLoader(train, 32, shuffle=True), DataLoader(val, 32), classes=4, checks=["data-leak"])
+    assert not found.findings
+    held_out = torch.utils.data.Subset(train, range(200, 240))
+    found = examine_data(DataLoader(train, 32, shuffle=True), DataLoader(held_out, 32), checks=["data-leak"])
+    assert found.findings[0].evidence == {"shared": 40, "validation_images": 40, "training_images": 240, "share": 1.0}
+
+
+def test_files_are_images_wherever_they_are_listed(tmp_path: Path) -> None:
+    one, other = (Listed(seed, lambda _, i: (tmp_path / f"{i}.png", i % 4)) for seed in (0, 1))
+    found = examine_data(DataLoader(one, 32, shuffle=True), DataLoader(other, 32), checks=["data-leak"])
+    assert [finding.severity for finding in found.findings] == ["error"]
+    assert names_of(one) == frozenset(str(tmp_path / f"{i}.png") for i in range(240))
