@@ -113,6 +113,8 @@ def test_json_is_one_document_whatever_their_code_prints(folder: Path) -> None:
         (["nothing.csv"], "there is no file nothing.csv"),
         (["nothing.yaml"], "of which 'vitscope models' has a list"),
         (["good-vit", "--kwargs", "{}"], "--kwargs is for package.module:callable"),
+        (["good-vit", "--reference", "none"], "--reference is for a metrics CSV"),
+        (["log.csv", "--data", "digits", "--deep"], "--data, --deep are for models, and log.csv is a learning curve"),
         (["good-vit", "--html", "/proc/none/page.html"], "cannot write /proc/none/page.html"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
@@ -177,6 +179,40 @@ def test_a_csv_of_another_program_says_what_is_read(tmp_path: Path, capsys: pyte
     assert end.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "Columns that are read: epoch, loss as train_loss, val_accuracy as val_acc. Ignored: note." in shown
+
+
+def test_a_csv_is_held_against_a_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "Log.CSV"
+    path.write_text("epoch,val_acc\n" + "\n".join(f"{epoch},{20 + epoch / 2}" for epoch in range(1, 9)))
+    with pytest.raises(SystemExit) as end:
+        main(
+            [
+                "doctor",
+                str(path),
+                "--reference",
+                "vit_patch4_cifar10_200ep",
+                "--classes",
+                "10",
+                "--json",
+                "--lang",
+                "en",
+            ]
+        )
+    assert end.value.code == 0
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["id"], finding["evidence"]["below_since"]) == ("below-the-reference", 1)
+
+
+def test_the_metrics_of_a_run_are_examined_with_what_its_folder_knows(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for target in (finished, finished / "metrics.csv"):
+        with pytest.raises(SystemExit):
+            main(["doctor", str(target), "--checks", "curve-chance,curve-learning-rate", "--json", "--lang", "en"])
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0]["skipped"] == said[1]["skipped"]
+    assert "not known" not in str(said[1]["skipped"])
 
 
 def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitscope._core.errors import RunError
-from vitscope.runs import EpochMetrics, columns_of, read_metrics, write_metrics
+from vitscope.runs import EpochMetrics, read_log_notes, read_metrics, write_metrics
 from vitscope.runs.metrics import COLUMNS
 
 SOURCES = str(Path(__file__).parents[2] / "src")
@@ -88,12 +88,12 @@ def test_usual_names_of_other_programs_are_read_and_the_rest_is_told(tmp_path: P
         (1, 2.0, 25.0, 50.0, 0.1),
         (2, 1.0, 50.0, 100.0, 0.1),
     ]
-    found = columns_of(path)
-    assert found.ignored == ("note",)
-    assert ("val_accuracy", "val_acc") in found.renamed
+    told = read_log_notes(path)
+    assert "val_accuracy as val_acc, Learning Rate as lr. Ignored: note." in told[0].en
+    assert [note.en for note in told[1:]] == ["Accuracies up to 1 are read as parts of one: 100 %."]
     path.write_text("epoch,accuracy,val_acc,val_accuracy\n1,12.5,30,31\n")
     assert (read_metrics(path)[0].train_acc, read_metrics(path)[0].val_acc) == (12.5, 30.0)
-    assert columns_of(path).ignored == ("val_accuracy",)
+    assert read_log_notes(path)[0].en.endswith("Ignored: val_accuracy.")
 
 
 def test_a_run_without_metrics_is_asked_for_its_first_epoch(tmp_path: Path) -> None:
@@ -116,25 +116,26 @@ def test_a_file_without_rows_is_a_run_before_its_first_epoch(tmp_path: Path) -> 
     [
         (None, "m.csv; give the path of a CSV with a row an epoch"),
         ("", f"m.csv is empty, expected a CSV that begins with the line {','.join(COLUMNS)}"),
-        ("val_acc\n1\n", "m.csv has no column 'epoch' but val_acc; name the column that counts epochs 'epoch'"),
         ("epoch,vall_acc\n1,2\n", "but vall_acc (did you mean 'val_acc'?); rename what you have"),
         ("epoch,val_acc,val_acc\n1,2,3\n", "m.csv has the column 'val_acc' twice, expected it once"),
         ("epoch,val_acc\n1,30\n2,4o\n", "m.csv line 3: val_acc is '4o', expected a number"),
-        ("epoch,val_acc\n1,30\n\n1,31\n", "m.csv holds epoch 1 twice (lines 2 and 4), expected one row an epoch"),
-        ("epoch,val_acc\n0,30\n", "m.csv line 2: epoch is '0', expected a whole number that counts from 1"),
-        ("epoch,val_acc\nx,30\n", "m.csv line 2: epoch is 'x', expected a number"),
-        ("epoch,val_acc\n,30\n", "m.csv line 2: epoch is '', expected a whole number"),
-        ("epoch,val_acc\n1.5,30\n", "m.csv line 2: epoch is '1.5', expected a whole number"),
-        ("epoch,val_acc\n1e21,30\n", "m.csv line 2: epoch is '1e21', expected a whole number that counts from 1"),
-        ("epoch,val_acc\n1,150\n", "m.csv line 2: val_acc is '150', expected per cent from 0 to 100; correct"),
-        ("epoch,train_acc\n1,-5\n", "m.csv line 2: train_acc is '-5', expected per cent from 0 to 100; correct"),
-        ("epoch,val_acc\n1,1e308\n", "m.csv line 2: val_acc is '1e308', expected per cent from 0 to 100; correct"),
-        ("epoch,val_loss\n1,1e308\n", "m.csv line 2: val_loss is '1e308', expected a loss below 1e+100; correct"),
         (
-            "epoch,val_acc\n1,0.31\n2,0.93\n",
-            "m.csv: val_acc is 0.93 at most, which looks like a fraction, expected per cent; multiply the column by 100",
+            f"{','.join(COLUMNS)}\n1,,,,,,30,,\n\n1,,,,,,31,,\n",
+            "m.csv holds epoch 1 twice (lines 2 and 4), expected one row",
         ),
-        (b"\xff\xfe\x00", "m.csv is not a text file, expected a CSV with a row an epoch"),
+        (
+            f"{','.join(COLUMNS)}\n0,,,,,,30,,\n",
+            "m.csv line 2: epoch is '0', expected a whole number that counts from 1",
+        ),
+        ("epoch,val_acc\n-1,30\n", "m.csv line 2: epoch is '-1', expected a number from 0; correct"),
+        ("epoch,val_acc\nx,30\n", "m.csv line 2: epoch is 'x', expected a number"),
+        ("epoch,val_acc\n,30\n", "m.csv line 2: epoch is '', expected a number from 0"),
+        ("epoch,val_acc\n1e21,30\n", "m.csv line 2: epoch is '1e21', expected a number from 0"),
+        ("epoch,val_acc\n1,150\n", "m.csv: val_acc of epoch 1 is 150, expected per cent from 0 to 100; correct"),
+        ("epoch,train_acc\n1,-5\n", "m.csv: train_acc of epoch 1 is -5, expected per cent from 0 to 100; correct"),
+        ("epoch,val_acc\n1,1e308\n", "m.csv: val_acc of epoch 1 is 1e+308, expected per cent from 0 to 100; correct"),
+        ("epoch,val_loss\n1,1e308\n", "m.csv: val_loss of epoch 1 is 1e+308, expected a loss below 1e+100; correct"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff\xff", "m.csv is not a text file, expected a CSV with a row an epoch"),
     ],
 )
 def test_what_cannot_be_read_gets_a_sentence(tmp_path: Path, content: str | bytes | None, sentence: str) -> None:

@@ -51,7 +51,7 @@ def curve(
 
     language = chosen(lang)
     png = _where(picture, run)
-    runs, own = _read(run), _references(run, reference)
+    runs, own = _read(run, language), _references(run, reference)
     verdicts = [judge(named.rows, curve_to_follow) for named, curve_to_follow in zip(runs, own, strict=True)]
     different = _different(own)
     shared = different[0] if len(different) == 1 else None
@@ -146,14 +146,18 @@ def _where(asked: Path | None, runs: list[Path]) -> Path:
     return asked.with_suffix(".png")
 
 
-def _read(paths: list[Path]) -> list[NamedRun]:
-    """The runs, each by a name that no other has."""
+def _read(paths: list[Path], lang: Lang) -> list[NamedRun]:
+    """The runs, each by a name that no other has; says what was made of another program's file."""
     from vitscope.curves import NamedRun, distinct_names
-    from vitscope.runs import RunFolder, read_metrics
+    from vitscope.runs import RunFolder, read_log_notes, read_metrics
 
     files = [path if path.is_file() else RunFolder.open(path).metrics for path in paths]
     names = [file.stem if file.name != "metrics.csv" else file.resolve().parent.name for file in files]
-    return [NamedRun(name, read_metrics(file)) for name, file in zip(distinct_names(names), files, strict=True)]
+    runs = [NamedRun(name, read_metrics(file)) for name, file in zip(distinct_names(names), files, strict=True)]
+    for named, file in zip(runs, files, strict=True):
+        for note in read_log_notes(file):
+            err().print(f"{named.name}: {note[lang]}", highlight=False)
+    return runs
 
 
 def _references(paths: list[Path], name: str | None) -> list[ReferenceCurve | None]:

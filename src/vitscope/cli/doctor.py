@@ -101,6 +101,15 @@ def doctor(
         int | None,
         typer.Option("--batch-size", metavar="B", help="Batch size that it is trained with.", show_default=False),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            metavar="REFERENCE",
+            help="Curve to hold a metrics CSV against: a name (vit_patch4_cifar10_200ep) or a CSV file.",
+            show_default=False,
+        ),
+    ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Do the learning checks of a large model too.")] = False,
     checks: Annotated[
         str | None,
@@ -113,12 +122,12 @@ def doctor(
     debug: DebugOption = False,
 ) -> None:
     """See `options.command_help`."""
-    from vitscope.recipes.naming import kind_of
+    from vitscope.recipes.naming import is_curve, kind_of
 
     refuse_what_is_no_page(page, option="--html")
     refuse_no_time(time_limit)
     _refuse_odd_numbers(loss, lr, batch_size, classes)
-    is_code = Path(target).suffix != ".csv" and kind_of(target) == "code"
+    is_code = not is_curve(target) and kind_of(target) == "code"
     if is_code and not is_apart():
         raise typer.Exit(run_apart(ctx.obj, what=target, seconds=time_limit))
     if is_apart():
@@ -135,6 +144,7 @@ def doctor(
         loss=loss,
         lr=lr,
         batch_size=batch_size,
+        reference=reference,
         deep=deep,
         checks=None if checks is None else [each.strip() for each in checks.split(",")],
     )

@@ -27,9 +27,9 @@ from vitscope.doctor.finding import Finding, Skip
 from vitscope.doctor.patient import first_line
 from vitscope.model.create import build
 from vitscope.recipes.code import model_from_code
-from vitscope.recipes.naming import kind_of
+from vitscope.recipes.naming import is_curve, kind_of
 from vitscope.recipes.subject import Subject, open_subject
-from vitscope.runs import RunFolder, columns_of
+from vitscope.runs import RunFolder, read_log_notes
 
 PICTURES = 8
 """Images of a data source that the model is examined with."""
@@ -47,6 +47,7 @@ class Question:
     loss: str | None = None
     lr: float | None = None
     batch_size: int | None = None
+    reference: str | None = None
     deep: bool = False
     checks: Sequence[str] | None = None
 
@@ -58,11 +59,10 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
         VitscopeError: whatever keeps it from being examined, in one sentence.
     """
     checks_given(question.checks, (*CHECKS, *CURVE_CHECKS, *DATA_CHECKS))
-    if Path(target).suffix == ".csv":
-        chosen = None if question.checks is None else checks_given(question.checks, CURVE_CHECKS)  # a CSV has no others
-        findings, skipped, done = examine_metrics_file(Path(target), classes=question.classes, checks=chosen)
-        notes = _columns(Path(target))
-        return Examination(target, in_order(findings, done), tuple(done), tuple(skipped), {}, {}, notes)
+    if is_curve(target):
+        return _of_curve(Path(target), question)
+    if question.reference is not None:
+        raise UsageError(f"--reference is for a metrics CSV; {target} is none, and a run has its recipe's own")
     kind = kind_of(target)
     if kind != "code" and question.classes is not None:
         raise UsageError(f"--classes is for package.module:callable; {target} knows its own")
@@ -103,6 +103,30 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     return found
 
 
+def _of_curve(file: Path, question: Question) -> Examination:
+    """Examines a learning curve by itself: that of a run with what its folder tells.
+
+    Raises:
+        UsageError: what was asked needs the model.
+    """
+    only_models = ("kwargs", "image_size", "channels", "data", "loss", "lr", "batch_size", "deep")
+    given = [f"--{name.replace('_', '-')}" for name in only_models if getattr(question, name) not in (None, False)]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for models, and {file} is a learning curve; "
+            "it takes --classes, --reference and --checks"
+        )
+    chosen = None if question.checks is None else checks_given(question.checks, CURVE_CHECKS)
+    is_told = question.classes is not None or question.reference is not None
+    if file.name == "metrics.csv" and (file.parent / "recipe.yaml").exists() and not is_told:
+        findings, skipped, done = examine_run(RunFolder.open(file.parent), checks=chosen)
+    else:
+        findings, skipped, done = examine_metrics_file(
+            file, classes=question.classes, reference=question.reference, checks=chosen
+        )
+    return Examination(str(file), in_order(findings, done), done, tuple(skipped), {}, {}, read_log_notes(file))
+
+
 def _on_images(subject: Subject) -> Text:
     """What somebody's model was examined on, where nobody told."""
     how = subject.preprocessing
@@ -115,24 +139,6 @@ def _on_images(subject: Subject) -> Text:
     return Text(
         f"Examined on images of {shape} (as the model itself says; another with --image-size).",
         f"{shape}の画像で検査しました（モデル自身の設定による。--image-sizeで変更できます）。",
-    )
-
-
-def _columns(file: Path) -> tuple[Text, ...]:
-    """What of another program's file is read, and what is not; nothing of vitscope's own."""
-    columns = columns_of(file)
-    if not columns.renamed and not columns.ignored:
-        return ()
-    theirs = {own: name for name, own in columns.renamed}
-    read = [name for name in columns.names if name not in columns.ignored and name]
-    en = ", ".join(f"{theirs[name]} as {name}" if name in theirs else name for name in read)
-    ja = "、".join(f"{theirs[name]}（{name}として）" if name in theirs else name for name in read)
-    rest = columns.ignored
-    return (
-        Text(
-            f"Columns that are read: {en}." + (f" Ignored: {', '.join(rest)}." if rest else ""),
-            f"読み込んだ列：{ja}。" + (f"無視した列：{'、'.join(rest)}。" if rest else ""),
-        ),
     )
 
 

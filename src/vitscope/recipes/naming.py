@@ -44,6 +44,11 @@ def kind_of(model: str) -> Kind:
     return "name"
 
 
+def is_curve(target: str) -> bool:
+    """Whether a word names a metrics file instead of a model."""
+    return Path(target).suffix.lower() == ".csv"
+
+
 def spec_of(model: str, changes: Sequence[str] = ()) -> tuple[ModelSpec, tuple[str, ...]]:
     """The spec behind a name, a recipe or spec in YAML, or a run folder; and which of its settings data will decide.
 

@@ -1,7 +1,7 @@
 """The learning curve as a file: in go the numbers of each epoch, out comes `metrics.csv`, and back to the last digit.
 
 Every command that looks at a run's progress reads this one file, and a curve of another program can be held beside it:
-a CSV with `epoch` and any one of the other columns is enough.
+a CSV with any one of its columns of losses or accuracies is enough.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from vitscope._core.errors import RunError
 from vitscope._core.files import write_text
 from vitscope._core.suggest import did_you_mean
+from vitscope._core.text import Text
 from vitscope.runs.columns import Header, header_of
+from vitscope.runs.logs import HIGHEST_LOSS, MOST_EPOCHS, Log, read_log
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,6 @@ COLUMNS = tuple(field.name for field in fields(EpochMetrics))
 MEASURES = tuple(name for name in COLUMNS if name not in ("epoch", "step"))
 """The columns of which a file must hold at least one."""
 OUTCOMES = ("train_loss", "val_loss", "val_acc", "train_acc")
-MOST_EPOCHS = 10**9
-HIGHEST_LOSS = 1e100
-"""Far above what a training in any precision gives; beyond it, differences of losses are no numbers any more."""
 
 
 def write_metrics(path: Path, rows: Iterable[EpochMetrics]) -> None:
@@ -80,19 +79,53 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
     """The rows of a metrics file, ordered by epoch.
 
     Args:
-        path: a CSV file (comma, semicolon or tab) or a run folder; columns beyond ours are ignored, missing ones
-            and empty cells become nan. The word `nan` for a loss or an accuracy is a result of a training that
-            diverged and becomes infinite. Usual names of other programs are read as ours (`columns_of` tells which),
-            their accuracies from 0 to 1 as parts of a hundred per cent.
+        path: a CSV file (comma, semicolon or tab) or a run folder. A file with all of our columns is read to the letter. Any other is taken
+            for another program's (`runs/logs.py`): usual names are read as ours, and `read_log_notes` tells what was made of it. Missing
+            columns and empty cells become nan. The word `nan` for a loss or an accuracy is a result of a training that diverged and becomes
+            infinite.
 
     Raises:
-        RunError: no such file, no `epoch` or no metric column, a cell that is no number, an accuracy that is no per
-            cent, or an epoch that stands there twice.
+        RunError: no such file, no column that is read, a cell that is no number, an accuracy that is no per cent, or, in a file of ours, an
+            epoch that stands there twice.
+    """
+    file = path / "metrics.csv" if path.is_dir() else path
+    lines = _lines(file)
+    if set(COLUMNS) <= set(_header(lines).names):
+        return _ours(file, lines)
+    return [
+        EpochMetrics(**{name: row.get(name, math.nan) for name in MEASURES}, epoch=epoch, step=_step(row))
+        for epoch, row in sorted(_theirs(file, lines).epochs.items())
+    ]
+
+
+def read_log_notes(path: Path) -> tuple[Text, ...]:
+    """What was made of another program's file, in words: columns and numbers that are read otherwise than they stand there. Nothing of ours.
+
+    Raises:
+        RunError: the file cannot be read.
     """
     file = path / "metrics.csv" if path.is_dir() else path
     lines = _lines(file)
     columns = _header(lines)
-    header = list(columns.names)
+    if set(COLUMNS) <= set(columns.names):
+        return ()
+    notes = _theirs(file, lines).notes
+    if not columns.renamed and not columns.ignored:
+        return tuple(notes)
+    theirs = {own: name for name, own in columns.renamed}
+    read = [name for name in columns.names if name not in columns.ignored and name]
+    en = ", ".join(f"{theirs[name]} as {name}" if name in theirs else name for name in read)
+    ja = "、".join(f"{theirs[name]}（{name}として）" if name in theirs else name for name in read)
+    rest = columns.ignored
+    told = Text(
+        f"Columns that are read: {en}." + (f" Ignored: {', '.join(rest)}." if rest else ""),
+        f"読み込んだ列：{ja}。" + (f"無視した列：{'、'.join(rest)}。" if rest else ""),
+    )
+    return (told, *notes)
+
+
+def _ours(file: Path, lines: list[tuple[int, list[str]]]) -> list[EpochMetrics]:
+    header = [name.strip() for name in lines[0][1]]
     _check_header(file, header)
     found: dict[int, tuple[int, EpochMetrics]] = {}
     for number, cells in lines[1:]:
@@ -103,41 +136,23 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
                 "expected one row an epoch; delete one of the two"
             )
         found[row.epoch] = (number, row)
-    rows = [found[epoch][1] for epoch in sorted(found)]
-    if not set(COLUMNS) <= set(header):  # ours are per cent, however low
-        rows = _in_per_cent(rows, [own for _, own in columns.renamed if own in ("train_acc", "val_acc")])
-        _refuse_fractions(file, rows)
-    return rows
+    return [found[epoch][1] for epoch in sorted(found)]
 
 
-def columns_of(path: Path) -> Header:
-    """Which columns of a file are read, under which name, and which are not.
+def _theirs(file: Path, lines: list[tuple[int, list[str]]]) -> Log:
+    header = list(_header(lines).names)
+    _check_header(file, header)
+    rows = [(number, dict(zip(header, cells, strict=False))) for number, cells in lines[1:]]
+    return read_log(file, rows, ("step", *MEASURES))
 
-    Raises:
-        RunError: the file cannot be read.
-    """
-    return _header(_lines(path / "metrics.csv" if path.is_dir() else path))
+
+def _step(row: Mapping[str, float]) -> int:
+    step = row.get("step", 0.0)
+    return int(step) if math.isfinite(step) else 0
 
 
 def _header(lines: list[tuple[int, list[str]]]) -> Header:
     return header_of([name.strip() for name in lines[0][1]], COLUMNS)
-
-
-def _in_per_cent(rows: list[EpochMetrics], names: list[str]) -> list[EpochMetrics]:
-    """Accuracies under another program's name, where all of them are parts of one."""
-    known = [getattr(row, name) for row in rows for name in names if math.isfinite(getattr(row, name))]
-    if not known or max(known) > 1:
-        return rows
-    return [replace(row, **{name: 100 * getattr(row, name) for name in names}) for row in rows]
-
-
-def _refuse_fractions(file: Path, rows: list[EpochMetrics]) -> None:
-    highest = max((row.val_acc for row in rows if math.isfinite(row.val_acc)), default=0.0)
-    if 0 < highest <= 1:
-        raise RunError(
-            f"{file}: val_acc is {highest:g} at most, which looks like a fraction, expected per cent; "
-            "multiply the column by 100"
-        )
 
 
 def _cell(row: EpochMetrics, name: str) -> str:
@@ -150,7 +165,7 @@ def _cell(row: EpochMetrics, name: str) -> str:
 def _lines(file: Path) -> list[tuple[int, list[str]]]:
     """Line numbers and cells of what is not blank; the header comes first."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = _decoded(file.read_bytes())
     except FileNotFoundError:
         if file.name != "metrics.csv":
             raise RunError(f"there is no file {file}; give the path of a CSV with a row an epoch") from None
@@ -161,9 +176,7 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
         raise RunError(f"{file} is not a text file, expected a CSV with a row an epoch") from None
     except OSError as error:
         raise RunError(f"cannot read {file}: {error.strerror or error}; check the path and its permissions") from None
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]))
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
@@ -173,11 +186,28 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
     return lines
 
 
+def _delimiter(header: str) -> str:
+    return max(",;\t", key=header.count)
+
+
+def _decoded(data: bytes) -> str:
+    """As spreadsheets write it: UTF-8, UTF-16, or Japanese Windows's own.
+
+    Raises:
+        UnicodeDecodeError: it is no text.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp932")
+        if "\0" in text:
+            raise
+        return text
+
+
 def _check_header(file: Path, header: list[str]) -> None:
-    if "epoch" not in header:
-        raise RunError(
-            f"{file} has no column 'epoch' but {', '.join(header)}; name the column that counts epochs 'epoch'"
-        )
     if not set(MEASURES) & set(header):
         hints = [f"{name}{did_you_mean(name, MEASURES)}" for name in header if name != "epoch"]
         raise RunError(

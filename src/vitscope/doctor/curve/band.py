@@ -87,8 +87,8 @@ def curve_overfitting(watched: Watched) -> Iterator[Finding]:
     """Whether validation gets worse while training gets better.
 
     Does: takes the verdict of `vitscope curve` (validation loss up by 5 % from its lowest, in a running median, while training loss
-    falls), and without
-    losses the gap between the two accuracies.
+    falls), and where that says
+    nothing the gap between the two accuracies.
     Finds: overfitting (D1), a note where the reference does the same.
     Must not accuse: a loss that jumps for an epoch, a reference's own rise, a small rise with the accuracy at its best (a note: the model
     only gets surer), training accuracy that is high because training images are easy to learn.
@@ -105,7 +105,8 @@ def curve_overfitting(watched: Watched) -> Iterator[Finding]:
         return
     if watched.has("val_loss") and watched.has("train_loss"):
         watched.need("train_loss", "val_loss", epochs=5)
-        return
+        if not (watched.has("train_acc") and watched.has("val_acc")):
+            return
     final = watched.need("train_acc", "val_acc", epochs=5)[-1]
     best = max(row.val_acc for row in watched.rows if math.isfinite(row.val_acc))
     if final.train_acc - final.val_acc > GAP and final.train_acc > 90:

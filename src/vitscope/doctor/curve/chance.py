@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from vitscope._core.text import Text
-from vitscope.doctor.curve.watched import Watched, last
+from vitscope.doctor.curve.watched import USUAL, Watched, last
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.runs import EpochMetrics
 
 CHECK = "curve-chance"
-USUAL = (10, 100, 1000)
-"""Classes to try where nobody told how many there are."""
 STUCK = Fault(
     "stuck-at-chance",
     "M2",
@@ -49,6 +48,21 @@ SOFTMAX = Fault(
     "return self.head(x)   # no softmax",
     explains=("curve-band", "bounded-scores"),
 )
+ONE_ANSWER = Fault(
+    "one-answer-to-all",
+    "M2",
+    CHECK,
+    "warning",
+    Text(
+        "An accuracy that never moves by one image is that of a model that answers the same to all, as a rule the largest class.",
+        "1枚分も動かない正解率は、すべての画像に同じ答え（通常は最も多いクラス）を返すモデルのものです。",
+    ),
+    Text(
+        "look at what is predicted; examine the model (vitscope doctor on its code), the labels, and whether the weights move",
+        "予測の内訳を確認してください。モデルのコードをvitscope doctorで検査し、ラベルと、重みが更新されているかも確認してください",
+    ),
+    "vitscope doctor package.module:callable --image-size S",
+)
 BOUNDED = Fault(
     "bounded-scores",
     "M13",
@@ -68,10 +82,10 @@ def curve_chance(watched: Watched) -> Iterator[Finding]:
 
     Does: holds the last third of the epochs (three at least) against one in C and ln C, the loss of equal answers, and against the floors that
     cross-entropy has of scores that are probabilities or bounded.
-    Finds: a training stuck at chance (M2, an error), softmax or sigmoid before cross-entropy (M12), scores bounded by tanh (M13).
-    Must not accuse: a slow start, a curve that has left chance, label smoothing and mixing (they lift the training loss: only validation
-    counts then),
-    a loss that passes such a number on its way.
+    Finds: a training stuck at chance (M2, an error), an accuracy that never moves (a warning), softmax or sigmoid before cross-entropy (M12),
+    scores bounded by tanh (M13).
+    Must not accuse: a slow start, a curve that has left chance or still comes down, label smoothing and mixing (they lift the training loss:
+    only validation counts then), a loss that passes such a number on its way.
     """
     if watched.supposed_classes is None:
         for usual in USUAL:
@@ -79,12 +93,17 @@ def curve_chance(watched: Watched) -> Iterator[Finding]:
     classes = watched.need_classes()
     if classes < 2:
         raise Skipped(Text("there are no two classes", "クラスが2つ以上ありません"))
+    if not watched.has("val_acc"):
+        yield from _stuck_losses(watched, classes)
+        yield from _bounded(watched, classes)
+        return
     rows = watched.need("val_acc", epochs=3)
     if all(watched.is_at_chance(row.val_acc) for row in rows):
         finding = _stuck(watched, rows, classes)
         if finding is not None:
             yield finding
         return
+    yield from _one_answer(watched, rows)
     yield from _softmax(watched, classes)
     yield from _bounded(watched, classes)
 
@@ -97,6 +116,8 @@ def _stuck(watched: Watched, rows: Sequence[EpochMetrics], classes: int) -> Find
     learned = [row.train_acc for row in end if math.isfinite(row.train_acc)]
     if learned and max(learned) > 2 * 100 / classes:
         return None  # training learns: the validation is what is wrong
+    if _falls(watched.losses(), level):
+        return None
     if losses and not all(0.97 * level <= loss for loss in losses):
         return None
     final = end[-1].val_acc
@@ -126,6 +147,47 @@ def _stuck(watched: Watched, rows: Sequence[EpochMetrics], classes: int) -> Find
     )
 
 
+def _falls(losses: Sequence[float], level: float) -> bool:
+    """Whether a loss still comes down, by more than a two-hundredth of what guessing costs, from the middle of the curve to its end."""
+    third = len(losses) // 3
+    return third > 0 and median(losses[third : 2 * third]) - median(losses[-third:]) > 0.005 * level
+
+
+def _stuck_losses(watched: Watched, classes: int) -> Iterator[Finding]:
+    """The same where no accuracy of validation was measured: the losses stand at ln C."""
+    level, losses = math.log(classes), watched.losses()
+    accuracies = [row.train_acc for row in watched.rows if math.isfinite(row.train_acc)][-5:]
+    if len(losses) < 5:
+        watched.need("val_acc", epochs=3)
+    at_chance = all(abs(loss - level) <= 0.01 * level for loss in losses[-max(5, len(losses) // 2) :])
+    if not at_chance or _falls(losses, level) or any(value > 200 / classes for value in accuracies):
+        return
+    yield STUCK.found(
+        Text(
+            f"After {watched.rows[-1].epoch} epochs the loss stands at {losses[-1]:.3f} (ln {classes} = {level:.3f}: equal scores for all classes).",
+            f"{watched.rows[-1].epoch}エポック学習しても、損失は{losses[-1]:.3f}のままです"
+            f"（ln {classes} = {level:.3f}、全クラス同じスコアのときの値）。",
+        ),
+        {"classes": classes, "loss": losses[-1], "ln_classes": level, "epochs": watched.rows[-1].epoch},
+    )
+
+
+def _one_answer(watched: Watched, rows: Sequence[EpochMetrics]) -> Iterator[Finding]:
+    """An accuracy that is the same to the last digit in five epochs and more, while the losses hardly move either."""
+    losses, value = watched.losses(), rows[-1].val_acc
+    if len(rows) < 5 or value > 99.5 or any(row.val_acc != value for row in rows) or not losses:
+        return
+    if max(losses) - min(losses) > 0.02 * max(losses):
+        return
+    yield ONE_ANSWER.found(
+        Text(
+            f"Validation accuracy is {value:g} % in all {len(rows)} epochs, to the last digit, and the loss stays at {losses[-1]:.4g}.",
+            f"検証画像の正解率は{len(rows)}エポックすべてで{value:g} %とまったく同じで、損失も{losses[-1]:.4g}から動きません。",
+        ),
+        {"val_acc": value, "epochs": len(rows), "loss": losses[-1]},
+    )
+
+
 def _softmax(watched: Watched, classes: int) -> Iterator[Finding]:
     """Sure answers cost the floor where they are right and one more where they are wrong: floor + share of wrong answers."""
     floor = math.log(math.e + classes - 1) - 1
@@ -133,9 +195,12 @@ def _softmax(watched: Watched, classes: int) -> Iterator[Finding]:
     if len(told) < 3 or classes < 3:
         return
     end, near = last(told, 0.2), 0.08 if watched.classes is not None else 0.05
-    lowest = min(row.val_loss for row in told)
+    losses = [row.val_loss for row in told]
     if not watched.settings.mixes and not watched.settings.smoothing:
-        lowest = min([lowest, *(row.train_loss for row in told if math.isfinite(row.train_loss))])
+        losses += [row.train_loss for row in told if math.isfinite(row.train_loss)]
+    if max(losses) > floor + 1.02 or not _follows_accuracy(told, floor, near):
+        return  # of probabilities no loss is over floor + 1
+    lowest = min(losses)
     wanted = [floor + 1 - row.val_acc / 100 for row in end]
     agrees = all(abs(row.val_loss - want) <= near for row, want in zip(end, wanted, strict=True))
     has_learned = end[-1].val_acc >= 100 / classes + (15 if classes > 5 else 90 - 100 / classes)
@@ -151,6 +216,12 @@ def _softmax(watched: Watched, classes: int) -> Iterator[Finding]:
         ),
         {"classes": classes, "floor": floor, "lowest_loss": lowest, "loss": end[-1].val_loss, "expected": wanted[-1]},
     )
+
+
+def _follows_accuracy(rows: Sequence[EpochMetrics], floor: float, near: float) -> bool:
+    """Whether most epochs have the loss that goes with their accuracy, not only the last: sure answers come early."""
+    close = [abs(row.val_loss - (floor + 1 - row.val_acc / 100)) <= 3 * near for row in rows]
+    return 2 * sum(close) >= len(close)
 
 
 def _bounded(watched: Watched, classes: int) -> Iterator[Finding]:

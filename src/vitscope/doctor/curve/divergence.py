@@ -93,14 +93,14 @@ def curve_divergence(watched: Watched) -> Iterator[Finding]:
                 {"best": best.val_acc, "best_epoch": best.epoch, "val_acc": end[-1].val_acc, "chance": chance},
             )
             return
-    losses = [row.train_loss for row in watched.need("train_loss", epochs=5)]
-    lowest = min(losses)
+    least = min(watched.need("train_loss", epochs=5), key=lambda row: row.train_loss)
+    lowest = least.train_loss
     now = median(row.train_loss for row in last(watched.need("train_loss"), 0.1))
     if now > 1.5 * lowest and now - lowest > 0.3 and math.isfinite(now):
         yield RISING.found(
             Text(
-                f"Training loss was {lowest:.3f} at its lowest and is {now:.3f} in the last epochs.",
-                f"学習損失は最小で{lowest:.3f}でしたが、最後の数エポックでは{now:.3f}です。",
+                f"Training loss was {lowest:.3f} at its lowest (epoch {least.epoch}) and is {now:.3f} in the last epochs.",
+                f"学習損失は最小で{lowest:.3f}（エポック{least.epoch}）でしたが、最後の数エポックでは{now:.3f}です。",
             ),
-            {"lowest": lowest, "last": now, "lowest_epoch": losses.index(lowest) + 1},
+            {"lowest": lowest, "last": now, "lowest_epoch": least.epoch},
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from vitscope._core.text import Text
 from vitscope.doctor.curve.watched import Watched
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.runs import EpochMetrics
 
 CHECK = "curve-learning-rate"
 LONG = 10
@@ -57,6 +58,8 @@ UNFINISHED = Fault(
     _SCHEDULE,
     _CODE,
 )
+DEAD = 1e-3
+"""Part of the peak under which a rate moves nothing to speak of."""
 NO_WARM_UP = Fault(
     "no-warm-up",
     "L1",
@@ -68,6 +71,37 @@ NO_WARM_UP = Fault(
     ),
     Text("let the rate rise over the first few epochs", "最初の数エポックで学習率を徐々に上げてください"),
     "LinearLR(optimizer, start_factor=0.01, total_iters=warmup_steps)",
+)
+NO_RATE = Fault(
+    "learning-rate-zero",
+    "L4",
+    CHECK,
+    "error",
+    Text(
+        "With a learning rate of zero no weight moves, and with a negative one the loss is climbed.",
+        "学習率がゼロでは重みが動かず、負では損失が増える方向に進みます。",
+    ),
+    Text(
+        "look at what the scheduler multiplies the rate by, and in which unit it is stepped",
+        "スケジューラが学習率に何を掛けているか、どの単位でstep()しているかを確認してください",
+    ),
+    explains=("curve-chance",),
+)
+DIES_EARLY = Fault(
+    "learning-rate-dies-early",
+    "L4",
+    CHECK,
+    "warning",
+    Text(
+        "So small a rate moves nothing any more: the rest of the training is spent for nothing. As a rule a schedule meant in epochs is stepped "
+        "every batch.",
+        "これほど小さい学習率では何も動かず、残りの学習は無駄になります。多くの場合、エポック単位のスケジュールをバッチごとに進めています。",
+    ),
+    Text(
+        "step the scheduler in the unit that its lengths are meant in",
+        "スケジューラは、設定した長さと同じ単位で進めてください",
+    ),
+    "scheduler = CosineAnnealingLR(optimizer, T_max=epochs)   # step() once an epoch",
 )
 STARTS_AT_ZERO = Fault(
     "first-epoch-at-rate-zero",
@@ -84,9 +118,8 @@ def curve_learning_rate(watched: Watched) -> Iterator[Finding]:
     """Which shape the learning rate has over the epochs.
 
     Does: looks where it is highest, whether it comes back up after that, where it ends, and whether it begins at 0.
-    Finds: a rate that stays the same (L4), comes back up (L4), or ends high (a note); a first epoch at 0 (L5), no warm-up where a recipe
-    says so or the
-    training is stuck (L1).
+    Finds: a rate of zero, or next to nothing for most of the training (L4), one that stays the same (L4), comes back up (L4), or ends high (a
+    note); a first epoch at 0 (L5), no warm-up where a recipe says so or the training is stuck (L1).
     Must not accuse: a warm-up inside the first epoch, restarts and one-cycle schedules (rises that begin again at the old height are a note), steps,
     short trainings, schedules that a recipe names constant (a note), a training that is not finished.
     """
@@ -101,13 +134,47 @@ def curve_learning_rate(watched: Watched) -> Iterator[Finding]:
             ),
             {"epoch": rows[0].epoch, "next": rates[1]},
         )
-    if peak <= 0:
+    if peak <= 0 or min(rates) < 0:
+        yield from _no_rate(watched, rows)
         return
+    yield from _dies_early(rows, peak)
     if max(rates) - min(rates) <= _EVEN * peak:
         yield from _constant(watched, rates)
     else:
         yield from _shape(watched, rates, [row.epoch for row in rows])
     yield from _warm_up(watched, rates)
+
+
+def _no_rate(watched: Watched, rows: Sequence[EpochMetrics]) -> Iterator[Finding]:
+    """No rate above zero, or one below it; a column that was rounded to nothing while the loss comes down is not accused."""
+    losses = watched.losses()
+    if min(row.lr for row in rows) == 0 and losses and losses[-1] < 0.98 * losses[0]:
+        return
+    worst = min(rows, key=lambda row: row.lr)
+    en = "is 0 in all" if worst.lr == 0 else f"falls to {worst.lr:g} (epoch {worst.epoch}) in"
+    ja = "ずっと0です" if worst.lr == 0 else f"{worst.lr:g}（エポック{worst.epoch}）まで下がっています"
+    yield NO_RATE.found(
+        Text(f"The learning rate {en} {len(rows)} epochs.", f"{len(rows)}エポックの学習率が{ja}。"),
+        {"lowest": worst.lr, "epoch": worst.epoch, "epochs": len(rows)},
+    )
+
+
+def _dies_early(rows: Sequence[EpochMetrics], peak: float) -> Iterator[Finding]:
+    """A rate under a thousandth of its peak for more than half of the epochs, to the end."""
+    alive = max(n for n, row in enumerate(rows) if row.lr >= DEAD * peak)
+    dead = rows[alive + 1 :]
+    if len(rows) < LONG or len(dead) <= len(rows) / 2:
+        return
+    most = max(row.lr for row in dead)
+    yield DIES_EARLY.found(
+        Text(
+            f"From epoch {dead[0].epoch} on, in {len(dead)} of {len(rows)} epochs, the learning rate is at most {most:.2g}, under a thousandth of "
+            f"its peak of {peak:g}.",
+            f"エポック{dead[0].epoch}以降（{len(rows)}エポック中{len(dead)}エポック）、学習率は最大でも{most:.2g}で、"
+            f"最大値{peak:g}の千分の一にも届きません。",
+        ),
+        {"peak": peak, "dead_from": dead[0].epoch, "dead_epochs": len(dead), "epochs": len(rows)},
+    )
 
 
 def _constant(watched: Watched, rates: Sequence[float]) -> Iterator[Finding]:

@@ -14,6 +14,10 @@ from vitscope.curves import ReferenceCurve, Verdict, judge
 from vitscope.doctor.finding import Skipped
 from vitscope.runs import EpochMetrics
 
+USUAL = (10, 100, 1000)
+"""Classes to try where nobody told how many there are."""
+_IMAGES = 3_000
+"""A validation set of usual size: smaller ones are off by more, and are not told by their accuracy alone."""
 Measure = Literal["train_loss", "train_acc", "val_loss", "val_acc", "lr"]
 
 
@@ -71,17 +75,32 @@ class Watched:
 
     @cached_property
     def supposed_classes(self) -> int | None:
-        """How many classes there are: told, or where the last validation accuracies are one in C to the second digit and the loss is ln C."""
+        """How many classes there are: told; or where the last validation accuracies are one in C to the second digit and the loss is ln C; or where
+        the losses of five epochs are ln C of a usual C, and no accuracy speaks against it."""
         if self.classes is not None:
             return self.classes
         rows = [row for row in self.rows if math.isfinite(row.val_acc) and row.val_acc > 0]
-        if not rows:
-            return None
-        count = round(100 / rows[-1].val_acc)
-        near = [row for row in rows[-3:] if abs(row.val_acc - 100 / count) < 0.02 * 100 / count]
+        count = round(100 / rows[-1].val_acc) if rows else 0
+        near = [row for row in rows[-3:] if count and abs(row.val_acc - 100 / count) < 0.02 * 100 / count]
         losses = [row.val_loss for row in rows[-3:] if math.isfinite(row.val_loss)]
         is_chance = count >= 2 and len(near) == len(rows[-3:]) and bool(losses)
-        return count if is_chance and all(abs(loss - math.log(count)) < 0.02 for loss in losses) else None
+        if is_chance and all(abs(loss - math.log(count)) < 0.02 for loss in losses):
+            return count
+        return next((usual for usual in USUAL if self._stands_at(usual)), None)
+
+    def _stands_at(self, classes: int) -> bool:
+        losses = self.losses()[-5:]
+        accuracies = [row.val_acc for row in self.rows if math.isfinite(row.val_acc)][-5:]
+        return (
+            len(losses) == 5
+            and all(abs(loss - math.log(classes)) < 0.01 for loss in losses)
+            and all(abs(value - 100 / classes) <= tolerance(classes) for value in accuracies)
+        )
+
+    def losses(self) -> list[float]:
+        """Of validation, or of training where those were not measured."""
+        known = [row.val_loss for row in self.rows if math.isfinite(row.val_loss)]
+        return known or [row.train_loss for row in self.rows if math.isfinite(row.train_loss)]
 
     def need_classes(self) -> int:
         """How many classes there are.
@@ -90,13 +109,24 @@ class Watched:
             Skipped: nobody told, and the curve does not.
         """
         if self.supposed_classes is None:
-            raise Skipped(Text("the number of classes is not known", "クラス数が分かりません"))
+            raise Skipped(
+                Text(
+                    "the number of classes is not known; --classes Y tells it",
+                    "クラス数が分かりません。--classes Yで指定できます",
+                )
+            )
         return self.supposed_classes
 
     def is_at_chance(self, accuracy: float) -> bool:
-        """Whether an accuracy is one in C, give or take what some hundred images are off by chance."""
-        chance = 100 / self.need_classes()
-        return abs(accuracy - chance) <= max(0.3, 0.15 * chance)
+        """Whether an accuracy is one in C, give or take what some thousand images are off by chance."""
+        classes = self.need_classes()
+        return abs(accuracy - 100 / classes) <= tolerance(classes)
+
+
+def tolerance(classes: int) -> float:
+    """Three standard deviations of the accuracy, in points, of guessing on so many images."""
+    chance = 1 / classes
+    return 300 * math.sqrt(chance * (1 - chance) / _IMAGES)
 
 
 def last(rows: Sequence[EpochMetrics], part: float = 1 / 3, fewest: int = 3) -> Sequence[EpochMetrics]:
