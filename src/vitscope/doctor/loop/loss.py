@@ -204,7 +204,7 @@ def _course(record: Record) -> Iterator[Finding]:
     climbs = last > 1.2 * first and last - first > 0.2
     stuck = peak > 2 * first and last > 0.95 * first
     if first > 0 and record.steps and (climbs or stuck):
-        rates = [max(step.lrs, default=0.0) for step in record.steps]
+        rates = record.rates or [float("nan")]
         yield TOO_HIGH.found(
             Text(
                 f"The loss climbs: {first:.3g} at the start, {peak:.3g} at its peak, {last:.3g} in the end (learning rate: up to {max(rates):.2g}).",

@@ -141,7 +141,7 @@ def _eval_steps(record: Record) -> Iterator[Finding]:
 
 
 def _train_validation(record: Record) -> Iterator[Finding]:
-    judged = [each for each in record.forwards if each.phase == "val"] or _quiet_runs(record.forwards)
+    judged = [each for each in record.forwards if _is_validation(each)] or _quiet_runs(record.forwards)
     wrong = [each for each in judged if each.training and not each.reaches]
     if not wrong or len(wrong) < 0.5 * len(judged):
         return
@@ -156,11 +156,19 @@ def _train_validation(record: Record) -> Iterator[Finding]:
     )
 
 
+def _is_validation(forward: Forward) -> bool:
+    """Its batch is one of the validation loader's; or nobody knows, that loader was drawn from last, and nothing is learned."""
+    return forward.phase == "val" or (forward.phase is None and forward.drawn == "val" and not forward.grad)
+
+
 def _quiet_runs(forwards: list[Forward]) -> list[Forward]:
-    """Where no validation loader was given: three and more forwards without gradients on end, that are no batches of the training loader."""
+    """Where no validation loader was given: three and more forwards without gradients on end, that are no batches of the training loader and do not
+    estimate batch norms anew."""
     runs = (
         list(group)
-        for quiet, group in groupby(forwards, key=lambda each: not each.grad and each.phase != "train")
+        for quiet, group in groupby(
+            forwards, key=lambda each: not each.grad and "train" not in (each.phase, each.drawn) and not each.estimates
+        )
         if quiet
     )
     return [each for run in runs if len(run) >= 3 for each in run]

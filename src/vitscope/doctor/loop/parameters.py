@@ -195,17 +195,20 @@ def _left_out(record: Record, missing: set[str], learns: set[str]) -> Iterator[F
 
 def _still(record: Record, moved: set[str]) -> Iterator[Finding]:
     held = record.held & {name for name, p in record.model.named_parameters() if p.requires_grad}
-    rates = [max(step.lrs, default=0.0) for step in record.steps]
-    if not held or held & moved or len(rates) < 3:
+    count, largest = len(record.steps), max(record.rates, default=None)
+    if not held or held & moved or count < 3:
         return
-    if max(rates) == 0:
+    if largest == 0:
         raise Skipped(
             Text("the learning rate was 0 at every step that was seen", "観測したすべてのステップで学習率が0でした")
         )
+    at = Text("", "")
+    if largest is not None:
+        at = Text(f", at a learning rate of up to {largest:.2g}", f"学習率（最大{largest:.2g}）で")
     yield STILL.found(
         Text(
-            f"After {len(rates)} steps, at a learning rate of up to {max(rates):.2g}, every parameter that it holds is exactly what it was.",
-            f"学習率（最大{max(rates):.2g}）で{len(rates)}ステップ進んでも、オプティマイザが持つパラメータはどれもまったく変わっていません。",
+            f"After {count} steps{at.en}, every parameter that it holds is exactly what it was.",
+            f"{at.ja}{count}ステップ進んでも、オプティマイザが持つパラメータはどれもまったく変わっていません。",
         ),
-        {"steps": len(rates), "largest_lr": max(rates), "parameters": len(held)},
+        {"steps": count, "largest_lr": largest, "parameters": len(held)},
     )

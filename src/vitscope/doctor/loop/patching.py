@@ -1,4 +1,5 @@
-"""Looking over a loop's shoulder: methods that tell before and after they run, hooks that no copy inherits, and all of it undone at the end."""
+"""Looking over a loop's shoulder: methods that tell before and after they run, iterators that tell of what they give, and all of it undone at the
+end. Only classes are touched and put back, never objects: no copy, pickle or TorchScript of the user's inherits anything."""
 
 from __future__ import annotations
 
@@ -9,57 +10,80 @@ from typing import Any
 
 import torch
 
-Around = Callable[..., Any]
-"""`around(original, self, *args, **kwargs)`: calls the original exactly once, and gives back what it gave."""
+from vitscope.doctor.loop.guard import Guard, Observing
+
+Observe = Callable[..., Observing]
+"""`observe(self, *args, **kwargs)`: a generator around one call of a method."""
 
 
-def patch(undo: ExitStack, owner: type, name: str, around: Around) -> None:
-    """Puts a function around a method of a class, until the stack is left. Of the class, not of the object: copies and pickles of the user's
-    objects stay free of it.
+class _Watched:
+    """One method of one class, and who is watching it. Blocks may end in another order than they began: the last one puts the method back."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.owner, self.name = owner, name
+        self.observers: list[tuple[Guard, Observe]] = []
+        self._own = vars(owner).get(name)
+        self._method = self._around(getattr(owner, name))
+        setattr(owner, name, self._method)
+
+    def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        observers, place = self.observers, f"{self.owner.__name__}.{self.name}"
+
+        @wraps(original)
+        def watched(this: Any, *args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_compiling() or not observers:
+                return original(this, *args, **kwargs)
+            begun = [(guard, guard.begin(place, observe(this, *args, **kwargs))) for guard, observe in observers]
+            try:
+                given = original(this, *args, **kwargs)
+            except BaseException:
+                for guard, observing in begun:
+                    if observing is not None:
+                        guard.abort(place, observing)
+                raise
+            for guard, observing in reversed(begun):
+                given = given if observing is None else guard.end(place, observing, given)
+            return given
+
+        return watched
+
+    def leave(self, observer: tuple[Guard, Observe]) -> None:
+        """One watches no more."""
+        self.observers[:] = [each for each in self.observers if each is not observer]
+        if self.observers:
+            return
+        _WATCHED.pop((self.owner, self.name), None)
+        if vars(self.owner).get(self.name) is not self._method:
+            return  # somebody wrapped it since, and calls it; it does nothing any more
+        if self._own is None:
+            delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self._own)
+
+
+_WATCHED: dict[tuple[Any, str], _Watched] = {}
+
+
+def patch(undo: ExitStack, owner: Any, name: str, observe: Observe, guard: Guard) -> None:
+    """Puts a generator around a method of a class, until the stack is left.
 
     Raises:
         TypeError: the class is a built-in one.
+        AttributeError: it has no such method.
     """
-    original = getattr(owner, name)
-    own = vars(owner).get(name)
-
-    @wraps(original)
-    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return around(original, self, *args, **kwargs)
-
-    setattr(owner, name, watched)
-
-    def restore() -> None:
-        if own is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, own)
-
-    undo.callback(restore)
-
-
-class Hook:
-    """A hook that a copy of the module, or a pickle of it, holds only as a thing that does nothing."""
-
-    def __init__(self, tell: Callable[..., None] | None = None) -> None:
-        self.tell = tell
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        if self.tell is not None and not torch.compiler.is_compiling():
-            self.tell(*args, **kwargs)
-
-    def __deepcopy__(self, memo: object) -> Hook:
-        return Hook()
-
-    def __reduce__(self) -> tuple[type[Hook], tuple[()]]:
-        return Hook, ()
+    watched = _WATCHED.get((owner, name))
+    if watched is None or vars(owner).get(name) is not watched._method:
+        watched = _WATCHED[owner, name] = _Watched(owner, name)
+    observer = (guard, observe)
+    watched.observers.append(observer)
+    undo.callback(watched.leave, observer)
 
 
 class Told:
     """An iterator that tells of every batch and of its end."""
 
-    def __init__(self, inner: Any, batch: Callable[[Any], None], end: Callable[[], None]) -> None:
-        self._inner, self._batch, self._end = inner, batch, end
+    def __init__(self, inner: Any, guard: Guard, batch: Callable[[Any], None], end: Callable[[], None]) -> None:
+        self._inner, self._guard, self._batch, self._end = inner, guard, batch, end
 
     def __iter__(self) -> Told:
         return self
@@ -68,9 +92,9 @@ class Told:
         try:
             given = next(self._inner)
         except StopIteration:
-            self._end()
+            self._guard.run("loader", self._end)
             raise
-        self._batch(given)
+        self._guard.run("loader", self._batch, given)
         return given
 
     def __len__(self) -> int:

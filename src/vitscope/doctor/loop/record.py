@@ -29,7 +29,11 @@ class Forward:
     phase: Phase | None
     batch: int | None
     precision: torch.dtype | None
-    """Of autocast, where that was on."""
+    """Of autocast, where that was on; of the scores, where they are in half precision."""
+    drawn: Phase | None = None
+    """Which loader had just given a batch. That the model was called with it is likely, but not sure."""
+    estimates: bool = False
+    """Whether batch norms average over all batches, as they do only where their statistics are estimated anew (`update_bn`)."""
     form: str | None = None
     """What its scores look like, where that was looked at: `probabilities`, `sigmoid`, `scores`."""
     reaches: bool = False
@@ -51,6 +55,8 @@ class Backward:
     step: int
     arrived: bool = False
     """Whether any parameter that the optimizer holds has a gradient afterwards."""
+    thrown: bool = False
+    """Whether its gradients were cleared before a step."""
 
 
 @dataclass(eq=False)
@@ -93,6 +99,18 @@ class Pass:
     exhausted: bool = False
     labels: list[Tensor] = field(default_factory=list)
     """Of the first batches."""
+    first: int | None = None
+    """The first label of all."""
+    has_classes: bool = False
+    """Whether any label, of all batches, is another one."""
+
+    def meets(self, labels: Tensor, *, keep: bool) -> None:
+        """Takes in the labels of a batch."""
+        if keep:
+            self.labels.append(labels.cpu().clone())
+        if not self.has_classes:
+            self.first = int(labels[0]) if self.first is None else self.first
+            self.has_classes = bool((labels != self.first).any())
 
 
 @dataclass(frozen=True)
@@ -149,8 +167,12 @@ class Record:
     """Backwards of a loss that depends on nothing."""
     loss_saw_scores: bool = False
     """Whether the loss module was given the model's scores themselves."""
+    loss_saw_labels: bool = False
+    """Whether it was given the labels that the loader gave."""
+    early_scheduler_steps: list[int] = field(default_factory=list)
+    """Steps of the scheduler before the first optimizer step, without being told which epoch it is: how many backwards there had been at each."""
     unwatched: list[str] = field(default_factory=list)
-    """What could not be watched."""
+    """What could not be watched, and what went wrong in watching."""
     moved: Mapping[str, bool] = field(default_factory=dict)
     """By the names of the model's parameters: whether the block changed it."""
     arrived: set[str] = field(default_factory=set)
@@ -165,6 +187,11 @@ class Record:
         """How many backwards go into one step, most of the time."""
         counts = [step.backwards for step in self.steps if step.backwards]
         return mode(counts) if counts else 1
+
+    @property
+    def rates(self) -> list[float]:
+        """The largest learning rate at each step; empty where the optimizer does not tell it."""
+        return [max(step.lrs) for step in self.steps] if all(step.lrs for step in self.steps) else []
 
     @property
     def losses(self) -> tuple[float, ...]:

@@ -1,10 +1,12 @@
 """What happens in somebody's training loop, noted down while it happens. In go the things that the user trains with, out comes a `Record`.
 
-It hooks and wraps, and changes nothing: the results of all calls are the user's own, no random number is drawn, no gradient touched.
+It hooks and wraps, and changes nothing: the results of all calls are the user's own, no random number is drawn, no gradient touched. Whatever goes
+wrong in here is noted and stays in here (`guard`).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -13,22 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import ModelError
-from vitscope.doctor.loop.batches import labels_of, size_of
-from vitscope.doctor.loop.fit import fitted, form_of
+from vitscope.doctor.loop.forwards import Forwards, looks
+from vitscope.doctor.loop.guard import Guard, Observing
 from vitscope.doctor.loop.held import Held, has_gradient
-from vitscope.doctor.loop.patching import Hook, Told, patch
+from vitscope.doctor.loop.loaders import Loaders
+from vitscope.doctor.loop.patching import Observe, patch
 from vitscope.doctor.loop.probe import AT, probed
-from vitscope.doctor.loop.record import MOST, Backward, Forward, Pass, Phase, Record, Step
-from vitscope.doctor.patient import scores_of
-
-LABELED_BATCHES = 100
-"""Of how many batches of a pass the labels are kept."""
-
-
-def looks(number: int) -> bool:
-    """Whether something that costs is done at an event: at the first ones, then seldom."""
-    return number < 30 or (number < 1000 and number % 25 == 0)
+from vitscope.doctor.loop.record import MOST, Backward, Phase, Record, Step
 
 
 class Recorder:
@@ -37,16 +30,11 @@ class Recorder:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.held = Held(record.model, record.optimizer)
+        self.guard = Guard(record.unwatched)
+        self.loaders = Loaders(record, self.guard)
+        self.forwards = Forwards(record, self.guard, self.loaders, self._see_gradients)
         self._undo = ExitStack()
         self._depth: set[str] = set()
-        self._last: Forward | None = None
-        self._call: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
-        self._drawn: Phase | None = None
-        self._is_new = False
-        self._labels: Tensor | None = None
-        self._target: Tensor | None = None
-        self._scores: Tensor | None = None
-        self._scale = 1.0
         self._pending: Tensor | None = None
         self._since = Step((), False, None, None, 0, 0)
         self._behind: float | None = None
@@ -56,148 +44,124 @@ class Recorder:
     # beginning and end
 
     def start(self) -> None:
-        """From now on everything is seen."""
+        """From now on everything is seen; nothing is left where that cannot be."""
+        try:
+            self._watch()
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def _watch(self) -> None:
         record = self.record
-        optimizer, enter = record.optimizer, self._undo.callback
-        enter(record.model.register_forward_hook(Hook(self._forward), with_kwargs=True).remove)
-        enter(optimizer.register_step_pre_hook(Hook(self._before_step)).remove)
-        enter(optimizer.register_step_post_hook(Hook(self._after_step)).remove)
+        optimizer = record.optimizer
+        for hook, tell in (
+            (optimizer.register_step_pre_hook, self._before_step),
+            (optimizer.register_step_post_hook, self._after_step),
+        ):
+            self._undo.callback(hook(partial(self._hooked, tell)).remove)
+        self._patch(type(record.model), "__call__", self.forwards.around_model)
+        frame = sys.modules.get("torch._dynamo.eval_frame")
+        if frame is not None and not issubclass(type(record.model), frame.OptimizedModule):
+            self._patch(frame.OptimizedModule, "__call__", self.forwards.around_model)
         if isinstance(record.loss_fn, nn.Module):
-            enter(record.loss_fn.register_forward_hook(Hook(self._loss), with_kwargs=True).remove)
-        patch(self._undo, torch.Tensor, "backward", self._around_backward)
-        patch(self._undo, torch.amp.GradScaler, "scale", self._around_scale)
-        patch(self._undo, torch.amp.GradScaler, "step", self._around_scaler_step)
-        patch(self._undo, nn.Module, "zero_grad", self._around_zero)
+            self._patch(type(record.loss_fn), "__call__", self.forwards.around_loss)
+        self._patch(torch.Tensor, "backward", self._around_backward)
+        self._patch(torch.amp.GradScaler, "scale", self._around_scale)
+        self._patch(torch.amp.GradScaler, "step", self._around_scaler_step)
+        self._patch(nn.Module, "zero_grad", self._around_zero)
         for owner in {torch.optim.Optimizer, next(c for c in type(optimizer).__mro__ if "zero_grad" in vars(c))}:
-            patch(self._undo, owner, "zero_grad", self._around_zero)
+            self._patch(owner, "zero_grad", self._around_zero)
         if record.scheduler is not None:
             self._try_patch(record.scheduler, "step", self._around_scheduler)
         loaders: list[tuple[Any, Phase]] = [(record.loader, "train"), (record.val_loader, "val")]
         for loader, phase in loaders:
             if loader is not None and not (phase == "val" and loader is record.loader):
-                self._try_patch(loader, "__iter__", partial(self._around_iter, loader, phase))
+                self._try_patch(loader, "__iter__", partial(self.loaders.around_iter, loader, phase))
 
     def stop(self) -> None:
         """All hooks and wrappers are gone, and what moved is known."""
-        self._undo.close()
+        self.guard.run("watch", self._undo.close)
         self.refresh()
-        self._scores = self._labels = self._target = self._pending = None
-        self._call = None
+        self._pending = None
+        self.forwards.forget()
+        self.loaders.forget()
 
     def refresh(self) -> None:
         """Looks up what moved so far."""
-        self.record.moved = self.held.moved()
+        moved = self.guard.run("model.parameters()", self.held.moved)
+        self.record.moved = moved if moved is not None else self.record.moved
 
-    def _try_patch(self, thing: Any, name: str, around: Callable[..., Any]) -> None:
+    def _patch(self, owner: Any, name: str, observe: Observe) -> None:
+        patch(self._undo, owner, name, observe, self.guard)
+
+    def _try_patch(self, thing: Any, name: str, observe: Observe) -> None:
         try:
-            patch(self._undo, type(thing), name, around)
+            self._patch(type(thing), name, observe)
         except (TypeError, AttributeError):
             self.record.unwatched.append(f"{type(thing).__name__}.{name}")
 
-    # forwards
-
-    def _forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], answer: Any) -> None:
-        record = self.record
-        if module is not record.model or len(record.forwards) >= MOST:
-            return
-        count = next((size_of(each) for each in (*args, *kwargs.values()) if size_of(each) is not None), None)
-        phase = self._drawn if self._is_new or self._drawn == "val" else None
-        device = next((p.device.type for p in module.parameters()), "cpu")
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        seen = Forward(module.training, torch.is_grad_enabled(), phase, count, precision, step=len(record.steps))
-        self._is_new = False
-        record.forwards.append(seen)
-        scores = None
-        try:
-            scores = scores_of(answer, count or 0)
-        except ModelError:
-            scores = next((x for x in _tensors(answer) if x.requires_grad), None)
-        if scores is None or not scores.is_floating_point():
-            return
-        if scores.ndim == 2 and len(scores) == count:
-            record.classes = int(scores.shape[1])
-            if looks(len(record.forwards)):
-                seen.form = form_of(scores)
-        if scores.requires_grad and seen.grad:
-            self._last, self._scores, self._call = seen, scores.detach(), (args, kwargs)
-            scores.register_hook(partial(self._came_back, seen))  # type: ignore[no-untyped-call]
-
-    def _came_back(self, seen: Forward, gradient: Tensor) -> None:
-        """A gradient reaches the scores; none has been added to any parameter before them yet."""
-        record = self.record
-        self._see_gradients()
-        seen.reaches = True
-        scores, labels = self._scores, self._target if self._target is not None else self._labels
-        if seen is not self._last or scores is None or labels is None or gradient.shape != scores.shape:
-            return
-        if scores.ndim == 2 and looks(len(record.fits)):
-            fit = fitted(scores, gradient, labels, scale=self._scale)
-            record.fits += [] if fit is None else [fit]
-
-    def _loss(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], loss: Any) -> None:
-        """The user's loss module was called."""
-        given = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
-        scores = self._scores
-        if scores is None:
-            return
-        for each in given:
-            if each.is_floating_point() and each.data_ptr() == scores.data_ptr() and each.shape == scores.shape:
-                self.record.loss_saw_scores = True
-            elif each.ndim == 1 and not each.is_floating_point() and len(each) == len(scores):
-                self._target = each.detach()
+    def _hooked(self, tell: Callable[..., None], *args: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self.guard.run("optimizer.step", tell, *args)
 
     # backwards
 
-    def _around_backward(self, original: Callable[..., Any], loss: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def _around_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> Observing:
         if "backward" in self._depth or not isinstance(loss, Tensor):
-            return original(loss, *args, **kwargs)
-        record = self.record
-        self._see_gradients()
-        value = self._pending if self._pending is not None else loss.detach() if loss.numel() == 1 else None
-        scaled, self._pending = self._pending is not None, None
-        if not loss.requires_grad:
-            record.cut_losses += 1
+            return
+        value, scaled = None, False
         self._depth.add("backward")
         try:
-            return original(loss, *args, **kwargs)
+            self._see_gradients()
+            value = self._pending if self._pending is not None else loss.detach() if loss.numel() == 1 else None
+            scaled, self._pending = self._pending is not None, None
+            self.record.cut_losses += not loss.requires_grad
+            yield
         finally:
             self._depth.discard("backward")
-            self._scale = 1.0
+            self.forwards.end_backward()
             self._since.backwards += 1
-            self._since.cleared, self._fresh, self._target = False, True, None
-            if loss.requires_grad and len(record.backwards) < MOST:
-                self._behind = self.held.norm_of_some() if looks(len(record.backwards)) else None
-                arrived = any(p.grad is not None for p in self.held.parameters())
-                value = None if value is None else value.detach().clone()
-                record.backwards.append(Backward(value, scaled, self._behind, len(record.steps), arrived))
+            self._since.cleared, self._fresh = False, True
+            if loss.requires_grad and len(self.record.backwards) < MOST:
+                self._note_backward(value, scaled=scaled)
 
-    def _around_scale(self, original: Callable[..., Any], scaler: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        given = original(scaler, outputs, *args, **kwargs)
+    def _note_backward(self, value: Tensor | None, *, scaled: bool) -> None:
+        record = self.record
+        self._behind = self.held.norm_of_some() if looks(len(record.backwards)) else None
+        arrived = any(p.grad is not None for p in self.held.parameters())
+        value = None if value is None else value.detach().clone()
+        record.backwards.append(Backward(value, scaled, self._behind, len(record.steps), arrived))
+
+    def _around_scale(self, scaler: Any, outputs: Any, *args: Any, **kwargs: Any) -> Observing:
+        yield
         if scaler.is_enabled() and isinstance(outputs, Tensor) and outputs.numel() == 1:
             self.record.saw_scaler = True
-            self._pending, self._scale = outputs.detach(), float(scaler.get_scale())
-        return given
+            self._pending, self.forwards.scale = outputs.detach(), float(scaler.get_scale())
 
-    def _around_scaler_step(
-        self, original: Callable[..., Any], scaler: Any, optimizer: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def _around_scaler_step(self, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Observing:
         before = len(self.record.steps)
-        given = original(scaler, optimizer, *args, **kwargs)
+        yield
         if optimizer is self.record.optimizer and len(self.record.steps) == before:
             self.record.scaler_skips += 1
-            self._since = Step((), False, None, None, 0, 0)
-        return given
+            self._begin_step()
 
-    def _around_zero(self, original: Callable[..., Any], owner: Any, *args: Any, **kwargs: Any) -> Any:
-        given = original(owner, *args, **kwargs)
-        if owner is self.record.optimizer or (isinstance(owner, nn.Module) and owner is self.record.model):
-            self.record.cleared += 1
-            self._see_gradients()
-            if self._fresh and self._since.backwards:
-                self._since.cleared = True
-                self._since.thrown += 1
-            self._fresh = False
-        return given
+    def _around_zero(self, owner: Any, *args: Any, **kwargs: Any) -> Observing:
+        is_it = owner is self.record.optimizer or (isinstance(owner, nn.Module) and owner is self.record.model)
+        if not is_it or "zero" in self._depth:
+            return
+        self._depth.add("zero")
+        try:
+            yield
+        finally:
+            self._depth.discard("zero")
+        self.record.cleared += 1
+        self._see_gradients()
+        if self._fresh and self._since.backwards:
+            self._since.cleared = True
+            self._since.thrown += 1
+            for each in self.record.backwards[-self._since.backwards :]:
+                each.thrown = each.step == len(self.record.steps)
+        self._fresh = False
 
     def _see_gradients(self) -> None:
         """Before anything is added to gradients, or just behind their clearing: are those of the last step gone?"""
@@ -206,23 +170,30 @@ class Recorder:
 
     # steps
 
+    def _begin_step(self) -> None:
+        self._since = Step((), False, None, None, 0, 0)
+        self.forwards.end_step()
+        self.loaders.since_step = 0
+
     def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         record, step, number = self.record, self._since, len(self.record.steps)
         if number >= MOST:
             return
-        step.lrs = tuple(float(group["lr"]) for group in optimizer.param_groups if "lr" in group)
+        rates = [group.get("lr") for group in optimizer.param_groups]
+        step.lrs = tuple(float(rate) for rate in rates if isinstance(rate, int | float | Tensor))
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        step.closure = callable(closure)
-        if self._last is not None:
-            step.training, step.phase = self._last.training, self._last.phase
+        step.closure, step.batches = callable(closure), self.loaders.since_step
+        seen = self.forwards.of_step
+        if seen is not None:
+            step.training, step.phase = seen.training, seen.phase
         self._see_gradients()
         if not step.closure:
             step.stale, step.empty = self._old and step.backwards > 0, self.held.is_empty()
             if looks(number):
                 self._look(step)
-        if number in AT and self._call is not None:
-            labels = self._labels
-            probe = probed(record.model, *self._call, labels, step=number)
+        if number in AT and self.forwards.call is not None:
+            args, kwargs, labels = self.forwards.call
+            probe = probed(record.model, args, kwargs, labels, step=number)
             record.probes += [] if probe is None else [probe]
 
     def _look(self, step: Step) -> None:
@@ -238,50 +209,21 @@ class Recorder:
         if len(self.record.steps) >= MOST:
             return
         self.record.steps.append(self._since)
-        self._since = Step((), False, None, None, 0, 0)
+        self._begin_step()
+        self._behind, self._fresh, self._old = None, False, False
         self.held.remember()
-        self._old, self._behind, self._fresh = True, None, False
+        self._old = True
 
-    def _around_scheduler(self, original: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: Any) -> Any:
-        if scheduler is self.record.scheduler and "scheduler" not in self._depth:
-            self.record.scheduler_steps.append(len(self.record.steps))
-            self._depth.add("scheduler")
-            try:
-                return original(scheduler, *args, **kwargs)
-            finally:
-                self._depth.discard("scheduler")
-        return original(scheduler, *args, **kwargs)
-
-    # loaders
-
-    def _around_iter(
-        self, loader: Any, phase: Phase, original: Callable[..., Any], owner: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        inner = original(owner, *args, **kwargs)
-        if owner is not loader or len(self.record.passes) >= MOST:
-            return inner
-        seen = Pass(phase)
-        self.record.passes.append(seen)
-        return Told(inner, partial(self._drew, seen), partial(self._ended, seen))
-
-    def _drew(self, seen: Pass, batch: Any) -> None:
-        labels = labels_of(batch)
-        self._drawn, self._is_new = seen.phase, True
-        self._labels = labels
-        self._since.batches += seen.phase == "train"
-        seen.batches += 1
-        seen.samples += size_of(batch) or 0
-        if labels is not None and len(seen.labels) < LABELED_BATCHES:
-            seen.labels.append(labels.detach().cpu().clone())
-
-    def _ended(self, seen: Pass) -> None:
-        seen.exhausted = True
-        self._drawn = None
-
-
-def _tensors(answer: Any) -> list[Tensor]:
-    if isinstance(answer, Tensor):
-        return [answer]
-    if isinstance(answer, Mapping):
-        return [x for x in answer.values() if isinstance(x, Tensor)]
-    return [x for x in answer if isinstance(x, Tensor)] if isinstance(answer, tuple | list) else []
+    def _around_scheduler(self, scheduler: Any, *args: Any, **kwargs: Any) -> Observing:
+        if scheduler is not self.record.scheduler or "scheduler" in self._depth:
+            return
+        steps = self.record.steps
+        is_told = bool(args or kwargs)  # which epoch it is: at the top of an epoch, as timm does it
+        if not steps and not is_told:
+            self.record.early_scheduler_steps.append(self._since.backwards)
+        self.record.scheduler_steps.append(len(steps))
+        self._depth.add("scheduler")
+        try:
+            yield
+        finally:
+            self._depth.discard("scheduler")

@@ -87,21 +87,28 @@ def schedule(record: Record) -> Iterator[Finding]:
                 f"ステップが{len(record.steps)}回しかなく、判断できません",
             )
         )
-    rates = [max(step.lrs, default=0.0) for step in record.steps]
-    scheduler = record.scheduler
+    rates, scheduler = record.rates, record.scheduler
+    if not rates:
+        raise Skipped(
+            Text(
+                "the optimizer tells no learning rate in its parameter groups",
+                "オプティマイザのパラメータグループに学習率がありません",
+            )
+        )
     found = _too_fast(record, scheduler) or _too_slow(record, scheduler)
     found = found or _climbs_again(record, rates) or _swings(record, rates)
     if found is not None:
         yield found
     yield from _never(record)
     yield from _zero(record, rates)
-    if scheduler is not None and record.scheduler_steps and record.scheduler_steps[0] == 0 and not record.scaler_skips:
+    early = [pending for pending in record.early_scheduler_steps if pending == 0 or record.period == 1]
+    if early and not record.scaler_skips:
         yield ORDER.found(
             Text(
                 "scheduler.step() was called before the first optimizer.step().",
                 "最初のoptimizer.step()より前にscheduler.step()が呼ばれています。",
             ),
-            {"scheduler_steps_before": sum(number == 0 for number in record.scheduler_steps)},
+            {"scheduler_steps_before": len(early)},
         )
 
 

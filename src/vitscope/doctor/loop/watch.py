@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -120,8 +120,9 @@ def watch(
         error = raised
         raise
     finally:
-        recorder.stop()
-        watched._end(error)
+        with suppress(Exception):  # the loop's own error must come through
+            recorder.stop()
+            watched._end(error)
 
 
 def _innermost(thing: Any, name: str) -> Any:
@@ -133,8 +134,20 @@ def _innermost(thing: Any, name: str) -> Any:
     wrapper = f"Accelerated{name.capitalize()}"
     while type(thing).__name__ == wrapper and hasattr(thing, name):
         thing = getattr(thing, name)
-    if name == "optimizer" and not isinstance(thing, torch.optim.Optimizer):
+    if name != "optimizer":
+        return thing
+    if not isinstance(thing, torch.optim.Optimizer):
         raise UsageError(f"watch needs the torch.optim optimizer of the loop, got {a_(type(thing).__name__)}")
+    while not hasattr(
+        thing, "_optimizer_step_pre_hooks"
+    ):  # a wrapper that never called Optimizer.__init__, as many Lookaheads
+        inner = getattr(thing, "optimizer", None)
+        if not isinstance(inner, torch.optim.Optimizer):
+            raise UsageError(
+                f"{type(thing).__name__} has not called Optimizer.__init__ and takes no step hooks, expected an optimizer that does; "
+                "call super().__init__(params, defaults) in it, or give watch the optimizer inside of it"
+            )
+        thing = inner
     return thing
 
 
@@ -152,6 +165,8 @@ def examined(recorder: Recorder, notes: tuple[Text, ...] = ()) -> LoopExaminatio
                 findings.append(finding)
         except Skipped as why:
             skipped.append(Skip(name, why.why))
+        except Exception as error:  # a report with a hole is better than none
+            skipped.append(Skip(name, _failed(error)))
         seconds[name] = time.monotonic() - begun
     if record.unwatched:
         what = Text(", ".join(record.unwatched), "、".join(record.unwatched))
@@ -166,6 +181,14 @@ def examined(recorder: Recorder, notes: tuple[Text, ...] = ()) -> LoopExaminatio
         seconds=seconds,
         facts=_facts(record),
         notes=notes,
+    )
+
+
+def _failed(error: Exception) -> Text:
+    said = f"{type(error).__name__}: {first_line(error)}"
+    return Text(
+        f"this check itself failed ({said}); the training was not touched by it",
+        f"このチェック自体が失敗しました（{said}）。学習には影響していません",
     )
 
 
