@@ -98,12 +98,63 @@ class FromZero(nn.Module):
         return self.layers(x)
 
 
+class ChannelMix(nn.Module):
+    """RWKV (Peng et al. 2023): the gate is a product that comes last, and has nothing in front of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.k, self.v, self.r = nn.Linear(DIM, 96), nn.Linear(96, DIM), nn.Linear(DIM, DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.v(F.relu(self.k(x)) ** 2)
+        return y * torch.sigmoid(self.r(x))
+
+
+class Highway(ChannelMix):
+    """Two layers without an activation, and a gate that bends."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.v(self.k(x)) * torch.sigmoid(self.r(x))
+
+
+class WithShortcut(nn.Module):
+    """A linear way beside the layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.skip = mlp(), nn.Linear(DIM, DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x) + self.skip(x)
+
+
+class ActivationAtTheEnd(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(DIM, 96), nn.Linear(96, DIM), nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class StraightShortcut(nn.Module):
+    """Two layers without an activation beside a third: still one linear map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.skip = nn.Linear(DIM, 96), nn.Linear(96, DIM), nn.Linear(DIM, DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.one(x)) + self.skip(x)
+
+
 BENDS = [nn.GELU(), nn.ReLU(), nn.Hardtanh(), nn.Hardswish(), nn.PReLU(), nn.Softsign(), nn.LayerNorm(2 * DIM)]
 SOUND = {
     **{type(bend).__name__: partial(two_layers, 2 * DIM, bend) for bend in BENDS},
     "factored": partial(two_layers, 8, nn.Identity()),
     "bends once in three": partial(Three, True),
     **{kind.__name__: kind for kind in (Bilinear, GatedByItself, FromZero, SwiGLU, ConvMLP, Experts)},
+    **{kind.__name__: kind for kind in (ChannelMix, Highway, WithShortcut, ActivationAtTheEnd)},
 }
 
 
@@ -114,4 +165,9 @@ def test_what_bends_or_is_narrow_is_left_alone(name: str) -> None:
 
 def test_three_layers_without_an_activation_are_found() -> None:
     (finding,) = found(partial(Host, with_mlp(partial(Three, False))))
+    assert finding.evidence["hidden_width"] == [96]
+
+
+def test_a_linear_way_beside_them_changes_nothing() -> None:
+    (finding,) = found(partial(Host, with_mlp(StraightShortcut)))
     assert finding.evidence["hidden_width"] == [96]

@@ -168,6 +168,53 @@ def test_compact_transformers_are_a_note() -> None:
     assert ids(examined(partial(Host, NormedBeforeMLP, depth=3))) == [("note", "skip-behind-the-norm")]
 
 
+class LeftWeights(Host):
+    """The patch embedding's weights, scaled by a constant, stand on the left (equalised learning rate)."""
+
+    def prepare(self, dim: int) -> None:
+        self.w = nn.Parameter(torch.randn(dim, 48) * 0.07)
+
+    def embed(self, x: Tensor) -> Tensor:
+        patches = ((self.w * 2.0) @ torch.nn.functional.unfold(x, 4, stride=4)).mT
+        return torch.cat([self.cls_token.expand(len(x), -1, -1), patches], dim=1) + self.pos_embed
+
+
+class MixLN(Host):
+    """Early blocks post-norm, later ones pre-norm, of the same parameters (Li et al. 2025)."""
+
+    def prepare(self, dim: int) -> None:
+        self.blocks = nn.ModuleList((blocks.PostNorm if n < 2 else Block)() for n in range(6))
+
+
+def test_post_norm_in_the_first_blocks_is_a_note() -> None:
+    finding = only(examined(MixLN))
+    assert (finding.id, finding.severity, finding.evidence["post_norm_blocks"]) == ("post-norm", "note", [0, 1])
+
+
+def test_weights_on_the_left_break_nothing() -> None:
+    torch.manual_seed(0)
+    found = diagnose(LeftWeights(), image_size=32, checks=["forward", "residual", "patch-layout", "position"])
+    assert found.healthy
+    assert not found.findings
+
+
+class Streams(Host):
+    """Two streams of tokens, weighed in front of the first block (hyper-connections, Zhu et al. 2025)."""
+
+    def prepare(self, dim: int) -> None:
+        self.weigh = nn.Parameter(torch.tensor([0.6, 0.4]))
+
+    def embed(self, x: Tensor) -> Tensor:
+        tokens = super().embed(x)
+        return torch.einsum("s,sbnd->bnd", self.weigh, torch.stack([tokens, tokens]))
+
+
+def test_streams_that_are_weighed_break_nothing() -> None:
+    torch.manual_seed(0)
+    found = diagnose(Streams(), image_size=32, checks=["patch-layout", "residual", "token-mixing"])
+    assert not found.findings
+
+
 def test_without_blocks_it_is_skipped() -> None:
     from healthy_attentions import Sigmoid
 

@@ -131,13 +131,20 @@ def _cut(tape: Tape, embedding: Call) -> tuple[tuple[int, int], Tensor | None, T
     """The grid of patches, which pixels each holds, and for each patch as the embedding gives it its number; None where there are none."""
     image = tape.image
     places = torch.arange(image.numel(), dtype=torch.float64).view(image.shape)
-    source = embedding.sources[0] if embedding.name in CONVOLUTIONS | POOLINGS else factors(embedding)[0]
+    both = embedding.sources[:1] if embedding.name in CONVOLUTIONS | POOLINGS else factors(embedding)
+    source = next((each for each in both if tape.is_of_image(each)), both[0])
     try:
         if source.call is not None and embedding.name not in POOLINGS:
             places = _moved(tape, source.call, source.index, None, places)
+        if source is not both[0]:
+            places = places.mT  # weights stand on the left, and a patch is a column
     except LensError:  # resized, padded or mixed before it is cut: there are no patches of the image's own pixels
         shape = embedding.outputs[0].shape
         is_map = embedding.name in CONVOLUTIONS and len(shape) == 4
+        if not is_map and shape.numel() == shape[-1]:
+            raise LensError(
+                "the first product in front of the blocks gives no tokens, so what embeds patches was not found"
+            ) from None
         return ((shape[-2], shape[-1]) if is_map else _square(shape.numel() // shape[-1])), None, None
     if embedding.name in POOLINGS:
         return (embedding.outputs[0].shape[-2], embedding.outputs[0].shape[-1]), None, None
@@ -205,7 +212,12 @@ def _moved_by(
         return torch.cat(
             [before(source) for source in call.sources], dim=int(call.args[1]) if len(call.args) > 1 else 0
         )
-    first = next(source for source in call.sources if tape.is_of_image(source))
+    first = next((source for source in call.sources if tape.is_of_image(source)), None)
+    if first is None:
+        raise LensError(
+            f"{call.path or 'the model'} makes tokens by {call.name} of what does not come from the image; "
+            "which token stands for which patch cannot be told"
+        )
     moved = before(first)
     if call.name in VIEWS | MOVES and call.name != "_to_copy":
         # torch takes any strides for a view of one number; these lie as they come

@@ -15,7 +15,7 @@ from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import SAME, Patient
 from vitscope.lens.blocks import Block
-from vitscope.lens.flow import unviewed
+from vitscope.lens.flow import unviewed, without_products
 from vitscope.lens.operations import CONVOLUTIONS, factors
 from vitscope.lens.tape import Call, Source
 
@@ -63,21 +63,34 @@ def affine(patient: Patient) -> Iterator[Finding]:
 
 
 def _affine_width(patient: Patient, block: Block) -> int:
-    """How many hidden units a block's MLP has if it is affine; 0 if it is not, if it is narrower than its tokens, as a factored matrix is, or if
-    its first layer starts at zero."""
+    """How many hidden units a block's MLP has if all of it is affine; 0 if it is not, if it is narrower than its tokens, as a factored matrix is,
+    or if its first layer starts at zero. Gates and shortcuts beside the layers belong to it."""
     products = products_between(patient, block.after_attention, block.after_mlp)
-    if len(products) < 2:
+    inputs = [_tokens(patient, product) for product in products]
+    calls = [None if each is None or each.call is None else unviewed(patient.tape, each.call) for each in inputs]
+    end = _branch_end(patient, block)
+    if len(products) < 2 or end is None or calls[0] is None:
         return 0
-    first, *later = products
-    given, hidden = _tokens(patient, first), _tokens(patient, later[-1])
-    if given is None or hidden is None or given.call is None or hidden.call is None:
+    given, deep = calls[0], [n for n, call in enumerate(calls) if call is not calls[0]]
+    if not deep:
         return 0
-    width = min(_channels(patient, product) for product in later)
-    if width < _channels(patient, first):
+    width = min(_channels(patient, products[n]) for n in deep)
+    if width < _channels(patient, products[0]):
         return 0
     with suppress(LensError):
-        return width if _is_affine(patient, unviewed(patient.tape, given.call), hidden.call) else 0
+        ends = [call for call in (*(calls[n] for n in deep), end) if call is not None]
+        is_affine = len(ends) == len(deep) + 1 and all(_is_affine(patient, given, each) for each in ends)
+        return width if is_affine else 0
     return 0
+
+
+def _branch_end(patient: Patient, block: Block) -> Call | None:
+    """What an MLP gives to the sum that brings it back to the tokens."""
+    if block.after_attention is None or block.after_mlp is None:
+        return None
+    stream = without_products(patient.tape, block.after_attention)
+    ends = [source.call for source in block.after_mlp.sources if source.call and source.call.number not in stream]
+    return ends[0] if len(ends) == 1 else None
 
 
 def _is_affine(patient: Patient, given: Call, hidden: Call) -> bool:

@@ -82,9 +82,12 @@ def _taken(patient: Patient) -> Census:
             in_any |= in_scores
     cut = tuple(name for name in idle if _place(parameters[name]) in in_scores)
     unused = [name for name in idle if _place(parameters[name]) not in in_any]
-    if any(parameters[name].ndim > 1 for name in unused):
+    if cut or any(parameters[name].ndim > 1 for name in unused):
         learns_in_training = _leaves_in_training(patient)
         unused = [name for name in unused if name not in learns_in_training]
+        cut = tuple(
+            name for name in cut if name not in learns_in_training
+        )  # chosen hard in evaluation, softly in training
     frozen_zeros = tuple(
         name
         for name, parameter in parameters.items()

@@ -160,7 +160,7 @@ def _norms(patient: Patient, stream: Stream) -> Iterator[Finding]:
                 f"{stream.blocks}ブロック中{len(stream.post_norms)}ブロックで、正規化が加算の後にあります（post-norm）。",
             ),
             {"post_norm_blocks": stream.post_norms, "blocks": stream.blocks},
-            severity="warning" if stream.blocks >= DEEP else "note",
+            severity="warning" if len(stream.post_norms) >= DEEP else "note",
         )
     elif stream.head_grows is not None:
         yield _no_final_norm(stream.head_grows, _uncalled_norms(patient))

@@ -79,7 +79,10 @@ def stream_of(patient: Patient) -> Stream:
     mixed = [n for n in range(len(blocks) - 1) if _only_the_mlp_is_normed(tape, blocks[n], blocks[n + 1])]
     mixed = mixed if mixed and len(mixed) > (len(blocks) - 1) / 2 else []
     behind = {n: skip for n, block in enumerate(blocks) if (skip := _skip_behind_a_norm(tape, block)) is not None}
-    post = sorted(behind) if len(behind) > most else []
+    whole_post = [
+        n for n in behind if n + 1 < len(blocks) and not _follows(tape, blocks[n].after_mlp, blocks[n + 1].enters)
+    ]
+    post = sorted(behind) if len(behind) > most else whole_post
     if len(starts) <= most:
         odd = {**behind, **starts} if not (mixed or post) else {}
         starts = {n: odd[n] for n in unlike_their_twins(patient, odd, whole, in_modules=True)}

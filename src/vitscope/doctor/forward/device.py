@@ -54,7 +54,8 @@ class _Meetings(TorchDispatchMode):
         name = str(func.overloadpacket.__name__)
         given = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, Tensor)]
         devices = {t.device.type for t in given if t.ndim}  # a single number may be on the CPU
-        if self.first is None and name not in _ACROSS and devices >= {"cpu", "meta"}:
+        is_mixed = name in _ACROSS or name.startswith("_nested")  # whose lengths are torch's own, on the CPU
+        if self.first is None and not is_mixed and devices >= {"cpu", "meta"}:
             self.first = name
             raise _Met
         fetched = self._fetched(name, args, kwargs or {})
