@@ -15,11 +15,11 @@ from vitscope._core.text import Lang, Text
 from vitscope.doctor.finding import Skipped
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.patient import Patient
-from vitscope.lens.flow import projections
 from vitscope.lens.operations import CONVOLUTIONS, NORMS, PRODUCTS, factors
 from vitscope.lens.reading import find_class_token, read_tokens
 from vitscope.lens.tape import Call
 from vitscope.race.carrying import carried, weight_of
+from vitscope.race.insides import attention_bias, bias_numbers, mlp, norms
 from vitscope.race.structure_texts import NOT_FOUND, PARTS, UNKNOWN
 
 
@@ -57,7 +57,7 @@ def structure(one: Patient, other: Patient) -> tuple[Row, ...]:
         elif differs and name == "embedding":
             said = carried(one, other) or said
         elif differs and name == "bias":
-            count = max(_bias_numbers(one), _bias_numbers(other))
+            count = max(bias_numbers(one), bias_numbers(other))
             said = said.format(count=f"{count:,}")
         rows.append(Row(role, a, b, differs, said if differs else Text("", "")))
     return tuple(rows)
@@ -136,54 +136,6 @@ def _axis(patient: Patient) -> Text:
     return Text("the batch", "バッチ") if along else Text("the tokens", "トークン")
 
 
-def _attention_bias(patient: Patient) -> Text:
-    """Whether queries, keys and values get a bias."""
-    names = {call.name for call in patient.tape.calls if call.number in _projections(patient)}
-    return Text("with bias", "バイアスあり") if names & {"addmm", "baddbmm"} else Text("without bias", "バイアスなし")
-
-
-def _bias_numbers(patient: Patient) -> int:
-    """How many numbers the biases of queries, keys and values hold in all blocks."""
-    total = 0
-    for attention in patient.attentions:
-        found = projections(patient.tape, attention.begins)
-        sizes = [
-            sum(s.tensor.numel() for s in call.sources if s.tensor.ndim == 1 and not patient.tape.is_of_image(s))
-            for call in patient.tape.calls
-            if call.number in found
-        ]
-        total += sum(sizes) + (
-            sizes[0] if len(sizes) == 2 else 0
-        )  # two products make queries and keys; values are a third
-    return total
-
-
-def _projections(patient: Patient) -> set[int]:
-    return projections(patient.tape, patient.attentions[0].begins)
-
-
-def _mlp(patient: Patient) -> Text:
-    block = patient.anatomy.blocks[0]
-    if block.after_mlp is None or block.after_attention is None:
-        return NOT_FOUND
-    inside = patient.tape.calls[block.after_attention.number : block.after_mlp.number]
-    widths = [call.outputs[0].shape[-1] for call in inside if call.name in PRODUCTS]
-    acts = [
-        call.name
-        for call in inside
-        if call.name in ("gelu", "relu", "silu", "elu", "tanh", "sigmoid", "hardswish", "leaky_relu")
-    ]
-    words = " → ".join(map(str, [*widths[-1:], *widths]))  # what goes in is as wide as what is added to it
-    return Text(f"{words}, {acts[0] if acts else 'no activation'}", f"{words}、{acts[0] if acts else '活性化関数なし'}")
-
-
-def _norms(patient: Patient) -> Text:
-    blocks = patient.anatomy.blocks
-    if any(block.is_post_norm for block in blocks):
-        return Text("behind the sums (post-norm)", "加算の後（post-norm）")
-    return Text("before attention and MLP (pre-norm)", "アテンションとMLPの前（pre-norm）")
-
-
 def _skips(patient: Patient) -> Text:
     blocks = patient.anatomy.blocks
     sums = sum((block.after_attention is not None) + (block.after_mlp is not None) for block in blocks)
@@ -218,9 +170,9 @@ _PARTS: dict[str, Callable[[Patient], Text]] = {
     "blocks": _blocks,
     "heads": _heads,
     "axis": _axis,
-    "bias": _attention_bias,
-    "mlp": _mlp,
-    "norms": _norms,
+    "bias": attention_bias,
+    "mlp": mlp,
+    "norms": norms,
     "skips": _skips,
     "final norm": _final_norm,
     "read out": _read_out,

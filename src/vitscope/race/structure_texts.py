@@ -70,8 +70,8 @@ PARTS: dict[str, tuple[Text, Text]] = {
     "norms": (
         Text("norms of the blocks", "ブロックの正規化"),
         Text(
-            "It can: post-norm wants a warm-up and a smaller learning rate.",
-            "影響しうる違いです。post-normにはウォームアップと小さめの学習率が必要です。",
+            "It can: post-norm wants a warm-up and a smaller learning rate; without norms a deep model hardly trains.",
+            "影響しうる違いです。post-normにはウォームアップと小さめの学習率が必要です。正規化がないと、深いモデルはほとんど学習できません。",
         ),
     ),
     "skips": (
