@@ -14,12 +14,12 @@ from vitscope._core.errors import UsageError
 from vitscope.doctor.examination import Examination
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import BadViTFault, BadViTSpec, GoodViTSpec
-from vitscope.race.comparing import Entrant, _with_what_else_goes, compare
+from vitscope.race.comparing import Entrant, compare
 from vitscope.race.comparison import Cause, Comparison
-from vitscope.race.contest import Gap
-from vitscope.race.targets import Wanted, open_course, open_pair, refuse_other_classes
-from vitscope.race.verdict import _ending, signed
-from vitscope.report.comparing.page import page_of
+from vitscope.race.contest import Arm
+from vitscope.race.course import Course
+from vitscope.race.mending import with_what_else_goes
+from vitscope.race.targets import Pair, Wanted, open_course, open_pair, refuse_other_classes
 
 TINY = {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32, "image_size": (8, 8), "patch_size": (4, 4)}
 
@@ -87,37 +87,14 @@ def test_what_only_one_has_is_mended_and_raced_on_the_seeds_already_run(compared
     assert not compared.healthy
 
 
-def test_a_mended_copy_that_has_learned_nothing_wants_more_steps(compared: Comparison) -> None:
-    (cause,) = compared.causes
-    heats = tuple(replace(heat, accuracy=10.0) for heat in cause.heats)
-    gained = Gap("bad", "bad", -0.4, -3.7, 2.8, 2)
-    found = replace(compared, causes=(replace(cause, heats=heats, gained=gained),))
-    said = found.sentences[1]
-    assert "it loses 0.4 points (95 % interval −3.7 to +2.8 of what it gains)" in said.en
-    assert "12 steps are too few to tell; try --duration 150st" in said.en
-    assert "0.4ポイント低下します" in said.ja
-    assert "--duration 150st" in said.ja
-
-
 def test_what_the_mend_of_another_mends_is_not_called_unmendable(compared: Comparison) -> None:
     (cause,) = compared.causes
     other = Cause("bad", replace(cause.finding, fault=replace(cause.finding.fault, id="unused-parameters")))
-    marked = _with_what_else_goes((cause, other), {"bad": lambda: bad()}, torch.randn(4, 3, 8, 8))
+    marked = with_what_else_goes((cause, other), {"bad": Arm("bad", bad)}, torch.randn(4, 3, 8, 8))
     assert [each.gone_with for each in marked] == [None, "class-token-never-sees-a-patch"]
     said = replace(compared, causes=marked).sentences[2]
     assert said.en == "Only bad has 'unused-parameters'; the mend of 'class-token-never-sees-a-patch' mends it too."
     assert "一緒になくなります" in said.ja
-
-
-def test_the_page_says_the_same_in_both_languages(compared: Comparison) -> None:
-    html = page_of(compared, "ja")
-    assert compared.gap is not None
-    assert signed(compared.gap.shown) in html
-    assert "シード0" in html
-    assert "チャンスレベル" in html
-    assert "異常あり" in html
-    assert "noscript" not in html
-    assert "a few hundred" not in page_of(compared)
 
 
 def test_the_dictionary_is_json(compared: Comparison) -> None:
@@ -149,6 +126,7 @@ def test_modules_are_compared_and_left_as_they_are() -> None:
     assert found.race is None
     assert found.healthy
     assert "no data were given" in found.verdict.en
+    assert found.notes == ()
     assert not any(row.differs for row in found.rows)
     assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
     assert (found.one.target, found.other.target) == ("x (A)", "x (B)")
@@ -198,21 +176,43 @@ def test_data_of_other_classes(tmp_path: Path) -> None:
         refuse_other_classes(pair, open_course(pair, Wanted())[0])
 
 
-@pytest.mark.parametrize(
-    ("left", "words"),
-    [
-        (Gap("a", "b", 0.5, -2.0, 3.0, 3), "closes the gap"),
-        (Gap("a", "b", 20.0, 15.0, 25.0, 3), "of the gap +20.0 points"),
-        (Gap("a", "b", 5.0, -40.0, 50.0, 3), "cannot tell"),
-    ],
-)
-def test_a_mend_is_said_to_close_the_gap_only_where_that_is_known(compared: Comparison, left: Gap, words: str) -> None:
-    gained, between = Gap("b", "b", 50.0, 40.0, 60.0, 3), Gap("a", "b", 50.0, 40.0, 60.0, 3)
-    cause = Cause("b", compared.causes[0].finding, gained=gained, left=left)
-    assert words in _ending(cause, left, between).en
-
-
 def test_examinations_are_those_of_the_doctor(compared: Comparison) -> None:
     assert isinstance(compared.one, Examination)
     assert compared.one.healthy
     assert compared.one.checks_run == ("input-blindness",)
+
+
+def test_a_given_module_s_hooks_and_start_are_told() -> None:
+    hooked = good()
+    hooked.register_forward_hook(lambda module, given, output: output.detach())
+    pair = Wanted(duration="2st", seeds=1)
+    course = tiny_course(pair)
+    found = compare(good(), hooked, image_size=8, checks=["output"], course=course)
+    notes = [note.en for note in found.notes]
+    assert "A is a finished module: each seed starts from the weights that it has." in notes
+    assert "1 hook of functions, registered on B, was left out; neither the examination nor the race runs it." in notes
+    assert any("フック1個" in note.ja for note in found.notes)
+    assert found.race is not None
+
+
+def test_what_cannot_be_trained_leaves_both_examinations() -> None:
+    class InferenceOnly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vit = good()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert not self.training, "inference only"
+            return self.vit(x)
+
+    found = compare(good(), InferenceOnly(), image_size=8, checks=["output"], course=tiny_course(Wanted(seeds=1)))
+    assert found.race is None
+    assert "B cannot be trained: AssertionError (inference only)" in found.verdict.en
+    assert (found.one.target, found.other.target) == ("A", "B")
+
+
+def tiny_course(wanted: Wanted) -> Course:
+    spec = GoodViTSpec.parse(TINY)
+    entrants = [Entrant(name, lambda: build(spec)) for name in "ab"]
+    pair = Pair(entrants[0], entrants[1], (8, 8), 3, (10, 10), ())
+    return open_course(pair, wanted)[0]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from vitscope.race.contest import Race
 
 
+DIVERGED = Text("–: diverged; it counts as chance in the mean.", "–：発散（平均ではチャンスレベルとして計算）")
+
+
 def say(note: Text, lang: Lang) -> None:
     """What a user should know before the waiting begins."""
     err().print(note[lang], style="dim")
@@ -29,7 +32,7 @@ def race_progress(lang: Lang) -> Iterator[Callable[[str, int, int], None]]:
     def tell(what: str, number: int, total: int) -> None:
         is_check = ": " in what
         if lang == "ja":
-            what = what.replace(", mended", "（修正版）")
+            what = what.replace(", mended", "（修正したコピー）")
         words = what if is_check else Text(f"training {what}", f"{what}を学習中")[lang]
         update(words, number, total)
         if not console.is_terminal and (not is_check or number == 0):
@@ -67,6 +70,8 @@ def _show_race(found: Comparison, race: Race, lang: Lang) -> None:
         cells = ["–" if by_seed[each].diverged else f"{by_seed[each].accuracy:.1f}" for each in seeds]
         shown.add_row(arm[lang], *cells, f"{sum(heat.accuracy for heat in heats) / len(heats):.1f}")
     out().print(shown)
+    if any(heat.diverged for _, heats in found.arms for heat in heats):
+        out().print(DIVERGED[lang], style="dim", soft_wrap=True)
     if race.stopped_early:
         from vitscope.race.verdict import STOPPED
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vitscope._core.errors import ModelError, UsageError
 from vitscope._core.suggest import a_
@@ -17,12 +16,11 @@ from vitscope.doctor.admission import admitted
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import as_it_was, diagnose
-from vitscope.doctor.finding import Finding
 from vitscope.doctor.patient import SEED, first_line
 from vitscope.race.comparison import Cause, Comparison
-from vitscope.race.contest import Arm, Progress, Race, gap, heat_of, made, race
+from vitscope.race.contest import Arm, Progress, made, race
 from vitscope.race.course import Course
-from vitscope.race.repair import mended
+from vitscope.race.mending import Only, raced_mends
 from vitscope.race.structure import structure
 
 Make = Callable[[], nn.Module]
@@ -64,6 +62,7 @@ def compare(
         VitscopeError: one of them cannot be examined, or they take no such images.
     """
     one, other = _entrants(a, b, names)
+    notes = (*notes, *_given(one, a, has_race=course is not None), *_given(other, b, has_race=course is not None))
     found = tuple(_examined(entrant, image_size, channels, checks, progress) for entrant in (one, other))
     if any("classes" not in each.facts for each in found):  # no scores at all: nothing to align or to race
         return Comparison(found[0], found[1], (), None, _unmended(one, other, found), _NO_SCORES, notes)
@@ -77,11 +76,8 @@ def compare(
     except ModelError as error:
         why_not = _NOT_TRAINED.format(why=first_line(error))
         return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), why_not, notes)
-    causes = tuple(
-        _raced_mend(owner, finding, run, rival, progress) for owner, finding, rival in _only_one(one, other, found)
-    )
-    makers = {entrant.name: entrant.make for entrant in (one, other)}
-    return Comparison(found[0], found[1], rows, run, _with_what_else_goes(causes, makers, _images(course)), None, notes)
+    run, causes = raced_mends(_only_one(one, other, found), run, progress)
+    return Comparison(found[0], found[1], rows, run, causes, None, notes)
 
 
 _NO_DATA = Text("no data were given to race on", "競争に使うデータが指定されていません")
@@ -128,6 +124,28 @@ def _entrant(given: nn.Module | Entrant, name: str) -> Entrant:
     return Entrant(name, lambda: copy.deepcopy(twin))
 
 
+FINISHED = Text(
+    "{model} is a finished module: each seed starts from the weights that it has.",
+    "{model}は作成済みのモジュールです。どのシードでも、現在の重みから学習を始めます。",
+)
+_HOOKS = Text(
+    "{count} hook{s} of functions, registered on {model}, {were} left out; neither the examination nor the race runs {them}.",
+    "{model}に登録された関数のフック{count}個は除いてあり、検査でも競争でも実行しません。",
+)
+
+
+def _given(entrant: Entrant, given: nn.Module | Entrant, *, has_race: bool) -> Iterator[Text]:
+    """What a reader must know of a module that was given as it is."""
+    if isinstance(given, Entrant):
+        return
+    _, hooks = copy_of(given)
+    if hooks:
+        many = {"s": "s", "were": "were", "them": "them"} if hooks > 1 else {"s": "", "were": "was", "them": "it"}
+        yield _HOOKS.format(count=hooks, model=entrant.name, **many)
+    if has_race:
+        yield FINISHED.format(model=entrant.name)
+
+
 def _examined(
     entrant: Entrant,
     image_size: int | tuple[int, int],
@@ -160,11 +178,12 @@ def _patient(entrant: Entrant, image_size: int | tuple[int, int], channels: int)
     return patient
 
 
-def _only_one(one: Entrant, other: Entrant, found: Sequence[Examination]) -> list[tuple[Entrant, Finding, Entrant]]:
-    """Errors and warnings that one has and the other has not, causes only: owner, finding, rival."""
-    sides = ((one, found[0], other, found[1]), (other, found[1], one, found[0]))
+def _only_one(one: Entrant, other: Entrant, found: Sequence[Examination]) -> list[Only]:
+    """Errors and warnings that one has and the other has not, causes only."""
+    arms = [Arm(entrant.name, entrant.make) for entrant in (one, other)]
+    sides = ((arms[0], found[0], arms[1], found[1]), (arms[1], found[1], arms[0], found[0]))
     return [
-        (owner, finding, rival)
+        Only(owner, finding, rival)
         for owner, own, rival, its in sides
         for finding in own.causes
         if finding.severity != "note" and finding.id not in {each.id for each in its.findings}
@@ -172,75 +191,4 @@ def _only_one(one: Entrant, other: Entrant, found: Sequence[Examination]) -> lis
 
 
 def _unmended(one: Entrant, other: Entrant, found: Sequence[Examination]) -> tuple[Cause, ...]:
-    return tuple(Cause(owner.name, finding) for owner, finding, _ in _only_one(one, other, found))
-
-
-def _raced_mend(entrant: Entrant, finding: Finding, run: Race, rival: Entrant, progress: Progress | None) -> Cause:
-    """The mended copy, from the same start values, on the seeds that the race ran."""
-    course, images = run.course, _images(run.course)
-    with as_it_was():
-        trial = mended(made(entrant.make, SEED), finding, images)
-    if trial is None:
-        return Cause(entrant.name, finding)
-
-    def make() -> nn.Module:
-        repaired = mended(entrant.make(), finding, images)
-        if repaired is None:
-            raise ModelError(f"{entrant.name} could not be mended once more")
-        return repaired.model
-
-    is_gone = _is_gone(trial.model, finding, images)
-    if is_gone is False:
-        return Cause(entrant.name, finding)
-    name = f"{entrant.name}, mended"
-    before = run.of(entrant.name)
-    heats = []
-    try:
-        for number, heat in enumerate(before):
-            if progress is not None:
-                progress(name, number, len(before))
-            heats.append(heat_of(Arm(name, make), course, heat.seed))
-    except ModelError:
-        return Cause(entrant.name, finding)
-    return Cause(
-        entrant.name,
-        finding,
-        trial.done,
-        is_gone,
-        tuple(heats),
-        gap(heats, before),
-        gap(run.of(rival.name), heats),
-    )
-
-
-def _images(course: Course) -> Tensor:
-    """Some noise of the size of the images."""
-    shape = (course.preprocessing.channels, *course.preprocessing.image_size)
-    return torch.randn(4, *shape, generator=torch.Generator().manual_seed(SEED))
-
-
-def _with_what_else_goes(causes: tuple[Cause, ...], makers: Mapping[str, Make], images: Tensor) -> tuple[Cause, ...]:
-    """Of the causes without a mend of their own, those are marked that the mend of another one mends too: a table that is never added is
-    also a parameter without use."""
-
-    def goes_with(cause: Cause) -> str | None:
-        for other in causes:
-            if other.owner != cause.owner or other.done is None:
-                continue
-            with as_it_was():
-                trial = mended(made(makers[cause.owner], SEED), other.finding, images)
-            if trial is not None and _is_gone(trial.model, cause.finding, images):
-                return other.finding.id
-        return None
-
-    return tuple(cause if cause.done is not None else replace(cause, gone_with=goes_with(cause)) for cause in causes)
-
-
-def _is_gone(model: nn.Module, finding: Finding, images: Tensor) -> bool | None:
-    """Whether the check that found it finds it no more."""
-    size, channels = (int(images.shape[-2]), int(images.shape[-1])), int(images.shape[1])
-    try:
-        again = diagnose(model, image_size=size, channels=channels, checks=[finding.check])
-    except ModelError:
-        return None
-    return None if again.skipped and not again.checks_run else finding.id not in {each.id for each in again.findings}
+    return tuple(Cause(each.owner.name, each.finding) for each in _only_one(one, other, found))

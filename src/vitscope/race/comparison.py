@@ -8,7 +8,8 @@ from typing import Any
 from vitscope._core.text import Lang, Text
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import Finding
-from vitscope.race.contest import Gap, Heat, Race
+from vitscope.race.contest import Race
+from vitscope.race.gaps import Gap, Heat
 from vitscope.race.structure import Row
 
 _MENDED = Text("{model} without '{fault}'", "{model}（「{fault}」を修正）")
@@ -21,7 +22,7 @@ class Cause:
     owner: str
     finding: Finding
     done: Text | None = None
-    """What was changed; None where the doctor knows no mend."""
+    """What was changed; None where no mend was raced."""
     is_gone: bool | None = None
     """Whether the check that found it finds it no more in the mended copy."""
     heats: tuple[Heat, ...] = ()
@@ -32,17 +33,13 @@ class Cause:
     """The other model minus the mended one: what the mend leaves of the gap."""
     gone_with: str | None = None
     """The id of another finding whose mend mends this one too."""
-
-    def is_near_chance(self, classes: int) -> bool:
-        """Whether the mended copy answers hardly better than by chance: what it would learn is not seen yet."""
-        chance = 100 / classes
-        right = [heat.accuracy for heat in self.heats]
-        return bool(right) and sum(right) / len(right) < chance + min(chance / 2, 5.0)
+    why_not: Text | None = None
+    """Why a mend that there is was not raced."""
 
     @property
     def confirmed(self) -> bool:
-        """Whether mending it makes the model learn clearly better."""
-        return self.gained is not None and self.gained.low > 0
+        """Whether mending it makes the model learn clearly better; never known from one seed."""
+        return self.gained is not None and self.gained.is_clear and self.gained.low > 0
 
     def to_dict(self, lang: Lang) -> dict[str, Any]:
         return {
@@ -51,6 +48,7 @@ class Cause:
             "mend": None if self.done is None else self.done[lang],
             "gone_when_mended": self.is_gone,
             "gone_with": self.gone_with,
+            "why_not_raced": None if self.why_not is None else self.why_not[lang],
             "heats": [heat.to_dict() for heat in self.heats],
             "gained": self.gained.to_dict() if self.gained else None,
             "left": self.left.to_dict() if self.left else None,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Finding
+from vitscope.doctor.finding import Finding, Skipped
+from vitscope.doctor.patient import scores_of
 from vitscope.race.ways import Attached, DropoutByMode, Hooked, Unmasked, is_triangular
 
 
@@ -86,8 +87,28 @@ def position_added(model: nn.Module, finding: Finding, images: Tensor) -> Text |
     )
     if blocks is None:
         return None
+    uses = _uses(model, blocks[0], images)
+    if uses != 1:  # a hook on it would add the table at each use
+        raise Skipped(_SHARED.format(uses=uses))
     blocks[0].register_forward_pre_hook(_AddTable(model, name))
     return Text(f"{name} added before the first block", f"{name}を最初のブロックの前で加算")
+
+
+_SHARED = Text(
+    "the first block is used {uses} times in a forward, so there is no place before it where the table would be added once",
+    "最初のブロックが順伝播で{uses}回使われるため、位置埋め込みを1回だけ加算できる場所がありません",
+)
+
+
+def _uses(model: nn.Module, block: nn.Module, images: Tensor) -> int:
+    """How often a forward runs a module."""
+    seen: list[int] = []
+    handle = block.register_forward_pre_hook(lambda module, given: seen.append(1))
+    try:
+        model(images.clone())
+    finally:
+        handle.remove()
+    return len(seen)
 
 
 class _AddTable:
@@ -113,7 +134,7 @@ def _are_alike(modules: nn.ModuleList | nn.Sequential) -> bool:
 
 def channels_last(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
     """A module that reshapes a convolution's B D H W to B N D, where it should have moved D behind: its result is put in order."""
-    run = _watched(model, images)
+    run, _ = watched(model, images)
     for seen in run:
         for inner in run:
             if isinstance(inner.module, nn.Conv2d) and _is_reshaped(seen.output, inner.output):
@@ -142,75 +163,32 @@ class _InOrder:
         return tokens.reshape(len(tokens), self.width, -1).transpose(1, 2)
 
 
-ENDS = (nn.Softmax, nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Dropout, nn.Softplus, nn.ReLU6, nn.Hardtanh, nn.Softsign)
-
-
-class _Same(nn.Module):
-    """What goes in comes out."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
-def raw_scores(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
-    """The module that stands at the end and squeezes the scores is taken out; a softmax or sigmoid of the forward's own is undone by its inverse."""
-    run = _watched(model, images)
-    answer = run[-1].output
-    last = [seen for seen in run if isinstance(seen.module, ENDS) and seen.output is answer]
-    if last and sum(seen.module is last[-1].module for seen in run) == 1 and last[-1].path:
-        parent, _, name = last[-1].path.rpartition(".")
-        setattr(model.get_submodule(parent), name, _Same())
-        kind = type(last[-1].module).__name__
-        return Text(f"nn.{kind} taken out at {last[-1].path}", f"{last[-1].path}のnn.{kind}を除去")
-    inverse = {"softmax-in-the-model": "log", "sigmoid-in-the-model": "logit"}.get(finding.id)
-    if inverse is None:
-        return None
-    model.register_forward_hook(_Inverse(inverse))
-    kind = "softmax" if inverse == "log" else "sigmoid"
-    return Text(
-        f"the {kind} at the end undone (the loss gets the scores before it)",
-        f"末尾の{kind}を取り消し（損失には適用前のスコアを渡す）",
-    )
-
-
-class _Inverse:
-    """A hook that gives scores whose softmax (or sigmoid) is what the model gave: log p, or log p − log(1 − p)."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, module: nn.Module, given: object, answer: object) -> object:
-        if not isinstance(answer, Tensor):
-            return answer
-        tiny = torch.finfo(answer.dtype).tiny
-        logs = answer.clamp(min=tiny).log()
-        return logs if self.name == "log" else logs - (1 - answer).clamp(min=torch.finfo(answer.dtype).eps).log()
-
-
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class Seen:
+    """What a module gave."""
+
     path: str
     module: nn.Module
     output: Tensor
 
 
-def _watched(model: nn.Module, images: Tensor) -> list[_Seen]:
-    """What each module gave in one forward, in the order in which they ended; the model itself last."""
-    run: list[_Seen] = []
+def watched(model: nn.Module, images: Tensor) -> tuple[list[Seen], Tensor]:
+    """What each module gave in one forward, in the order in which they ended, and the scores in what the model gave."""
+    run: list[Seen] = []
     handles = [
         module.register_forward_hook(
             lambda module, given, output, path=path: (
-                run.append(_Seen(path, module, output)) if isinstance(output, Tensor) else None
+                run.append(Seen(path, module, output)) if isinstance(output, Tensor) else None
             )
         )
         for path, module in model.named_modules()
     ]
     try:
-        model(images.clone())
+        answer = model(images.clone())
     finally:
         for handle in handles:
             handle.remove()
-    return run
+    return run, scores_of(answer, len(images))
 
 
 def _under(model: nn.Module, way: type[Attached | DropoutByMode | Unmasked]) -> None:

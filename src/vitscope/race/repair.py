@@ -14,9 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vitscope._core.errors import Interrupted
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Finding
+from vitscope.doctor.copying import unwrapped
+from vitscope.doctor.finding import Finding, Skipped
+from vitscope.doctor.patient import first_line, scores_of
 from vitscope.race import mends
+from vitscope.race.ends import raw_scores
 
 Mend = Callable[[nn.Module, Finding, Tensor], Text | None]
 """Changes a model, and says what it did; None where it found nothing to change."""
@@ -31,7 +35,13 @@ class Mended:
 
 
 def mended(model: nn.Module, finding: Finding, images: Tensor) -> Mended | None:
-    """A copy of the model without this fault; None where there is no mend, or it would change nothing.
+    """A copy of the model without this fault; None where there is no mend, or it would change nothing (`tried` says why)."""
+    found = tried(model, finding, images)
+    return found if isinstance(found, Mended) else None
+
+
+def tried(model: nn.Module, finding: Finding, images: Tensor) -> Mended | Text | None:
+    """A copy of the model without this fault; why not, where a mend that there is does not do; None where there is none.
 
     Args:
         model: it stays as it is.
@@ -41,22 +51,41 @@ def mended(model: nn.Module, finding: Finding, images: Tensor) -> Mended | None:
     mend = _MENDS.get(finding.id)
     if mend is None:
         return None
-    twin = copy.deepcopy(model)
     try:
-        with _evaluating(model), _evaluating(twin):
-            done = mend(twin, finding, images)
-            if done is None or (
-                finding.id not in _OF_GRADIENTS and torch.equal(_answer(model, images), _answer(twin, images))
-            ):
-                return None
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError):
-        return None  # the mended model does not run: it was none
-    return Mended(twin, done) if same_but_for_the_mend(model, twin) else None
+        return _tried(unwrapped(model), mend, finding, images)
+    except Skipped as why:
+        return why.why
+    except Interrupted:
+        raise
+    except Exception as error:  # whatever somebody's forward does under a mend
+        return _DOES_NOT_RUN.format(kind=type(error).__name__, said=first_line(error))
 
 
-def can_mend(finding: Finding) -> bool:
-    """Whether there is a mend for such a fault at all."""
-    return finding.id in _MENDS
+def _tried(model: nn.Module, mend: Mend, finding: Finding, images: Tensor) -> Mended | Text:
+    twin = copy.deepcopy(model)
+    with _evaluating(model), _evaluating(twin):
+        done = mend(twin, finding, images)
+        if done is None:
+            return _NO_PLACE
+        if finding.id not in _OF_GRADIENTS and torch.equal(_answer(model, images), _answer(twin, images)):
+            return _CHANGES_NOTHING
+    if not same_but_for_the_mend(model, twin):
+        return _OTHER_WEIGHTS
+    if mend is raw_scores and _alike_in_training(model, twin, images):
+        return _NOT_IN_TRAINING
+    return Mended(twin, done)
+
+
+_DOES_NOT_RUN = Text(
+    "the mended copy does not run ({kind}: {said})", "修正したコピーを実行できません（{kind}: {said}）"
+)
+_NO_PLACE = Text("the place to change was not found", "修正すべき箇所が見つかりませんでした")
+_CHANGES_NOTHING = Text("it changes no score", "修正してもスコアが変わりません")
+_OTHER_WEIGHTS = Text("it would change weights", "重みが変わってしまいます")
+_NOT_IN_TRAINING = Text(
+    "the fault shows in evaluation only, so a training would not differ",
+    "この問題は評価時にだけ現れ、学習には影響しません",
+)
 
 
 _MENDS: dict[str, Mend] = {
@@ -70,11 +99,11 @@ _MENDS: dict[str, Mend] = {
     "read-out-detached": mends.attached,
     "random-in-evaluation": mends.dropout_by_mode,
     "patches-cut-wrong": mends.channels_last,
-    "softmax-in-the-model": mends.raw_scores,
-    "sigmoid-in-the-model": mends.raw_scores,
-    "bounded-scores": mends.raw_scores,
-    "rectified-scores": mends.raw_scores,
-    "dropout-behind-the-head": mends.raw_scores,
+    "softmax-in-the-model": raw_scores,
+    "sigmoid-in-the-model": raw_scores,
+    "bounded-scores": raw_scores,
+    "rectified-scores": raw_scores,
+    "dropout-behind-the-head": raw_scores,
 }
 """By the id of the fault."""
 _OF_GRADIENTS = ("read-out-detached", "frozen-zeros", "position-blind", "dropout-behind-the-head")
@@ -101,7 +130,13 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+@torch.no_grad()
+def _alike_in_training(one: nn.Module, other: nn.Module, images: Tensor) -> bool:
+    """Whether both give the same scores in training mode; on copies, whose running means may move."""
+    answers = [_answer(copy.deepcopy(each).train(), images) for each in (one, other)]
+    return torch.equal(*answers)
+
+
 def _answer(model: nn.Module, images: Tensor) -> Tensor:
     torch.manual_seed(0)
-    answer = model(images.clone())
-    return answer if isinstance(answer, Tensor) else torch.zeros(())
+    return scores_of(model(images.clone()), len(images))

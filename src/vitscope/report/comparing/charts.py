@@ -12,7 +12,7 @@ from vitscope.report.comparing.words import COMPARE_WORDS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vitscope.race.contest import Heat
+    from vitscope.race.gaps import Heat
 
 
 def draw_race(arms: Sequence[tuple[Text, tuple[Heat, ...]]], classes: int, lang: Lang) -> Figure:

@@ -21,7 +21,7 @@ from vitscope.report.html import asset, render
 if TYPE_CHECKING:
     from vitscope.doctor.examination import Examination
     from vitscope.race.comparison import Cause, Comparison
-    from vitscope.race.contest import Gap
+    from vitscope.race.gaps import Gap
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def page_of(found: Comparison, lang: Lang = "en") -> str:
     return render(
         "compare.html.j2",
         lang,
-        COMPARE_WORDS,
+        _words(found),
         style=asset("style.css"),
         title=COMPARE_WORDS["compare_title"].format(**names)[lang],
         found=found,
@@ -71,6 +71,13 @@ def page_of(found: Comparison, lang: Lang = "en") -> str:
         interval=interval,
         by_id={cause.finding.id: cause for cause in found.causes},
     )
+
+
+def _words(found: Comparison) -> dict[str, Text]:
+    """The page's words; what is said of intervals depends on how many seeds they are over."""
+    if found.gap is None or found.gap.seeds > 1:
+        return COMPARE_WORDS
+    return {**COMPARE_WORDS, "interval_how": COMPARE_WORDS["interval_of_one"]}
 
 
 def _side(found: Examination, lang: Lang) -> SideShown:

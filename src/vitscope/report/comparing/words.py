@@ -16,12 +16,19 @@ COMPARE_WORDS: dict[str, Text] = {
         "a mended copy starts from the very weights of the model it is a copy of. Points are seeds, bars their mean.",
         "各モデルを{data}（{train}枚、バッチ{batch}、AdamW、学習率{lr}、データ拡張：{augment}）で{steps}ステップ学習し、"
         "学習に使っていない{measured}枚で評価しました。同じシードでは、バッチの内容と順序、データ拡張がすべて同じです。"
-        "修正版は元のモデルとまったく同じ重みから学習を始めます。点は各シード、棒は平均を表します。",
+        "修正したコピーは元のモデルとまったく同じ重みから学習を始めます。点は各シード、棒は平均を表します。",
     ),
     "interval_how": Text(
-        "Intervals are 95 % of Student's t over the seeds' differences, and never narrower than so many images can tell; "
-        "with two seeds they are wide.",
-        "区間は、シードごとの差に対するt分布の95 %区間です（評価画像の枚数による限界より狭くはしません）。シードが2個の場合は広くなります。",
+        "Intervals are 95 % of Student's t over the seeds' differences, and never narrower than so many images can tell, the same ones for each "
+        "seed; with two seeds they are wide.",
+        "区間は、シードごとの差に対するt分布の95 %区間です（評価画像はどのシードでも同じなので、その枚数による限界より狭くはしません）。"
+        "シードが2個の場合は広くなります。",
+    ),
+    "interval_of_one": Text(
+        "There was one seed: the intervals are over its images alone, and say nothing of what another seed would have given. One seed cannot tell "
+        "models from luck.",
+        "シードは1個だけなので、区間はその評価画像に対するものです。別のシードならどうなったかはわかりません。シード1個では、モデルの差と偶然を"
+        "区別できません。",
     ),
     "none": Text("none", "なし"),
     "stopped": STOPPED,
@@ -49,7 +56,7 @@ COMPARE_WORDS: dict[str, Text] = {
     "comma": Text(", ", "、"),
     "gone_with": Text("The mend of '{other}' mends this too.", "「{other}」を修正すると、これも一緒になくなります。"),
     "no_mend": Text(
-        "There is no mend that could be raced without touching weights.",
-        "重みを変えずに自動で修正する方法がないため、競争では確かめていません。",
+        "No mended copy was raced; why, the sentences at the top say.",
+        "修正したコピーは競争していません。理由はページ冒頭のまとめを参照してください。",
     ),
 }

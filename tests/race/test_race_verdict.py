@@ -1,0 +1,147 @@
+"""What a comparison comes to, in sentences that say no more than the seeds do, on screen and page. Nothing is trained: accuracies are given."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.text import Text
+from vitscope.cli.compare_screen import show
+from vitscope.data import DataSplits, ImageTable
+from vitscope.doctor.examination import Examination
+from vitscope.doctor.finding import Fault
+from vitscope.race.comparison import Cause, Comparison
+from vitscope.race.contest import Race
+from vitscope.race.course import Course
+from vitscope.race.gaps import Heat, gap
+from vitscope.race.verdict import signed
+from vitscope.report.comparing.page import page_of
+from vitscope.train.duration import Duration
+
+SOME, DONE = Text("some", "ある"), Text("switched", "変更")
+FINDING = Fault("sick", "X1", "output", "error", SOME, SOME).found(SOME, {})
+Numbers = tuple[float, ...]
+
+
+def course(steps: int = 150) -> Course:
+    names = tuple("abcdefghij")
+    table = ImageTable(np.zeros((64, 8, 8, 3), np.uint8), np.arange(64) % 10, names, "digits train", split="train")
+    return Course(
+        splits=DataSplits(table, table, "test", names, "key"),
+        preprocessing=Preprocessing(image_size=(8, 8), channels=3, mean=(0.5,) * 3, std=(0.5,) * 3),
+        duration=Duration(float(steps), "st"),
+    )
+
+
+def heats(arm: str, accuracies: Numbers, lost: tuple[int, ...] = ()) -> tuple[Heat, ...]:
+    """Other images right for each seed, as trainings give them; those of lost seeds diverged."""
+    shuffled = [np.random.Generator(np.random.PCG64(seed)).permutation(360) for seed in range(len(accuracies))]
+    return tuple(
+        Heat(arm, seed, 10.0, float("nan"), diverged=True)
+        if seed in lost
+        else Heat(arm, seed, accuracy, 1.0, right=shuffled[seed] < 360 * accuracy / 100)
+        for seed, accuracy in enumerate(accuracies)
+    )
+
+
+def compared(
+    rival: Numbers, owner: Numbers, mended: Numbers = (), *, is_owner_first: bool = False, lost: tuple[int, ...] = ()
+) -> Comparison:
+    """`owner` has a fault that `rival` has not; what they and the mended copy reached."""
+    ours, theirs, its = heats("owner", owner, lost), heats("rival", rival), heats("owner, mended", mended)
+    cause = Cause("owner", FINDING, why_not=SOME)
+    if its:
+        cause = Cause("owner", FINDING, DONE, True, its, gap(its, ours), gap(theirs, its))
+    run = Race(course(), (*ours, *theirs), False)
+    sides = [Examination(name, (), ("output",), (), {}, {"classes": 10}) for name in ("owner", "rival")]
+    one, other = sides if is_owner_first else sides[::-1]
+    return Comparison(one, other, (), run, (cause,))
+
+
+LOW, MIDDLE, HIGH = (30.0, 31.0, 29.0), (61.0, 61.0, 61.0), (85.0, 86.0, 84.0)
+
+
+@pytest.mark.parametrize("is_owner_first", [True, False])
+@pytest.mark.parametrize(
+    ("rival", "owner", "mended", "words"),
+    [
+        (HIGH, LOW, (85.0, 85.0, 85.5), "it is the cause, and mending it closes the gap; what is left is "),
+        (MIDDLE, LOW, HIGH, "it is the cause, and mended the model is now ahead by 24.0 points"),
+        (HIGH, LOW, (50.0, 51.0, 49.0), "it is a cause, and of the gap +35.0 points"),
+        (HIGH, LOW, (60.0, 90.0, 88.0), "which 3 seeds cannot tell from nothing or from half of it"),
+        (LOW, MIDDLE, HIGH, "no cause of a gap: owner was ahead without the mend; with it the lead is +55.0 points"),
+        (MIDDLE, (60.0, 62.0, 61.0), HIGH, "there was no clear gap to close; mended minus rival is +24.0 points"),
+        (HIGH, MIDDLE, LOW, "mended so, it learns worse"),
+        (HIGH, MIDDLE, (10.0, 11.0, 10.0), "mended so, it learns worse"),
+        (HIGH, LOW, (32.0, 45.0, 25.0), "on 3 seeds it does not show as a cause"),
+        (HIGH, (10.0, 11.0, 10.0), (10.0, 11.0, 11.0), "150 steps are too few to tell; try --duration 600st"),
+    ],
+)
+def test_what_a_mend_does_to_the_gap(
+    rival: Numbers, owner: Numbers, mended: Numbers, words: str, is_owner_first: bool
+) -> None:
+    said = compared(rival, owner, mended, is_owner_first=is_owner_first).sentences[1]
+    assert words in said.en
+    assert ("closes the gap" in said.en) == ("closes the gap" in words)
+    assert said.ja.endswith("。")
+
+
+@pytest.mark.parametrize("mended", [(90.0,), (30.5,), (10.0,)])
+def test_one_seed_tells_no_cause_and_no_better_model(mended: Numbers) -> None:
+    found = compared((85.0,), (30.0,), mended)
+    assert found.sentences[0].en.endswith("rival is ahead on this seed; one seed cannot tell models from luck.")
+    assert "シード1個ではモデルの差と偶然を区別できません" in found.sentences[0].ja
+    assert "clearly" not in found.verdict.en
+    assert "one seed cannot tell a cause from luck" in found.sentences[1].en
+    assert not found.causes[0].confirmed
+    assert found.to_dict()["causes"][0]["confirmed"] is False
+    assert found.to_dict()["gap"]["clear"] is False
+    assert "There was one seed" in page_of(found)
+    assert "There was one seed" not in page_of(compared(HIGH, LOW, HIGH))
+
+
+def test_level_on_one_seed() -> None:
+    assert "level on this seed" in compared((50.0,), (50.0,)).sentences[0].en
+
+
+def test_what_diverged_is_said_and_not_called_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    found = compared(HIGH, LOW, lost=(1, 2))
+    assert found.sentences[1] == Text(
+        "owner diverged in 2 of 3 seeds (counted as chance).",
+        "ownerは、シード3個のうち2個で発散しました（チャンスレベルとして計算）。",
+    )
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))["race"]["heats"]
+    assert [heat["accuracy"] for heat in told if heat["arm"] == "owner"] == [30.0, None, None]
+    assert told[1]["counted_as"] == 10.0
+    show(found, "en")
+    assert "–: diverged; it counts as chance in the mean." in capsys.readouterr().out
+    show(compared(HIGH, LOW), "en")
+    assert "–: diverged" not in capsys.readouterr().out
+
+
+def test_a_mend_that_was_tried_is_not_called_missing() -> None:
+    found = compared(HIGH, LOW)
+    assert found.sentences[1].en == "Only owner has 'sick'; a mend was tried and not raced: some."
+    assert "修正を試みましたが" in found.sentences[1].ja
+    assert found.to_dict()["causes"][0]["why_not_raced"] == "some"
+    assert "tried and not raced: some" in page_of(found)
+
+
+def test_one_number_everywhere() -> None:
+    found = compared((61.16,) * 3, (49.54, 49.44, 49.54))
+    assert found.gap is not None
+    points = found.to_dict()["gap"]["points"]
+    assert signed(points) == "+11.7"
+    assert "a difference of +11.7 points" in found.verdict.en
+    assert "<b>+11.7</b>" in page_of(found)
+
+
+def test_the_page_in_japanese() -> None:
+    page = page_of(compared(HIGH, LOW, HIGH), "ja")
+    for words in ("シード0", "チャンスレベル", "修正したコピーは元のモデルとまったく同じ重みから"):
+        assert words in page
+    assert "noscript" not in page
+    assert "a few hundred" not in page_of(compared(HIGH, LOW))
