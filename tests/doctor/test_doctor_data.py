@@ -215,8 +215,12 @@ def test_labels_of_other_images_are_an_error(train: Any, val: Any) -> None:
     assert _ids(found) == {"labels-do-not-belong-to-images": "error"}
     few = mixed_up[0][:300], mixed_up[1][:300]
     assert _ids(examine_data(_loader(few, shuffle=True), classes=10, checks=["data-labels"])) == {
-        "labels-do-not-belong-to-images": "warning"
+        "labels-not-read-by-probes": "warning"
     }
+    alone = examine_data(_loader(mixed_up, shuffle=True), classes=10, checks=["data-labels"])
+    assert _ids(alone) == {"labels-not-read-by-probes": "warning"}, (
+        "no other set shows that the probes can read such labels"
+    )
 
 
 def test_labels_that_no_class_has(train: Any, val: Any) -> None:
@@ -227,8 +231,10 @@ def test_labels_that_no_class_has(train: Any, val: Any) -> None:
     from_one = examine_data(_loader((train[0][:300], train[1][:300] + 1), shuffle=True), classes=10).examination
     folded = {each.id: each.folded_under for each in from_one.findings}
     assert folded.get("classes-imbalanced", "labels-out-of-range") == "labels-out-of-range"
-    assert found(1, 10) == found(0, 9) == found(-1, 10) == found(-1, None) == {"labels-out-of-range": "error"}
-    assert found(0, 10) == found(1, None) == found(0, 100) == {}
+    assert found(1, 10) == found(0, 9) == found(-1, 10) == {"labels-out-of-range": "error"}
+    assert found(-1, None) == {"labels-below-zero": "warning"}
+    assert found(1, None) == {"labels-out-of-range": "warning"}, "they seem to count from 1"
+    assert found(0, 10) == found(0, 100) == found(1, 11) == found(2, None) == {}
     ignored = train[1].clone()
     ignored[::7] = -100
     assert not _ids(examine_data(_loader((train[0], ignored), shuffle=True), classes=10, checks=["data-labels"]))
@@ -381,6 +387,7 @@ def test_cifar10_is_healthy_and_its_labels_shuffled_are_not() -> None:
     assert "data-leak" in run
     images, true = _tensors(tables["train"])
     mixed_up = images, true[torch.randperm(len(true), generator=torch.Generator().manual_seed(1))]
-    assert _ids(examine_data(mixed_up, classes=10, checks=["data-labels"])) == {
-        "labels-do-not-belong-to-images": "error"
-    }
+    assert _ids(examine_data(mixed_up, classes=10, checks=["data-labels"])) == {"labels-not-read-by-probes": "warning"}
+    held_out = _tensors(tables["test"])
+    found = examine_data(mixed_up, held_out, classes=10, checks=["data-labels"])
+    assert _ids(found) == {"labels-do-not-belong-to-images": "error"}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vitscope._core.text import Text
+from vitscope.doctor.data.numbering import count_from_one
+from vitscope.doctor.data.seen import IGNORED, Seen
 from vitscope.doctor.data.sets import NO_LABELS, Sets
 from vitscope.doctor.finding import Fault, Finding, Skipped
 
 UNEVEN = 5.0
-"""The largest class beside the smallest."""
+"""The largest class beside the smallest that occurs."""
 FEWEST = 50
 IMBALANCED = Fault(
     "classes-imbalanced",
@@ -26,49 +28,98 @@ IMBALANCED = Fault(
     ),
     "weights = 1 / counts[labels]\nDataLoader(train, batch_size=128, sampler=WeightedRandomSampler(weights, len(labels)))",
 )
+UNUSED = Fault(
+    "scores-without-images",
+    "D8",
+    "data-balance",
+    "note",
+    Text(
+        "Scores that no image asks for do no harm: the loss pushes them down in the first steps. But chance is one in the classes that there are, "
+        "and a class that is measured and never shown is always wrong.",
+        "対応する画像のないスコアがあっても、最初の数ステップで損失に押し下げられるため害はありません。"
+        "ただし、チャンスレベルは実際にあるクラス数で決まります。また、検証画像にだけ現れるクラスは必ず不正解になります。",
+    ),
+    Text(
+        "give the head as many scores as there are classes and number these from 0, or look for the images that are missing",
+        "ヘッドの出力を実際のクラス数に合わせて番号を0から振り直すか、足りない画像がないか確認してください",
+    ),
+)
 
 
 def data_balance(sets: Sets) -> Iterator[Finding]:
     """Whether classes are about equally frequent.
 
     Does: counts labels as the training loader gives them (a weighted sampler is seen).
-    Finds: a largest class with five times the images of the smallest, or classes without any (D8).
-    Must not accuse: samples too small to tell; the count of a class that was not met is taken for one image, unless all were read. Never an error.
+    Finds: a largest class with five times the images of the smallest that occurs (D8); scores that no training label names (a note, a warning where
+    validation labels do).
+    Must not accuse: samples too small to tell; numbers that no label names; labels of -1 and 1. Never an error.
     """
     train = sets.train
-    if train.labels is None:
+    if train.numbers is None:
         raise Skipped(NO_LABELS)
-    labels = train.labels[train.labels >= 0]
-    counts = train.counts.tolist()
-    counts += [0] * (max(sets.classes or 0, 2) - len(counts)) if sets.classes else []
-    if len(labels) < max(FEWEST, 5 * len(counts)):
+    counts = train.frequencies
+    told = int((train.numbers != IGNORED).sum())
+    if told < max(FEWEST, 5 * len(counts)) or not counts:
         raise Skipped(
             Text(
-                f"{len(labels)} labels are too few for {len(counts)} classes",
-                f"{len(counts)}クラスに対してラベルが{len(labels)}個しかなく、判断できません",
+                f"{told} labels are too few for {len(counts)} classes",
+                f"{len(counts)}クラスに対してラベルが{told}個しかなく、判断できません",
             )
         )
-    missing = sum(count == 0 for count in counts) if train.is_whole else 0
-    largest, smallest = max(counts), min(counts)
-    chance = 2 * max(smallest, 1) ** 0.5  # that a small count is by luck, where only some images were read
-    if largest / max(smallest + (0 if train.is_whole else chance), 1) < UNEVEN and not missing:
-        return
-    share = largest / len(labels)
-    of_all = "" if train.is_whole else f" (of {len(labels):,} images that were looked at)"
-    of_all_ja = "" if train.is_whole else f"（調べた{len(labels):,}枚中）"
-    yield IMBALANCED.found(
+    yield from _unused(sets)
+    largest, smallest = max(counts, key=lambda c: counts[c]), min(counts, key=lambda c: counts[c])
+    chance = (
+        0.0 if train.is_whole else 2 * counts[smallest] ** 0.5
+    )  # that a count is small by luck, where not all was read
+    if counts[largest] / (counts[smallest] + chance) >= UNEVEN:
+        yield _uneven(train, largest, smallest, told)
+
+
+def _uneven(train: Seen, largest: int, smallest: int, told: int) -> Finding:
+    counts = train.frequencies
+    share = counts[largest] / told
+    name = 2 * largest - 1 if train.is_signed else largest
+    of_all = "" if train.is_whole else f" (of {told:,} images that were looked at)"
+    of_all_ja = "" if train.is_whole else f"（調べた{told:,}枚中）"
+    return IMBALANCED.found(
         Text(
-            f"The largest class has {largest:,} images, the smallest {smallest:,}{of_all}: always answering class {counts.index(largest)} "
-            f"is right for "
-            f"{share:.0%}.",
-            f"最も大きなクラスは{largest:,}枚、最も小さなクラスは{smallest:,}枚です{of_all_ja}。常にクラス{counts.index(largest)}と答えるだけで{share:.0%}が正解になります。",
+            f"The largest class has {counts[largest]:,} images, the smallest {counts[smallest]:,}{of_all}: always answering class {name} is right "
+            f"for {share:.0%}.",
+            f"最も大きなクラスは{counts[largest]:,}枚、最も小さなクラスは{counts[smallest]:,}枚です{of_all_ja}。常にクラス{name}と答えるだけで{share:.0%}が正解になります。",
         ),
         {
-            "largest": largest,
-            "smallest": smallest,
-            "largest_class": counts.index(largest),
-            "smallest_class": counts.index(smallest),
+            "largest": counts[largest],
+            "smallest": counts[smallest],
+            "largest_class": name,
+            "smallest_class": 2 * smallest - 1 if train.is_signed else smallest,
             "share_of_largest": share,
-            "classes_without_images": missing,
         },
+    )
+
+
+def _unused(sets: Sets) -> Iterator[Finding]:
+    """Scores that no training label names; of what was read in part nothing can be said."""
+    counts = sets.train.frequencies
+    room = sets.classes or sets.train.width or max(counts) + 1
+    unused = room - len(counts)
+    if not sets.train.is_whole or room < 2 or unused <= 0 or max(counts) >= room or count_from_one(sets):
+        return
+    validation = sets.validation
+    measured = {} if validation is None or validation.numbers is None else validation.frequencies
+    only = sorted(each for each in measured if each not in counts and each < room)
+    names = ", ".join(map(str, sorted(counts)[:8])) + f" … ({len(counts)})" * (len(counts) > 8)
+    told = sets.classes or sets.train.width
+    en = f"The model gives {room} scores" if told else f"Labels up to {room - 1} need {room} scores"
+    ja = f"モデルのスコアは{room}個です" if told else f"ラベルが{room - 1}まであるため、スコアは{room}個必要です"
+    also = Text("", "")
+    if only:
+        of = ", ".join(map(str, only[:8])) + f" … ({len(only)})" * (len(only) > 8)
+        also = Text(f" Validation images have others: {of}.", f"検証画像には、学習画像にないクラス（{of}）もあります。")
+    yield UNUSED.found(
+        Text(
+            f"{en}, and training labels name {len(counts)} class{'es' * (len(counts) != 1)}: {names}.{also.en}",
+            f"{ja}が、学習ラベルに現れるのは{len(counts)}クラスだけです（{names}）。{also.ja}",
+        ),
+        {"scores": room, "classes": len(counts), "unused": unused, "in_validation_only": only},
+        severity="warning" if only else "note",
     )

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from vitscope._core.text import Text
+from vitscope.doctor.data.numbering import numbering
 from vitscope.doctor.data.probe import Probed, probe
 from vitscope.doctor.data.seen import Seen
 from vitscope.doctor.data.sets import NO_LABELS, Sets
-from vitscope.doctor.finding import Fault, Finding, Severity, Skipped
+from vitscope.doctor.finding import Fault, Finding, Skipped
 
 CHECK = "data-labels"
-IGNORED = -100
-"""The label that torch's cross-entropy leaves out."""
 NO_SIGNAL, SIGNAL = 3.0, 6.0
 """Standard deviations above shuffled labels: under the first probes find nothing, over the second surely something."""
-FEWEST, MANY, MANY_OF_A_CLASS = 200, 1_000, 20
-"""Images, under which nothing is said, and from which on finding nothing means that there is nothing."""
-OUT_OF_RANGE = Fault(
-    "labels-out-of-range",
-    "D7",
-    CHECK,
-    "error",
-    Text(
-        "The loss has no score for such a class: training stops with an error, or on a GPU with a device-side assert.",
-        "そのクラスに対応するスコアがないため、学習はエラーで止まります（GPUではdevice-side assertになります）。",
-    ),
-    Text(
-        "number the classes from 0 to classes - 1, or give the model's head as many scores as there are classes",
-        "クラス番号を0からクラス数-1までに振り直すか、モデルのヘッドの出力をクラス数に合わせてください",
-    ),
-    "labels = labels - labels.min()   # where they begin at 1",
-    explains=("classes-imbalanced",),  # a class that no label names has no images
-)
+DIMMED = 4.0
+"""How much less of a signal may be left in heavily augmented images (CIFAR-10: 32 deviations come down to 7)."""
+FEWEST, MANY = 200, 1_000
+"""Images, under which nothing is said, and of augmented ones, from which on a signal should show."""
 DECOUPLED = Fault(
     "labels-do-not-belong-to-images",
     "D7",
@@ -49,6 +35,23 @@ DECOUPLED = Fault(
     "order = torch.randperm(len(images))\nimages, labels = images[order], labels[order]",
     explains=("data-augmentation",),
 )
+NOT_READ = Fault(
+    "labels-not-read-by-probes",
+    "D7",
+    CHECK,
+    "warning",
+    Text(
+        "It may mean nothing: what is mirrored, counted or compared is beyond such probes, and a ViT can learn it. But labels of other images look "
+        "just so, and then there is nothing to learn but each image by heart.",
+        "問題とは限りません。左右反転、個数、異同などはこうした簡単な判別法では読み取れませんが、ViTなら学習できます。ただし、ラベルが別の画像のものになっている場合も"
+        "同じ結果になり、そのときは画像を1枚ずつ暗記する以外に学べることがありません。",
+    ),
+    Text(
+        "look at ten images with their labels: where they fit, there is nothing to do",
+        "画像10枚をラベルと並べて見てください。合っていれば対応は不要です",
+    ),
+    "for image, label in itertools.islice(train, 10):\n    print(label)\n    plt.imshow(image.permute(1, 2, 0))\n    plt.show()",
+)
 
 
 def data_labels(sets: Sets) -> Iterator[Finding]:
@@ -56,18 +59,14 @@ def data_labels(sets: Sets) -> Iterator[Finding]:
 
     Does: takes the smallest and largest label; probes up to 1,500 training images, and validation images, with the nearest neighbours, a kernel ridge
     regression and a ridge regression on random filters, and holds that against the same on 60 times shuffled labels.
-    Finds: labels outside the model's classes (D7), labels that tell no more of the images than shuffled ones do (D7).
-    Must not accuse: imbalanced sets (each class weighs the same), mixed and heavily augmented images (what is left of a signal suffices),
-    -100 (ignored by
-    the loss), one score for two classes. A task may be too subtle for such probes: with few images it is a warning, with a thousand and
-    more an error.
+    Finds: labels outside the model's classes (D7), labels that tell no more of the images than shuffled ones do (D7): an error where the other set
+    shows that the probes can read such labels in so many images, else a warning.
+    Must not accuse: imbalanced sets (each class weighs the same), mixed and heavily augmented images (what is left of a signal suffices), sets too
+    small for a signal as strong as the other set's, -100 (ignored by the loss), one score for two classes.
     """
     if all(seen.labels is None for seen in sets.all):
         raise Skipped(NO_LABELS)
-    outside = [_outside(seen, sets.classes) for seen in sets.all]
-    found = [(seen, each) for seen, each in zip(sets.all, outside, strict=True) if each is not None]
-    if found:
-        yield _out_of_range(found, sets.classes)
+    yield from numbering(sets)
     probes = [_probed(seen) for seen in sets.all]
     if all(each is None for each in probes):
         raise Skipped(
@@ -76,36 +75,23 @@ def data_labels(sets: Sets) -> Iterator[Finding]:
                 f"ラベル付き画像が{FEWEST}枚未満、または10枚以上あるクラスが2つ未満のため、調べられません",
             )
         )
-    silent = [(seen, each) for seen, each in zip(sets.all, probes, strict=True) if each and _is_silent(seen, each)]
-    if silent:
-        is_sure = any(each is not None and each.deviations > SIGNAL for each in probes)
-        yield _decoupled(silent, is_sure=is_sure)
+    unread = list[tuple[Seen, Probed]]()
+    for seen, own in zip(sets.all, probes, strict=True):
+        if own is None or not _is_silent(seen, own):
+            continue
+        other = max((each for each in probes if each is not None), key=lambda each: each.deviations)
+        expected = other.deviations * min(own.images / other.images, 1.0)
+        if other.deviations < NO_SIGNAL or NO_SIGNAL <= expected < _sure(seen):
+            unread.append((seen, own))
+        elif expected >= _sure(seen):
+            yield _decoupled(seen, own)
+    if unread:
+        yield _not_read(unread)
 
 
-def _outside(seen: Seen, classes: int | None) -> tuple[int, int] | None:
-    """The smallest and largest label, where one of them names no class."""
-    if seen.labels is None:
-        return None
-    labels = seen.labels[seen.labels != IGNORED]
-    if not len(labels):
-        return None
-    low, high = int(labels.min()), int(labels.max())
-    room = max(classes, 2) if classes is not None else None  # one score tells two classes apart
-    return (low, high) if low < 0 or (room is not None and high >= room) else None
-
-
-def _out_of_range(found: list[tuple[Seen, tuple[int, int]]], classes: int | None) -> Finding:
-    seen, (low, high) = found[0]
-    name = seen.name
-    room = "" if classes is None else f" and the model gives {classes} scores"
-    room_ja = "" if classes is None else f"、モデルのスコアは{classes}個"
-    return OUT_OF_RANGE.found(
-        Text(
-            f"The {name.en} labels run from {low} to {high}{room}: a class number must be 0 or more and less than the number of scores.",
-            f"{name.ja}ラベルは{low}から{high}まで{room_ja}です。クラス番号は0以上、スコアの個数未満でなければなりません。",
-        ),
-        {"lowest": low, "highest": high, "classes": classes, "sets": [each.name.en for each, _ in found]},
-    )
+def _sure(seen: Seen) -> float:
+    """The signal of the other set, from which on one should show here."""
+    return SIGNAL * (DIMMED if _is_augmented(seen) else 1.0)
 
 
 def _probed(seen: Seen) -> Probed | None:
@@ -124,30 +110,46 @@ def _is_augmented(seen: Seen) -> bool:
     return seen.again is not None and seen.again.share < 0.8
 
 
-def _decoupled(silent: list[tuple[Seen, Probed]], *, is_sure: bool) -> Finding:
-    """An error where the other set shows that the probes can see such a thing, or where there are images enough."""
-    seen, worst = max(silent, key=lambda each: each[1].images)
-    is_sure = is_sure and not _is_augmented(seen)  # what the other set shows, it shows of images as they are
-    many = worst.images >= MANY and worst.fewest >= MANY_OF_A_CLASS
-    severity: Severity = "error" if is_sure or many else "warning"
-    en, ja = " and ".join(each.name.en for each, _ in silent), "・".join(each.name.ja for each, _ in silent)
-    accuracy, shuffled = f"{worst.accuracy:.1%}", f"{worst.shuffled_accuracy:.1%}"
+def _decoupled(seen: Seen, own: Probed) -> Finding:
+    en, ja = _numbers(seen, own)
     return DECOUPLED.found(
         Text(
-            f"The {en} labels tell no more of the images than shuffled ones: the nearest neighbours guess {accuracy} of {worst.images:,} "
-            f"{seen.name.en} "
-            f"images ({shuffled} with shuffled labels), and no other probe does better than chance.",
-            f"{ja}ラベルと画像の間には、シャッフルしたラベルと同程度の対応しか見られません。{seen.name.ja}画像{worst.images:,}枚に対する最近傍法の正解率は{accuracy}"
-            f"（シャッフルしたラベルでは{shuffled}）で、ほかの方法でもチャンスレベルを上回りませんでした。",
+            f"The {seen.name.en} labels tell no more of the images than shuffled ones, though those of the other set do: {en}.",
+            f"{seen.name.ja}ラベルと画像の間には、シャッフルしたラベルと同程度の対応しか見られません（もう一方のデータには対応があります）。{ja}。",
         ),
-        {
-            "sets": [each.name.en for each, _ in silent],
-            "images": worst.images,
-            "classes_probed": worst.classes,
-            "neighbours_accuracy": worst.accuracy,
-            "neighbours_accuracy_shuffled": worst.shuffled_accuracy,
-            "best_probe": worst.best,
-            "deviations_above_shuffled": worst.deviations,
-        },
-        severity=severity,
+        _evidence(seen, own),
     )
+
+
+def _not_read(unread: list[tuple[Seen, Probed]]) -> Finding:
+    seen, own = max(unread, key=lambda each: each[1].images)
+    names = " and ".join(each.name.en for each, _ in unread), "・".join(each.name.ja for each, _ in unread)
+    en, ja = _numbers(seen, own)
+    return NOT_READ.found(
+        Text(
+            f"Simple probes find no relation between {names[0]} images and their labels: {en}.",
+            f"簡単な判別法では、{names[1]}画像とラベルの間に関係が見つかりません。{ja}。",
+        ),
+        {**_evidence(seen, own), "sets": [each.name.en for each, _ in unread]},
+    )
+
+
+def _numbers(seen: Seen, own: Probed) -> tuple[str, str]:
+    accuracy, shuffled = f"{own.accuracy:.1%}", f"{own.shuffled_accuracy:.1%}"
+    return (
+        f"the nearest neighbours guess {accuracy} of {own.images:,} {seen.name.en} images ({shuffled} with shuffled labels), and no other probe "
+        "does better than chance",
+        f"{seen.name.ja}画像{own.images:,}枚に対する最近傍法の正解率は{accuracy}（シャッフルしたラベルでは{shuffled}）で、ほかの判別法でもチャンスレベルを上回りませんでした",
+    )
+
+
+def _evidence(seen: Seen, own: Probed) -> dict[str, Any]:
+    return {
+        "set": seen.name.en,
+        "images": own.images,
+        "classes_probed": own.classes,
+        "neighbours_accuracy": own.accuracy,
+        "neighbours_accuracy_shuffled": own.shuffled_accuracy,
+        "best_probe": own.best,
+        "deviations_above_shuffled": own.deviations,
+    }

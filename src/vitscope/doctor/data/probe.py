@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vitscope.doctor.data.seen import tally
+
 SHUFFLES = 60
 NEIGHBOURS = 10
 SIDE = 16
@@ -42,8 +44,9 @@ class Probed:
 def probe(images: Tensor, labels: Tensor) -> Probed | None:
     """Probes up to 1,500 of N images; None where fewer than two classes have enough of them."""
     images, labels = images[:MOST_IMAGES], labels[:MOST_IMAGES]
-    counts = torch.bincount(labels[labels >= 0])
-    classes = [int(c) for c in counts.argsort(descending=True)[:MOST_CLASSES] if counts[c] >= FEWEST_OF_A_CLASS]
+    counts = tally(labels[labels >= 0])
+    largest = sorted(counts, key=lambda c: -counts[c])[:MOST_CLASSES]
+    classes = [c for c in largest if counts[c] >= FEWEST_OF_A_CLASS]
     if len(classes) < 2:
         return None
     chosen = torch.isin(labels, torch.tensor(classes))

@@ -6,7 +6,7 @@ time: what comes back the same was not augmented.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from vitscope._core.errors import DataError, VitscopeError
 from vitscope._core.text import Text
 from vitscope.doctor.data.batches import as_batch, holds_images
 from vitscope.doctor.data.origin import base_of, names_of
-from vitscope.doctor.data.seen import Again, Reading, Seen, of_set
+from vitscope.doctor.data.seen import Again, Reading, Seen, of_set, tally
 from vitscope.doctor.patient import first_line
 
 TWICE = 64
@@ -45,6 +45,10 @@ def look_at(source: Any, name: Text, seconds: float) -> Seen:
     which = name.en
     if holds_images(source):
         source = [source]
+    elif isinstance(source, Mapping):
+        raise DataError(
+            f"the {which} set is a dictionary with {', '.join(map(str, list(source)[:6]))}; give one of them"
+        )
     if _is_pair(source):
         source = _Pair(source[0], source[1])
     try:
@@ -61,7 +65,15 @@ def look_at(source: Any, name: Text, seconds: float) -> Seen:
     except VitscopeError:
         raise
     except Exception as error:
-        raise DataError(f"reading the {which} images failed ({type(error).__name__}: {first_line(error)})") from error
+        raise DataError(f"reading the {which} images failed ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    """What an error says; of one in a worker, what it says there."""
+    lines = str(error).strip().splitlines()
+    if lines and lines[0].startswith("Caught") and "worker" in lines[0]:
+        return lines[-1][:200]
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 class _Pair:
@@ -168,6 +180,7 @@ def _seen(reading: Reading, *, total: int | None = None, is_whole: bool | None =
     return Seen(
         name=reading.name,
         images=torch.cat(reading.images),
+        kept=torch.tensor(reading.places),
         is_uint8=reading.is_uint8,
         labels=labels,
         width=reading.width,
@@ -181,10 +194,9 @@ def _seen(reading: Reading, *, total: int | None = None, is_whole: bool | None =
 def _asked_twice(source: Any, order: Sequence[int], pixels: Callable[[list[Any]], list[Tensor]]) -> Again:
     """The same places asked for twice; whether what comes out is the same, pixel by pixel."""
     places = order[:TWICE]
-    one, other = (torch.cat(pixels([source[place] for place in places])) for _ in range(2))
-    if one.shape != other.shape:
-        return Again(len(places), 0, float(len(places)), None)
-    return Again(len(one), int((one == other).flatten(1).all(1).sum()), float(len(one)), None)
+    one, other = ([image for part in pixels([source[place] for place in places]) for image in part] for _ in range(2))
+    same = sum(torch.equal(a, b) for a, b in zip(one, other, strict=False))
+    return Again(len(one), same, float(len(one)), None)
 
 
 def _second_pass(source: Any, reading: Reading, name: Text, seconds: float, total: int | None) -> Again | None:
@@ -225,7 +237,7 @@ def _labels_alike(one: Tensor | None, other: Tensor | None) -> bool | None:
     if one is None or other is None:
         return None
     count = min(len(one), len(other))
-    shares = torch.bincount(one[:count].clamp_min(0)).double() / max(count, 1)
+    shares = torch.tensor(list(tally(one[:count]).values())).double() / max(count, 1)
     if count * (1 - float((shares**2).sum())) < 20:
         return None
     return bool(torch.equal(one[:count], other[:count]))

@@ -22,6 +22,10 @@ KEPT = 2_000
 """Images of which pixels are kept."""
 READ = 10_000
 """Images that are read at most: for labels and digests."""
+FEW, MANY = 8, 64
+"""Images, from which on labels of which no two are alike are taken for the images' numbers: where there are others to take, and where not."""
+IGNORED = -100
+"""The label that torch's cross-entropy leaves out."""
 PICKED, DIGESTED = 64, 16
 """Rows and columns of an image that are kept, and that its digest is made of."""
 TRAINING, VALIDATION = Text("training", "学習"), Text("validation", "検証")
@@ -79,20 +83,36 @@ class Seen:
     left_out: int = 0
     """Images that a loader drops at the end of each pass."""
     is_table: bool = False
+    kept: Tensor | None = None
+    """Which of the images that were read have their pixels kept, where it is not the first ones."""
 
     def __len__(self) -> int:
         return len(self.digests)
 
     @cached_property
-    def sample_labels(self) -> Tensor | None:
-        """Labels of the images whose pixels were kept."""
-        return None if self.labels is None else self.labels[: len(self.images)]
+    def numbers(self) -> Tensor | None:
+        """Labels as class numbers: -1 and 1, where they are all there is, become 0 and 1."""
+        if self.labels is None or not self.is_signed:
+            return self.labels
+        return (self.labels + 1) // 2
 
     @cached_property
-    def counts(self) -> Tensor:
-        """How often each class came, from class 0 on."""
-        assert self.labels is not None
-        return torch.bincount(self.labels[self.labels >= 0], minlength=self.width or 0)
+    def is_signed(self) -> bool:
+        """Whether the labels are -1 and 1."""
+        return self.labels is not None and set(tally(self.labels)) == {-1, 1}
+
+    @cached_property
+    def sample_labels(self) -> Tensor | None:
+        """Class numbers of the images whose pixels were kept."""
+        if self.numbers is None:
+            return None
+        return self.numbers[: len(self.images)] if self.kept is None else self.numbers[self.kept]
+
+    @cached_property
+    def frequencies(self) -> dict[int, int]:
+        """How often each class came that came at all."""
+        assert self.numbers is not None
+        return tally(self.numbers[self.numbers >= 0])
 
 
 @dataclass
@@ -105,10 +125,12 @@ class Reading:
     begun: float = field(default_factory=time.monotonic)
     images: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
+    spare: list[Tensor] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    """Of the images whose pixels are kept, among all that were read."""
     raw: list[bytes] = field(default_factory=list)
     digests: list[bytes | None] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
-    kept: int = 0
     width: int | None = None
     is_uint8: bool = False
     has_labels: bool = True
@@ -116,11 +138,11 @@ class Reading:
     def take(self, batch: Batch) -> bool:
         """Takes a batch; gives whether it wants more."""
         self.is_uint8 = self.is_uint8 or batch.images.dtype == torch.uint8
-        if self.kept < KEPT:
-            part = picked(batch.images[: KEPT - self.kept], PICKED).float()
+        if len(self.places) < KEPT:
+            part = picked(batch.images[: KEPT - len(self.places)], PICKED).float()
             if not self.images or part.shape[1:] == self.images[0].shape[1:]:
                 self.images.append(part)
-                self.kept += len(part)
+                self.places += range(len(self.raw), len(self.raw) + len(part))
         pixels = picked(batch.images, DIGESTED)
         self.raw += [short_hash(each) for each in pixels.contiguous().numpy()]
         self.digests += [digest(each) for each in pixels.contiguous().numpy()]
@@ -129,13 +151,28 @@ class Reading:
             self.has_labels = False
         else:
             self.labels.append(batch.labels)
+        if batch.spare is not None:
+            self.spare.append(batch.spare)
         if batch.soft is not None:
             self.width = batch.soft.shape[1]
         return len(self.raw) < self.most and time.monotonic() - self.begun < self.seconds
 
     @property
     def all_labels(self) -> Tensor | None:
-        return torch.cat(self.labels) if self.has_labels and self.labels else None
+        """One an image; None where what stands in their place numbers the images."""
+        labels = torch.cat(self.labels) if self.has_labels and self.labels else None
+        if labels is None or len(labels) < FEW or int(labels.min()) < 0 or len(tally(labels)) < len(labels):
+            return labels
+        spare = torch.cat(self.spare) if self.spare else labels  # (image, index, label)
+        if len(spare) == len(labels) and len(tally(spare)) < len(spare):
+            return spare
+        return None if len(labels) >= MANY else labels
+
+
+def tally(labels: Tensor) -> dict[int, int]:
+    """How often each number came that came at all, the smallest first."""
+    numbers, counts = np.unique(labels.numpy(), return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
 def picked(images: Tensor, side: int) -> Tensor:
