@@ -48,7 +48,7 @@ def test_each_sick_model_is_found(name: str) -> None:
 def test_it_says_which_branch_has_no_skip() -> None:
     assert only(by_the_check_concerned(SICK["no-skip"])).evidence["attentions_without_skip"] == [0, 1, 2]
     half = only(by_the_check_concerned(SICK["half-skip"])).evidence
-    assert (half["attentions_without_skip"], half["mlps_without_skip"]) == ([], [0])
+    assert (half["attentions_without_skip"], half["mlps_without_skip"]) == ([], [0, 1])
     assert only(examined(sick_gradient.SmallInitViT)).id == "skip-missing"
 
 
@@ -177,6 +177,18 @@ class LeftWeights(Host):
     def embed(self, x: Tensor) -> Tensor:
         patches = ((self.w * 2.0) @ torch.nn.functional.unfold(x, 4, stride=4)).mT
         return torch.cat([self.cls_token.expand(len(x), -1, -1), patches], dim=1) + self.pos_embed
+
+
+class NoSkipRoundTheMLP(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return self.mlp(self.norm2(x))
+
+
+def test_the_last_block_counts_too() -> None:
+    finding = only(examined(partial(Host, NoSkipRoundTheMLP, depth=3)))
+    assert "round the MLP in 3 of 3 blocks:" in finding.summary.en
+    assert finding.evidence["mlps_without_skip"] == [0, 1, 2]
 
 
 class MixLN(Host):

@@ -73,15 +73,16 @@ def stream_of(patient: Patient) -> Stream:
     else:
         attentions = [n for n in unlike_their_twins(patient, attentions, whole) if _all_silenced(patient, [n])]
     mlps = [n for n in range(len(blocks) - 1) if _mlp_without_skip(tape, blocks[n], blocks[n + 1])]
-    mlps = mlps if mlps and len(mlps) > (len(blocks) - 1) / 2 else _lone_mlps(patient, mlps)
+    if mlps and len(mlps) > (len(blocks) - 1) / 2:
+        mlps = [*mlps, len(blocks) - 1] if last_mlp_without_skip(patient, mlps) else mlps
+    else:
+        mlps = _lone_mlps(patient, mlps)
     owns = len({block.path for block in blocks}) == len(blocks)
     starts = {n: blocks[n].enters for n in range(len(blocks)) if owns and _starts_behind_its_norm(tape, blocks, n)}
     mixed = [n for n in range(len(blocks) - 1) if _only_the_mlp_is_normed(tape, blocks[n], blocks[n + 1])]
     mixed = mixed if mixed and len(mixed) > (len(blocks) - 1) / 2 else []
     behind = {n: skip for n, block in enumerate(blocks) if (skip := _skip_behind_a_norm(tape, block)) is not None}
-    whole_post = [
-        n for n in behind if n + 1 < len(blocks) and not _follows(tape, blocks[n].after_mlp, blocks[n + 1].enters)
-    ]
+    whole_post = [n for n in sorted(behind) if _is_normed_behind(tape, blocks, n)]
     post = sorted(behind) if len(behind) > most else whole_post
     if len(starts) <= most:
         odd = {**behind, **starts} if not (mixed or post) else {}
@@ -156,6 +157,12 @@ def _before(tape: Tape, block: Block) -> Call | None:
     while call is not None and f"{call.path}.".startswith(f"{block.path}."):
         call = next((s.call for s in call.sources if s.call is not None and tape.is_of_image(s)), None)
     return call
+
+
+def _is_normed_behind(tape: Tape, blocks: tuple[Block, ...], number: int) -> bool:
+    """Whether a block whose first sum is normed gives its second one to the next block normed too: post-norm as it is meant."""
+    following = blocks[number + 1].enters if number + 1 < len(blocks) else None
+    return following is not None and not _follows(tape, blocks[number].after_mlp, following)
 
 
 def _only_the_mlp_is_normed(tape: Tape, block: Block, following: Block) -> bool:

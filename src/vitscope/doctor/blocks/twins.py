@@ -76,11 +76,13 @@ def mlp_in_its_place(patient: Patient, number: int) -> list[Call]:
     return own if is_mlp else []
 
 
-def last_mlp_without_skip(patient: Patient) -> bool:
+def last_mlp_without_skip(patient: Patient, unlike: Sequence[int] = ()) -> bool:
     """Whether the last block's MLP, which stands where that of another block does, has nothing round it: with its result at zero, what the head is
-    given no longer depends on the block's tokens."""
+    given no longer depends on the block's tokens. `unlike` are blocks of which that is known already, where no other has a sum."""
     tape, last, wanted = patient.tape, patient.anatomy.blocks[-1], head_input(patient)
-    own = mlp_in_its_place(patient, len(patient.anatomy.blocks) - 1) if last.after_mlp is None else []
+    own: list[Call] = []
+    if last.after_mlp is None:
+        own = mlp_in_its_place(patient, len(patient.anatomy.blocks) - 1) or _as_in(patient, unlike)
     if not own or last.leaves is None or wanted is None:
         return False
     with suppress(LensError):
@@ -90,6 +92,19 @@ def last_mlp_without_skip(patient: Patient) -> bool:
         left = patient.apart(tape.play(silenced, wanted), tape.play({last.leaves: drawn, **silenced}, wanted))
         return left == 0 and patient.apart(tape.value(wanted), tape.play({last.leaves: drawn}, wanted)) > 0
     return False
+
+
+def _as_in(patient: Patient, numbers: Sequence[int]) -> list[Call]:
+    """The products behind the last attention that stand where those between other blocks' attentions and the next blocks do."""
+    blocks = patient.anatomy.blocks
+    places = {
+        without_numbers(call.path)
+        for number in numbers
+        for call in products_between(patient, blocks[number].leaves, blocks[number + 1].enters)
+    }
+    found = products_between(patient, blocks[-1].leaves, head_input(patient))
+    own = [call for call in found if "*" in without_numbers(call.path) and without_numbers(call.path) in places]
+    return own if len(own) > 1 else []
 
 
 def head_input(patient: Patient) -> Call | None:
