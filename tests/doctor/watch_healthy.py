@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.data import DataLoader, TensorDataset
 from watch_parts import CLASSES, Parts, ViT, evaluate, images_of, loader_of, parts, step, train
 from watch_sick import scheduled, sgd
@@ -152,6 +152,162 @@ CASES += [
     ),
     Healthy("slow_exponential_per_batch", scheduled(lambda o: lr_scheduler.ExponentialLR(o, 0.97)), per_batch),
 ]
+
+
+def _long() -> Parts:
+    return parts(loader=loader_of(320))
+
+
+@healthy(
+    scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, 15), loader=loader_of(320)), ("scheduler-at-the-wrong-rate",)
+)
+def fifteen_steps_of_a_longer_epoch(p: Parts) -> None:
+    for number, (images, labels) in enumerate(p.loader):
+        if number == 15:
+            break
+        step(p, images, labels)
+        p.scheduler.step()  # type: ignore[attr-defined]
+
+
+@healthy(_long)
+def cycles_that_nobody_told_of(p: Parts) -> None:
+    cycles = lr_scheduler.CyclicLR(p.optimizer, 1e-4, 1e-3, 5, cycle_momentum=False)
+    for _ in range(2):
+        for images, labels in p.loader:
+            step(p, images, labels)
+            cycles.step()
+
+
+@healthy(_long)
+def one_cycle_after_another(p: Parts) -> None:
+    for _ in range(2):
+        cycle = lr_scheduler.OneCycleLR(p.optimizer, 1e-3, total_steps=20)
+        for images, labels in p.loader:
+            step(p, images, labels)
+            cycle.step()
+
+
+@healthy(scheduled(lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=20), loader=loader_of(320)))
+def one_epoch_to_the_end(p: Parts) -> None:
+    for images, labels in p.loader:
+        step(p, images, labels)
+        if p.scheduler.last_epoch < 19:  # type: ignore[attr-defined]
+            p.scheduler.step()  # type: ignore[attr-defined]
+
+
+@healthy(scheduled(lambda o: lr_scheduler.ReduceLROnPlateau(o)))
+def plateau_at_every_fifth_epoch(p: Parts) -> None:
+    train(p, 3)
+
+
+@healthy(scheduled(lambda o: SWALR(o, 1e-4)))
+def averaging_that_has_not_begun(p: Parts) -> None:
+    train(p, 3)
+
+
+class ByEpoch:
+    """As timm's."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def step(self, epoch: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = 1e-3 * (1 - epoch / 10)
+
+
+@healthy(scheduled(ByEpoch))
+def told_the_epoch_at_its_top(p: Parts) -> None:
+    for epoch in range(3):
+        p.scheduler.step(epoch)  # type: ignore[attr-defined]
+        train(p, 1)
+
+
+@healthy(scheduled(lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=60), loader=loader_of(320)))
+def a_schedule_that_counts_micro_batches(p: Parts) -> None:
+    for _ in range(3):
+        for number, (images, labels) in enumerate(p.loader):
+            (F.cross_entropy(p.model(images), labels) / 4).backward()
+            if number % 4 == 3:
+                p.optimizer.step()
+                p.optimizer.zero_grad()
+            p.scheduler.step()  # type: ignore[attr-defined]
+
+
+@healthy(scheduled(lambda o: lr_scheduler.LinearLR(o, 0.01, total_iters=20)))
+def warmup_of_twenty_epochs(p: Parts) -> None:
+    per_epoch(p, 4)
+
+
+def _without_labels() -> Parts:
+    data = TensorDataset(images_of()[0], torch.zeros(160, dtype=torch.long))
+    return parts(ViT(classes=32), loader=DataLoader(data, batch_size=16, shuffle=True))
+
+
+@healthy(_without_labels)
+def two_views_and_no_labels(p: Parts) -> None:
+    for _ in range(2):
+        for images, _same in p.loader:
+            p.optimizer.zero_grad()
+            views = [images + 0.1 * torch.randn_like(images) for _ in range(2)]
+            one, two = (F.normalize(p.model(each), dim=-1) for each in views)
+            F.cross_entropy(one @ two.T / 0.2, torch.arange(len(images))).backward()
+            p.optimizer.step()
+
+
+class AtRandom(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """It draws for itself."""
+
+    def __init__(self) -> None:
+        self.images, self.labels = images_of()
+
+    def __len__(self) -> int:
+        return 160
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        drawn = int(torch.randint(160, ()))
+        return self.images[drawn], self.labels[drawn]
+
+
+@healthy(lambda: parts(loader=DataLoader(AtRandom(), batch_size=16)))
+def a_data_set_that_draws_at_random(p: Parts) -> None:
+    train(p, 2)
+
+
+class TwoHeads(nn.Module):
+    """Layers with names like tokens'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, 4)
+        self.cls_head, self.head_dist, self.reg_proj = nn.Linear(16, 10), nn.Linear(16, 10), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reg_proj(self.stem(x).mean((-1, -2)))
+        return self.cls_head(x) + self.head_dist(x)
+
+
+@healthy(
+    lambda: parts(
+        TwoHeads(),
+        lambda m: torch.optim.AdamW(
+            [
+                {"params": [q for q in m.parameters() if q.ndim > 1]},
+                {"params": [q for q in m.parameters() if q.ndim < 2], "weight_decay": 0.0},
+            ],
+            1e-3,
+            weight_decay=0.05,
+        ),
+    )
+)
+def heads_named_like_tokens(p: Parts) -> None:
+    train(p, 1)
+
+
+@healthy(lambda: parts(WithNorm()))
+def batch_norm_re_estimated_from_elsewhere(p: Parts) -> None:
+    train(p, 1)
+    update_bn(loader_of(96, seed=2), p.model)
 
 
 @healthy(scheduled(lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=5)))

@@ -496,6 +496,70 @@ _schedule("one_cycle_per_epoch", lambda o: lr_scheduler.OneCycleLR(o, 1e-3, tota
 _schedule("long_cosine_per_epoch", lambda o: lr_scheduler.CosineAnnealingLR(o, 39_100), each_batch=False)
 
 
+def _warmed(o: torch.optim.Optimizer, warmup: int, then: object) -> object:
+    return lr_scheduler.SequentialLR(o, [lr_scheduler.LinearLR(o, 0.01, total_iters=warmup), then], [warmup])  # type: ignore[list-item]
+
+
+_schedule(
+    "warmup_and_cosine_in_epochs_per_batch",
+    lambda o: _warmed(o, 2, lr_scheduler.CosineAnnealingLR(o, 4)),
+    each_batch=True,
+)
+_schedule(
+    "warmup_and_steps_in_epochs_per_batch", lambda o: _warmed(o, 1, lr_scheduler.StepLR(o, 2, 0.1)), each_batch=True
+)
+_schedule(
+    "warmup_and_cosine_in_batches_per_epoch",
+    lambda o: _warmed(o, 500, lr_scheduler.CosineAnnealingLR(o, 38_600)),
+    each_batch=False,
+)
+_schedule(
+    "linear_decay_in_epochs_per_batch",
+    lambda o: lr_scheduler.LambdaLR(o, lambda t: t / 2 if t < 2 else max(0.0, (8 - t) / 6)),
+    each_batch=True,
+)
+_schedule("polynomial_in_epochs_per_batch", lambda o: lr_scheduler.PolynomialLR(o, 8), each_batch=True)
+CASES.append(
+    Sick(
+        "warmup_in_batches_per_epoch",
+        "scheduler-at-the-wrong-rate",
+        "warning",
+        scheduled(lambda o: lr_scheduler.LambdaLR(o, lambda t: min(1.0, (t + 1) / 500))),
+        _stepping(each_batch=False, epochs=4),
+    )
+)
+
+
+@sick("scheduler-at-the-wrong-rate", "warning", scheduled(lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=2)))
+def plateau_per_batch(p: Parts) -> None:
+    for _ in range(4):
+        for images, labels in p.loader:
+            step(p, images, labels)
+            p.scheduler.step(1.0)  # type: ignore[attr-defined]
+
+
+def _scheduled_before(make: Callable[[torch.optim.Optimizer], object]) -> Callable[[], Parts]:
+    def made() -> Parts:
+        p = parts()
+        return replace(p, scheduler=make(torch.optim.AdamW(p.model.parameters(), 1e-3)))
+
+    return made
+
+
+@sick("scheduler-of-another-optimizer", "warning", _scheduled_before(lambda o: lr_scheduler.CosineAnnealingLR(o, 30)))
+def scheduler_of_an_older_optimizer(p: Parts) -> None:
+    for images, labels in p.loader:
+        step(p, images, labels)
+        p.scheduler.step()  # type: ignore[attr-defined]
+
+
+@sick("scheduler-of-another-optimizer", "warning", _scheduled_before(lambda o: lr_scheduler.StepLR(o, 1, 0.1)))
+def scheduler_of_an_older_optimizer_per_epoch(p: Parts) -> None:
+    for _ in range(3):
+        train(p, 1)
+        p.scheduler.step()  # type: ignore[attr-defined]
+
+
 @sick("scheduler-never-stepped", "warning", scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, 30)))
 def scheduler_forgotten(p: Parts) -> None:
     train(p, 2)

@@ -82,20 +82,30 @@ def _sorted(record: Record) -> Iterator[Finding]:
             continue
         runs = 1 + int((labels[1:] != labels[:-1]).sum())
         distinct = _distinct(labels)
-        is_one_class = distinct == 1 and (record.classes or 1) < 2
-        if runs > 1.5 * distinct or distinct * 4 > len(labels) or is_one_class:
+        if runs > 1.5 * distinct or distinct * 4 > len(labels) or (distinct == 1 and not _is_a_class(record, each)):
             continue
         per_batch = sum(_distinct(batch) for batch in each.labels) / len(each.labels)
         yield SORTED.found(
             Text(
-                f"The training images come sorted by class: {len(labels)} in a row have {distinct} classes in {runs} runs, "
-                f"{per_batch:.1f} classes in a batch.",
+                f"The training images come sorted by class: {len(labels)} in a row have {_counted(distinct, 'class', 'classes')} in "
+                f"{_counted(runs, 'run', 'runs')}, a batch {per_batch:.1f} on average.",
                 f"学習画像がクラス順に並んでいます。連続する{len(labels)}枚に{distinct}クラスが{runs}個のかたまりで現れ、"
                 f"1バッチあたり{per_batch:.1f}クラスしかありません。",
             ),
             {"samples": len(labels), "classes": distinct, "runs": runs, "classes_per_batch": per_batch},
         )
         return
+
+
+def _is_a_class(record: Record, seen: Pass) -> bool:
+    """Whether the only label that was seen is one class of several, and learned: a data set without labels gives the same number for every image."""
+    has_others = seen.has_classes or not seen.exhausted
+    is_learned = record.loss_saw_labels or any(fit.is_cross_entropy for fit in record.fits)
+    return has_others and is_learned and (record.classes or 1) > 1
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _distinct(labels: Tensor) -> int:
@@ -105,9 +115,11 @@ def _distinct(labels: Tensor) -> int:
 def _same_order(record: Record) -> Iterator[Finding]:
     passes = [each for each in record.train_passes() if len(each.labels) >= 2]
     evidence: dict[str, object] | None = None
+    differ = False  # a data set may draw at random, whatever its sampler does
     for first, second in pairwise(passes):
         a, b = torch.cat(first.labels), torch.cat(second.labels)
         count = min(len(a), len(b))
+        differ = differ or not torch.equal(a[:count], b[:count])
         if (
             count >= 30
             and _distinct(a[:count]) > 1
@@ -119,7 +131,7 @@ def _same_order(record: Record) -> Iterator[Finding]:
     batches = getattr(record.loader, "batch_sampler", None)
     is_plain, sampler = type(batches) is BatchSampler, getattr(batches, "sampler", None)
     is_sequential = is_plain and type(sampler) is SequentialSampler and (record.epoch or 0) > 1 and bool(passes)
-    if evidence is None and not is_sequential:
+    if evidence is None and (differ or not is_sequential):
         return
     yield SAME_ORDER.found(
         Text(

@@ -221,9 +221,20 @@ class Record:
             return None
 
     @property
+    def steps_per_epoch(self) -> int | None:
+        """How many optimizer steps one pass through the training loader takes, if that is known."""
+        return None if self.epoch is None else -(-self.epoch // max(self.period, 1))
+
+    @property
     def mode_matters(self) -> bool | None:
         """Whether training and evaluation mode differ at all; None where that could not be tried."""
         return any(probe.differs for probe in self.probes) if self.probes else None
+
+    @property
+    def is_stepped_per_epoch(self) -> bool:
+        """Whether the scheduler steps, and once in a whole epoch of several batches."""
+        times, through = len(self.scheduler_steps), sum(each.exhausted for each in self.train_passes())
+        return 0 < times <= through + 1 and times < 0.3 * len(self.steps)
 
     def train_passes(self) -> list[Pass]:
         return [each for each in self.passes if each.phase == "train" and each.batches]

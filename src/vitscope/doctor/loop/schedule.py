@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
+import torch
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import SWALR
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.loop.lengths import too_fast, too_slow
+from vitscope.doctor.loop.rates import climbs_again, gone_early, hardly_moves, swings
 from vitscope.doctor.loop.record import Record
 
-WRONG_RATE = Fault(
-    "scheduler-at-the-wrong-rate",
-    "L4",
-    "loop-schedule",
-    "warning",
-    Text(
-        "A schedule counts in calls of its step(). Counted in epochs and called for each batch, it is over within the first epoch, and a cosine "
-        "climbs again; counted in batches and called for each epoch, it never leaves its beginning.",
-        "スケジュールの長さはstep()の呼び出し回数で数えます。エポック単位で設計したものをバッチごとに呼ぶと最初のエポックで終わってしまい、コサインなら"
-        "再び上昇します。逆にバッチ単位のものをエポックごとに呼ぶと、いつまでも序盤から進みません。",
-    ),
-    Text(
-        "give T_max (total_steps, milestones …) in the same unit in which step() is called",
-        "T_max（total_steps、milestonesなど）は、step()を呼ぶのと同じ単位で指定してください",
-    ),
-    "scheduler = CosineAnnealingLR(optimizer, T_max=epochs * len(loader))   # step() after each batch",
-)
 NEVER = Fault(
     "scheduler-never-stepped",
     "L4",
@@ -54,7 +40,25 @@ ZERO = Fault(
         "学習率0のステップでは何も変わらず、その分の時間が無駄になります。",
     ),
     Text("let the warm-up begin at one, not at zero", "ウォームアップは0ではなく1から数え始めてください"),
-    "lr_lambda=lambda epoch: (epoch + 1) / warmup",
+    "lr_lambda=lambda epoch: min(1.0, (epoch + 1) / warmup)",
+)
+OTHER = Fault(
+    "scheduler-of-another-optimizer",
+    "L4",
+    "loop-schedule",
+    "warning",
+    Text(
+        "A scheduler changes the learning rate of the optimizer that it was made with. That one takes no steps here, and the one that does keeps its "
+        "rate.",
+        "スケジューラが変更するのは、作成時に渡したオプティマイザの学習率だけです。ここではそのオプティマイザは使われておらず、実際に学習している"
+        "オプティマイザの学習率は変わりません。",
+    ),
+    Text(
+        "make the scheduler after the optimizer is final, and with that one",
+        "オプティマイザが確定してから、そのオプティマイザを渡してスケジューラを作成してください",
+    ),
+    "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)\nscheduler = CosineAnnealingLR(optimizer, T_max=epochs)",
+    explains=("scheduler-never-stepped", "scheduler-at-the-wrong-rate", "learning-rate-zero-at-the-start"),
 )
 ORDER = Fault(
     "scheduler-before-optimizer",
@@ -68,16 +72,16 @@ ORDER = Fault(
     ),
     "optimizer.step()\nscheduler.step()",
 )
-LONG = 1000
-"""A schedule of more steps than this is not meant in epochs."""
 
 
 def schedule(record: Record) -> Iterator[Finding]:
     """Whether the schedule counts what its step() is called for.
 
     Does: notes the learning rate at each optimizer step and when the scheduler steps; reads the lengths of PyTorch's own schedulers.
-    Finds: a length in epochs stepped per batch and the other way round, a scheduler that never steps, a first epoch at 0, the wrong order.
-    Must not accuse: warm restarts and cyclic schedules, one-cycle, warm-up with cosine per batch, plateau schedules, short windows.
+    Finds: a length in epochs stepped per batch and the other way round, a rate that is gone within an epoch, a warm-up that hardly moves, a scheduler
+    that never steps or belongs to another optimizer, a first epoch at 0, the wrong order.
+    Must not accuse: warm restarts and cyclic schedules, one-cycle, warm-up with cosine per batch, plateau schedules, short windows, training that
+    ends within an epoch with its schedule.
     Source: PyTorch, torch.optim, "How to adjust learning rate"
     """
     if len(record.steps) < 5:
@@ -95,8 +99,10 @@ def schedule(record: Record) -> Iterator[Finding]:
                 "オプティマイザのパラメータグループに学習率がありません",
             )
         )
-    found = _too_fast(record, scheduler) or _too_slow(record, scheduler)
-    found = found or _climbs_again(record, rates) or _swings(record, rates)
+    yield from _of_another(record, rates)
+    found = None if scheduler is None else too_fast(record, scheduler) or too_slow(record, scheduler)
+    found = found or climbs_again(record, rates) or swings(record, rates) or gone_early(record, rates)
+    found = found or hardly_moves(record, rates)
     if found is not None:
         yield found
     yield from _never(record)
@@ -112,151 +118,15 @@ def schedule(record: Record) -> Iterator[Finding]:
         )
 
 
-def _per_batch(record: Record) -> bool:
-    """Whether the scheduler steps about as often as the optimizer."""
-    return len(record.scheduler_steps) > 0.8 * len(record.steps)
-
-
-def _per_epoch(record: Record) -> bool:
-    """Whether it steps, and once in a whole epoch of several batches."""
-    times = len(record.scheduler_steps)
-    through = sum(each.exhausted for each in record.train_passes())
-    return 0 < times <= through + 1 and times < 0.3 * len(record.steps)
-
-
-def _too_fast(record: Record, scheduler: Any) -> Finding | None:
-    """A length in epochs, stepped for each batch."""
-    epoch = _steps_of_an_epoch(record)
-    if scheduler is None or not _per_batch(record) or epoch is None:
-        return None
-    over = getattr(scheduler, "last_epoch", 0)
-    if type(scheduler) is lr_scheduler.CosineAnnealingLR and scheduler.T_max < max(epoch, over):
-        length, what = int(scheduler.T_max), "T_max"
-    elif type(scheduler) is lr_scheduler.StepLR and scheduler.gamma ** (epoch // scheduler.step_size) < 1e-3:
-        length, what = int(scheduler.step_size), "step_size"
-    elif (
-        type(scheduler) is lr_scheduler.MultiStepLR
-        and len(scheduler.milestones) > 1
-        and max(scheduler.milestones) < epoch
-    ):
-        length, what = int(max(scheduler.milestones)), "milestones"
-    elif type(scheduler) is lr_scheduler.ExponentialLR and scheduler.gamma**epoch < 1e-3:
-        length, what = 1, "gamma"
-    else:
-        return None
-    name = type(scheduler).__name__
-    value = f"{scheduler.gamma:g}" if what == "gamma" else f"{length}"
-    return WRONG_RATE.found(
-        Text(
-            f"{name} ({what}: {value}) steps once for each batch, and an epoch has {epoch} steps: it is over before the first epoch is.",
-            f"{name}（{what}: {value}）がバッチごとに進められています。1エポックは{epoch}ステップあり、最初のエポックの途中で終わってしまいます。",
-        ),
-        {
-            "scheduler": name,
-            what.lower(): float(value),
-            "steps_per_epoch": epoch,
-            "scheduler_steps": len(record.scheduler_steps),
-        },
-    )
-
-
-def _too_slow(record: Record, scheduler: Any) -> Finding | None:
-    """A length in batches, stepped for each epoch."""
-    epoch = _steps_of_an_epoch(record)
-    if scheduler is None or epoch is None or epoch < 5 or not _per_epoch(record):
-        return None
-    if type(scheduler) is lr_scheduler.OneCycleLR:
-        length, is_sure = int(scheduler.total_steps), scheduler.total_steps % epoch == 0
-    elif type(scheduler) is lr_scheduler.CosineAnnealingLR:
-        length, is_sure = int(scheduler.T_max), False
-    else:
-        return None
-    if length <= LONG and not is_sure and length % epoch:
-        return None
-    if length < 5 * epoch and not is_sure and length <= LONG:
-        return None  # as likely meant in epochs
-    name = type(scheduler).__name__
-    return WRONG_RATE.found(
-        Text(
-            f"{name} is {length} steps long and steps once for each epoch of {epoch} batches: at this rate it ends after {length} epochs.",
-            f"{name}の長さは{length}ステップですが、{epoch}バッチからなる1エポックごとに1回しか進みません。このままでは終わるまでに{length}エポックかかります。",
-        ),
-        {"scheduler": name, "length": length, "steps_per_epoch": epoch, "scheduler_steps": len(record.scheduler_steps)},
-        severity="warning" if length > LONG or is_sure else "note",
-    )
-
-
-def _climbs_again(record: Record, rates: list[float]) -> Finding | None:
-    """After its peak the rate falls by a third and more, and then climbs again bit by bit. A jump is a restart, and meant."""
-    if _is_cyclic(record.scheduler):
-        return None
-    top = max(rates)
-    low, low_at, fell = top, 0, False
-    for number in range(rates.index(top), len(rates)):
-        if rates[number] < low:
-            low, low_at = rates[number], number
-        fell = fell or low < 0.67 * top
-        climb = rates[low_at : number + 1]
-        gentle = len(climb) >= 4 and all(b - a < 0.5 * top for a, b in pairwise(climb))
-        if fell and rates[number] > low + 0.1 * top and gentle:
-            return WRONG_RATE.found(
-                Text(
-                    f"The learning rate falls from {top:.2g} to {low:.2g} (step {low_at + 1}) and climbs again to {rates[number]:.2g} "
-                    f"(step {number + 1}): the schedule was over, and went on.",
-                    f"学習率が{top:.2g}から{low:.2g}まで下がった後（{low_at + 1}ステップ目）、{rates[number]:.2g}まで再び上がっています"
-                    f"（{number + 1}ステップ目）。スケジュールが終わった後も進められています。",
-                ),
-                {
-                    "highest": top,
-                    "lowest": low,
-                    "lowest_at": low_at + 1,
-                    "again": rates[number],
-                    "again_at": number + 1,
-                },
-            )
-    return None
-
-
-def _swings(record: Record, rates: list[float]) -> Finding | None:
-    """Nobody gave the scheduler, and the rate falls and rises again several times within one epoch: no restart is meant so often."""
-    epoch, top = _steps_of_an_epoch(record), max(rates)
-    if record.scheduler is not None or epoch is None or top <= 0:
-        return None
-    returns, is_low = 0, False
-    warm = next(number for number, rate in enumerate(rates) if rate > 0.67 * top)  # what rises before is a warm-up
-    for rate in rates[warm:]:
-        returns += is_low and rate > 0.67 * top
-        is_low = rate < 0.33 * top or (is_low and rate <= 0.67 * top)
-    if returns < 2 or returns < 1.5 * len(rates) / epoch:
-        return None
-    return WRONG_RATE.found(
-        Text(
-            f"Within {len(rates)} steps the learning rate falls to {min(rates):.2g} and climbs back towards {top:.2g} {returns} times; an epoch has "
-            f"{epoch} steps.",
-            f"{len(rates)}ステップの間に、学習率が{min(rates):.2g}まで下がって{top:.2g}近くまで戻ることを{returns}回繰り返しています"
-            f"（1エポックは{epoch}ステップ）。",
-        ),
-        {"highest": top, "lowest": min(rates), "times": returns, "steps_per_epoch": epoch},
-    )
-
-
-def _is_cyclic(scheduler: Any) -> bool:
-    parts = [scheduler, *getattr(scheduler, "_schedulers", ())]
-    parts += [each for part in parts for each in getattr(part, "lr_lambdas", None) or ()]
-    return any(
-        isinstance(
-            part, lr_scheduler.CosineAnnealingWarmRestarts | lr_scheduler.CyclicLR | lr_scheduler.ReduceLROnPlateau
-        )
-        or any(word in f"{type(part).__name__} {part!r}".lower() for word in ("restart", "cycl"))
-        for part in parts
-    )
-
-
 def _never(record: Record) -> Iterator[Finding]:
-    epoch = _steps_of_an_epoch(record)
+    epoch = record.steps_per_epoch
     through = [each for each in record.train_passes() if each.exhausted]
     is_late = len(through) >= 2 or (epoch is not None and len(record.steps) > 1.5 * epoch)
-    is_seen = record.scheduler is not None and not any(type(record.scheduler).__name__ in w for w in record.unwatched)
+    is_seen = (
+        record.scheduler is not None
+        and not _waits(record.scheduler)
+        and not any(type(record.scheduler).__name__ in w for w in record.unwatched)
+    )
     rates = {step.lrs for step in record.steps}
     if not is_seen or record.scheduler_steps or not is_late or len(rates) > 1:
         return
@@ -271,9 +141,37 @@ def _never(record: Record) -> Iterator[Finding]:
     )
 
 
+def _waits(scheduler: Any) -> bool:
+    """Whether it is stepped only where something happens: a validation, the beginning of weight averaging."""
+    return isinstance(scheduler, lr_scheduler.ReduceLROnPlateau | SWALR)
+
+
+def _of_another(record: Record, rates: list[float]) -> Iterator[Finding]:
+    other = getattr(record.scheduler, "optimizer", None)
+    groups = {id(group) for group in record.optimizer.param_groups}
+    chain: list[Any] = [other]
+    while len(chain) < 5 and getattr(chain[-1], "optimizer", None) is not None:  # wrappers
+        chain.append(chain[-1].optimizer)
+    if not isinstance(other, torch.optim.Optimizer) or len(set(rates)) > 1:
+        return
+    if any(id(group) in groups for each in chain for group in getattr(each, "param_groups", ())):
+        return
+    theirs = max((float(group["lr"]) for group in other.param_groups if group.get("lr") is not None), default=0.0)
+    times = len(record.scheduler_steps)
+    yield OTHER.found(
+        Text(
+            f"The scheduler stepped {times} times and belongs to another optimizer, whose learning rate is now {theirs:.2g}; the one that is watched "
+            f"stays at {rates[-1]:.2g} in {len(rates)} steps.",
+            f"スケジューラ（step()は{times}回）は別のオプティマイザに結び付いており、そちらの学習率は現在{theirs:.2g}です。監視している"
+            f"オプティマイザの学習率は、{len(rates)}ステップの間{rates[-1]:.2g}のままです。",
+        ),
+        {"scheduler_steps": times, "lr_of_the_other": theirs, "lr": rates[-1], "steps": len(rates)},
+    )
+
+
 def _zero(record: Record, rates: list[float]) -> Iterator[Finding]:
     zero = next((number for number, rate in enumerate(rates) if rate > 0), len(rates))
-    if zero < 5 and zero < (_steps_of_an_epoch(record) or 5):
+    if zero < 5 and zero < (record.steps_per_epoch or 5):
         return
     yield ZERO.found(
         Text(
@@ -283,7 +181,3 @@ def _zero(record: Record, rates: list[float]) -> Iterator[Finding]:
         {"steps_at_zero": zero, "steps": len(rates)},
         severity="warning" if zero == len(rates) and zero > 2 * (record.epoch or zero) else "note",
     )
-
-
-def _steps_of_an_epoch(record: Record) -> int | None:
-    return None if record.epoch is None else -(-record.epoch // max(record.period, 1))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
@@ -45,7 +46,7 @@ DECAY_EVERYWHERE = Fault(
     "optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.05)",
 )
 _TOKEN = re.compile(
-    r"(^|[._])(pos|cls|class|dist|register|reg|mask)_?(emb|embed|embedding|embeddings|token|tokens)?s?($|[._])"
+    r"(^|_)(pos|position|cls|class|dist|register|reg|mask)(ition|itional)?_?(emb|embed|embedding|embeddings|token|tokens)?s?$"
 )
 
 
@@ -75,17 +76,23 @@ def settings(record: Record) -> Iterator[Finding]:
             severity="warning" if decay >= 1e-4 else "note",
         )
     groups = zip(decays, optimizer.param_groups, strict=True)
-    decayed = {id(p) for decay, group in groups if decay > 0 for p in group["params"] if p.requires_grad}
-    small = {
-        name
-        for name, p in record.model.named_parameters()
-        if id(p) in decayed and (p.ndim < 2 or _TOKEN.search(name.lower()))
-    }
+    decayed = {id(p): decay for decay, group in groups if decay > 0 for p in group["params"] if p.requires_grad}
+    named = [(name, p) for name, p in record.model.named_parameters() if id(p) in decayed]
+    small = {name: decayed[id(p)] for name, p in named if p.ndim < 2 or _is_token(record.model, name)}
     if small:
+        largest = max(small.values())
         yield DECAY_EVERYWHERE.found(
             Text(
-                f"Weight decay ({max(decays):g}) also pulls on {len(small)} norms, biases, positions or tokens: {listed(sorted(small))}.",
-                f"重み減衰（{max(decays):g}）が、正規化・バイアス・位置・トークンのパラメータ{len(small)}個にもかかっています（{listed(sorted(small))}）。",
+                f"Weight decay ({largest:g}) also pulls on {len(small)} norms, biases, positions or tokens: {listed(sorted(small))}.",
+                f"重み減衰（{largest:g}）が、正規化・バイアス・位置・トークンのパラメータ{len(small)}個にもかかっています（{listed(sorted(small))}）。",
             ),
-            {"weight_decay": max(decays), "count": len(small), "parameters": sorted(small)[:20]},
+            {"weight_decay": largest, "count": len(small), "parameters": sorted(small)[:20]},
         )
+
+
+def _is_token(model: nn.Module, name: str) -> bool:
+    """Whether a parameter is a token or positions: by its own name, or as the table of an Embedding of that name. `cls_head.weight` is a layer's."""
+    owner, _, own = name.rpartition(".")
+    if own == "weight" and isinstance(model.get_submodule(owner), nn.Embedding):
+        own = owner.rpartition(".")[2]
+    return bool(_TOKEN.search(own.lower()))

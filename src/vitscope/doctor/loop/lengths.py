@@ -1,0 +1,128 @@
+"""PyTorch's own schedulers: how long they are, in calls of their step(), and how often that is called. In goes the record of a loop, out comes a
+finding or nothing."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from torch.optim import lr_scheduler
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Finding
+from vitscope.doctor.loop.rates import GONE, WRONG_RATE
+from vitscope.doctor.loop.record import Record
+
+LONG = 1000
+"""A schedule of more steps than this is not meant in epochs."""
+
+
+class _Length(NamedTuple):
+    """What a scheduler says of its length."""
+
+    what: str
+    value: float
+    steps: float
+    """After how many calls of step() it is over: nothing follows, or next to nothing is left of the rate."""
+
+
+def _last_part(scheduler: Any) -> tuple[Any, int]:
+    """The scheduler that comes last in a row of them, and after how many steps it begins."""
+    begins = 0
+    while isinstance(scheduler, lr_scheduler.SequentialLR):
+        begins += int(scheduler._milestones[-1])
+        scheduler = scheduler._schedulers[-1]
+    return scheduler, begins
+
+
+def _calls_per_epoch(record: Record) -> int | None:
+    """How often step() is called in an epoch, where it is called for each batch (or each part of an accumulated one)."""
+    epoch, steps = record.steps_per_epoch, len(record.steps)
+    if epoch is None or len(record.scheduler_steps) <= 0.8 * steps:
+        return None
+    return max(epoch, round(epoch * len(record.scheduler_steps) / steps)) if record.period > 1 else epoch
+
+
+def _length(scheduler: Any, begins: int) -> _Length | None:
+    kind = type(scheduler)
+    if kind is lr_scheduler.CosineAnnealingLR:
+        return _Length("T_max", scheduler.T_max, begins + scheduler.T_max)
+    if kind is lr_scheduler.MultiStepLR and len(scheduler.milestones) > 1:
+        return _Length("milestones", max(scheduler.milestones), begins + max(scheduler.milestones))
+    if kind in (lr_scheduler.StepLR, lr_scheduler.ExponentialLR) and 0 < scheduler.gamma < 1:
+        size = scheduler.step_size if kind is lr_scheduler.StepLR else 1
+        number = 1 + math.floor(math.log(GONE) / math.log(scheduler.gamma))
+        what = ("step_size", size) if kind is lr_scheduler.StepLR else ("gamma", scheduler.gamma)
+        return _Length(*what, begins + size * number)
+    return None
+
+
+def too_fast(record: Record, scheduler: Any) -> Finding | None:
+    """A length in epochs, stepped for each batch. A training of less than an epoch may be meant where it ends with its schedule."""
+    calls = _calls_per_epoch(record)
+    if calls is None:
+        return None
+    if type(scheduler) is lr_scheduler.ReduceLROnPlateau:
+        return _impatient(record, scheduler, calls)
+    part, begins = _last_part(scheduler)
+    length = _length(part, begins)
+    if length is None or length.steps >= calls:
+        return None
+    went_on = getattr(scheduler, "last_epoch", 0) > length.steps
+    name, value, times = type(part).__name__, f"{length.value:g}", len(record.scheduler_steps)
+    return WRONG_RATE.found(
+        Text(
+            f"{name} ({length.what}: {value}) steps once for each batch, {calls} times in an epoch: it is over before the first epoch is.",
+            f"{name}（{length.what}: {value}）がバッチごとに、1エポックに{calls}回進められています。最初のエポックの途中で終わってしまいます。",
+        ),
+        {"scheduler": name, length.what.lower(): float(value), "calls_per_epoch": calls, "scheduler_steps": times},
+        severity="warning" if went_on else "note",
+    )
+
+
+def _impatient(record: Record, scheduler: Any, calls: int) -> Finding | None:
+    """A patience in epochs, counted in batches: the rate is lowered several times within an epoch."""
+    rates, patience = record.rates, int(scheduler.patience)
+    drops = [number for number, (a, b) in enumerate(pairwise(rates), 1) if b < a]
+    if patience >= calls or not any(
+        b - a < len(rates) and b - a < (record.steps_per_epoch or 0) for a, b in pairwise(drops)
+    ):
+        return None
+    return WRONG_RATE.found(
+        Text(
+            f"ReduceLROnPlateau (patience: {patience}) steps once for each batch, {calls} times in an epoch: it lowered the learning rate "
+            f"{len(drops)} times in {len(rates)} steps, from {rates[0]:.2g} to {rates[-1]:.2g}.",
+            f"ReduceLROnPlateau（patience: {patience}）がバッチごとに、1エポックに{calls}回進められています。{len(rates)}ステップの間に学習率が"
+            f"{len(drops)}回、{rates[0]:.2g}から{rates[-1]:.2g}まで下げられました。",
+        ),
+        {"scheduler": "ReduceLROnPlateau", "patience": patience, "calls_per_epoch": calls, "times_lowered": len(drops)},
+    )
+
+
+def too_slow(record: Record, scheduler: Any) -> Finding | None:
+    """A length in batches, stepped for each epoch."""
+    epoch = record.steps_per_epoch
+    if epoch is None or epoch < 5 or not record.is_stepped_per_epoch:
+        return None
+    part, begins = _last_part(scheduler)
+    if type(part) is lr_scheduler.OneCycleLR:
+        length = begins + int(part.total_steps)
+        is_sure = length % epoch == 0
+    elif type(part) is lr_scheduler.CosineAnnealingLR:
+        length, is_sure = begins + int(part.T_max), False
+    else:
+        return None
+    if length <= LONG and not is_sure and length % epoch:
+        return None
+    if length < 5 * epoch and not is_sure and length <= LONG:
+        return None  # as likely meant in epochs
+    name = type(scheduler).__name__
+    return WRONG_RATE.found(
+        Text(
+            f"{name} is {length} steps long and steps once for each epoch of {epoch} batches: at this rate it ends after {length} epochs.",
+            f"{name}の長さは{length}ステップですが、{epoch}バッチからなる1エポックごとに1回しか進みません。このままでは終わるまでに{length}エポックかかります。",
+        ),
+        {"scheduler": name, "length": length, "steps_per_epoch": epoch, "scheduler_steps": len(record.scheduler_steps)},
+        severity="warning" if length > LONG or is_sure else "note",
+    )
