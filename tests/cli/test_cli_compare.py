@@ -56,6 +56,7 @@ def test_json_is_one_document_with_a_page_beside(vitscope: Command, folder: Path
         (["good-vit.yaml", "bad-vit.yaml", "--image-size", "8"], "--image-size is for package.module:callable"),
         (["good-vit.yaml", "bad-vit.yaml", "--kwargs-b", "{"], "--kwargs-b is no JSON"),
         (["good-vit.yaml", "bad-vit.yaml", "--kwargs-b", '{"a": 1}'], "--kwargs-b is for package.module:callable"),
+        (["good-vit.yaml", "bad-vit.yaml", "--kwargs-a", "{}"], "--kwargs-a is for package.module:callable"),
         (["good-vit.yaml", "bad-vit.yaml", "--html", "page.pdf"], "page.pdf"),
         (["good-vit.yaml", "bad-vit.yaml", "--data", "nowhere"], "nowhere"),
         (["good-vit.yaml", "bad-vit.yaml", "--time-limit", "0"], "--time-limit is 0"),

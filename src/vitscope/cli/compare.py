@@ -127,10 +127,10 @@ def _found(a: str, b: str, wanted: Wanted, lang: Lang) -> Comparison:
         )
 
 
-def _kwargs(text: str | None, option: str) -> dict[str, Any]:
+def _kwargs(text: str | None, option: str) -> dict[str, Any] | None:
     from vitscope.recipes.code import parse_kwargs
 
     try:
-        return parse_kwargs(text) or {}
+        return parse_kwargs(text)
     except UsageError as error:
         raise UsageError(str(error).replace("--kwargs", option)) from None

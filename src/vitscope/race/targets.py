@@ -5,22 +5,24 @@ An entrant is made anew for each seed: a built-in name, a YAML file and a run fo
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vitscope._core.errors import ConfigError, UsageError
 from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data, peek
+from vitscope.doctor.examine import as_it_was
 from vitscope.doctor.patient import scores_of
 from vitscope.model.create import build
-from vitscope.race.comparing import Entrant
+from vitscope.race.comparing import FINISHED, Entrant
+from vitscope.race.contest import seed_all
 from vitscope.race.course import SEEDS, STEPS, Course
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
@@ -52,7 +54,8 @@ class Pair:
 class Wanted:
     """How the user wants them opened and raced."""
 
-    kwargs: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    kwargs: tuple[Mapping[str, Any] | None, Mapping[str, Any] | None] = (None, None)
+    """Of code; None where the option was not given."""
     image_size: int | None = None
     channels: int | None = None
     data: str | None = None
@@ -71,7 +74,7 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
         if value is not None and "code" not in kinds:
             raise UsageError(f"{option} is for package.module:callable; {a} and {b} know their own")
     for side, (target, kind, given) in zip("ab", zip((a, b), kinds, wanted.kwargs, strict=True), strict=True):
-        if given and kind != "code":
+        if given is not None and kind != "code":
             raise UsageError(f"--kwargs-{side} is for package.module:callable; {target} knows its own")
     opened: dict[int, Subject] = {}
     for index in sorted((0, 1), key=lambda i: kinds[i] == "code"):  # code last: it may take what the other takes
@@ -92,7 +95,7 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
     return Pair(entrants[0][0], entrants[1][0], ours.image_size, ours.channels, (_classes(one), _classes(other)), notes)
 
 
-def _opened(target: str, kind: str, wanted: Wanted, kwargs: Mapping[str, Any], first: Subject | None) -> Subject:
+def _opened(target: str, kind: str, wanted: Wanted, kwargs: Mapping[str, Any] | None, first: Subject | None) -> Subject:
     if kind != "code":
         return open_subject(target)
     size, channels = wanted.image_size, wanted.channels
@@ -108,24 +111,59 @@ def _said(images: Preprocessing) -> str:
     return f"{height}×{width} pixels with {images.channels} channel{'s' if images.channels > 1 else ''}"
 
 
-def _entrant(target: str, kind: str, subject: Subject, kwargs: Mapping[str, Any]) -> tuple[Entrant, Text | None]:
+def _entrant(target: str, kind: str, subject: Subject, kwargs: Mapping[str, Any] | None) -> tuple[Entrant, Text | None]:
     """What makes one anew, and what a reader must know of it."""
     spec = subject.spec
     if spec is not None:
         return Entrant(subject.name, lambda: build(spec)), _FRESH.format(run=subject.name) if kind == "run" else None
-    if kind == "code" and model_from_code(target, kwargs) is not model_from_code(target, kwargs):
-        return Entrant(subject.name, lambda: model_from_code(target, kwargs).cpu()), None
-    finished: nn.Module = copy.deepcopy(subject.model).train()
-    return Entrant(subject.name, lambda: copy.deepcopy(finished)), _FINISHED.format(model=subject.name)
+
+    def make() -> nn.Module:
+        return model_from_code(target, kwargs).cpu()
+
+    return Entrant(subject.name, make), _of_its_starts(subject.name, make)
+
+
+def _of_its_starts(name: str, make: Callable[[], nn.Module]) -> Text | None:
+    """What a reader must know of the weights that code starts from at each seed. A race trains copies, so what the code keeps stays as it is."""
+    with as_it_was():
+        seed_all(0)
+        one = make()
+        first = {key: value.clone() for key, value in _numbers(one).items()}
+        seed_all(1)
+        other = make()
+    if one is other:
+        return FINISHED.format(model=name)
+    second = _numbers(other)
+    if first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first):
+        return _ALIKE.format(model=name)
+    shared = len(_places(one) & _places(other))
+    return _SHARED.format(model=name, count=shared) if shared else None
+
+
+def _numbers(model: nn.Module) -> dict[str, Tensor]:
+    """Its parameters and buffers, but for those of lazy layers, which have none yet."""
+    named = (*model.named_parameters(), *model.named_buffers())
+    return {name: tensor.detach() for name, tensor in named if not is_lazy(tensor)}
+
+
+def _places(model: nn.Module) -> set[int]:
+    """Where in memory its numbers stand."""
+    return {tensor.untyped_storage().data_ptr() for tensor in _numbers(model).values() if tensor.numel()}
 
 
 _FRESH = Text(
     "{run} is a run: its architecture races with fresh weights.",
     "{run}は学習結果のフォルダです。その構造を、新しく初期化した重みで競わせます。",
 )
-_FINISHED = Text(
-    "{model} is a finished module: each seed starts from the weights that it has.",
-    "{model}は作成済みのモジュールです。どのシードでも、現在の重みから学習を始めます。",
+_ALIKE = Text(
+    "{model} makes the same weights whatever the seed (it seeds itself, or loads them): each seed starts from these.",
+    "{model}はシードを変えても同じ重みを作ります（内部でシードを固定しているか、重みを読み込んでいます）。どのシードでも、この重みから学習を始めます。",
+)
+_SHARED = Text(
+    "{model} puts the same {count} tensors into every model that it makes: these start from the same values at each seed, "
+    "untouched by the trainings before.",
+    "{model}は、作るモデルすべてに同じテンソル{count}個を使い回します。この部分はどのシードでも同じ値から始まり、"
+    "前の学習の影響は受けません。",
 )
 
 

@@ -1,0 +1,87 @@
+"""What `compare A B` names: code whose constructor keeps something, seeds itself, or knows no arguments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitscope._core.errors import UsageError
+from vitscope.race.contest import made
+from vitscope.race.targets import Pair, Wanted, open_pair
+
+CODE = """
+from functools import lru_cache
+import torch
+from torch import nn
+import vitscope
+
+SHARED = nn.Conv2d(3, 16, 4, 4)
+
+def fresh(heads=2):
+    return vitscope.create_model('vit-ti4-32', dim=16, depth=1, heads=heads, mlp_dim=32, patch_size=4, image_size=(8, 8), classes=10)
+
+def sharing():
+    model = fresh()
+    model.aside = SHARED
+    return model
+
+def seeded():
+    torch.manual_seed(0)
+    return fresh()
+
+@lru_cache
+def cached():
+    return fresh()
+
+FINISHED = fresh()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "its_code.py").write_text(CODE)
+    (tmp_path / "good.yaml").write_text(
+        "name: good-vit\ndim: 16\ndepth: 1\nheads: 2\nmlp_dim: 32\nimage_size: 8\npatch_size: 4\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "its_code", raising=False)
+    return tmp_path
+
+
+def opened(name: str) -> Pair:
+    return open_pair("good.yaml", f"its_code:{name}", Wanted())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sharing", "puts the same 2 tensors into every model that it makes"),
+        ("seeded", "makes the same weights whatever the seed"),
+        ("cached", "is a finished module: each seed starts from the weights that it has"),
+        ("FINISHED", "is a finished module: each seed starts from the weights that it has"),
+    ],
+)
+def test_what_a_constructor_keeps_is_told(folder: Path, name: str, words: str) -> None:
+    pair = opened(name)
+    assert [words in note.en for note in pair.notes] == [True]
+    assert "シード" in pair.notes[0].ja
+    first, second = made(pair.other.make, 0), made(pair.other.make, 0)
+    places = {parameter.data_ptr() for parameter in first.parameters()}
+    assert not places & {parameter.data_ptr() for parameter in second.parameters()}
+
+
+def test_a_constructor_that_keeps_nothing_is_not_told(folder: Path) -> None:
+    pair = opened("fresh")
+    assert pair.notes == ()
+    one, other = (torch.cat([p.flatten() for p in made(pair.other.make, seed).parameters()]) for seed in (0, 1))
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_arguments_are_for_code_even_where_there_are_none(folder: Path, side: str) -> None:
+    kwargs = ({}, None) if side == "a" else (None, {})
+    with pytest.raises(UsageError, match=f"--kwargs-{side} is for package.module:callable; good.yaml knows its own"):
+        open_pair("good.yaml", "good.yaml", Wanted(kwargs))
