@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vitscope._core.text import Text
@@ -81,3 +83,10 @@ def test_a_warning_alone_is_called_neither_healthy_nor_an_error() -> None:
 def test_a_number_that_is_not_known_by_name_is_said_in_english() -> None:
     assert called("never_seen_before") == Text("never seen before", "never seen before")
     assert called("val_acc").en == "validation accuracy, %"
+
+
+def test_of_a_curve_it_does_not_say_that_a_model_was_run() -> None:
+    found = replace(examined(LOW), seconds={})
+    assert "What was recorded was examined; the doctor ran no model." in page_of(found)
+    assert "a copy was run" not in page_of(found)
+    assert "a copy was run" in page_of(replace(examined(LOW), seconds={"forward": 0.2}))

@@ -12,6 +12,10 @@ DOCTOR_WORDS: dict[str, Text] = {
         "The model was examined by how it behaves: a copy was run, changed and trained for a few steps; its source was not read.",
         "モデルの振る舞いを検査しました。コピーを実行し、値を変え、数ステップだけ学習させています。ソースコードは読んでいません。",
     ),
+    "how_records": Text(
+        "What was recorded was examined; the doctor ran no model.",
+        "記録された内容を検査しました。モデルは実行していません。",
+    ),
     "why": Text("What it does to learning", "学習への影響"),
     "fix": Text("The fix", "対処"),
     "evidence": Text("The numbers", "根拠となる数値"),
