@@ -154,6 +154,8 @@ def _tensor(image: Any, which: str) -> Tensor:
     if isinstance(image, Image.Image):
         plain = "L" if image.mode in ("1", "LA", "La") else "RGB"
         image = np.asarray(image if image.mode in _AS_THEY_ARE else image.convert(plain))
+    if isinstance(image, Tensor) and image.is_meta:
+        raise DataError(f"the {which} images are on the meta device and hold no pixels; give them on the CPU")
     try:
         tensor = image.detach().cpu() if isinstance(image, Tensor) else torch.from_numpy(_native(np.array(image)))
     except (TypeError, ValueError, RuntimeError):

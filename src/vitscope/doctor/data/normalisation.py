@@ -40,8 +40,9 @@ RAW_PIXELS = Fault(
         "パッチ埋め込みの初期値は、1前後の入力を想定しています。100倍大きな入力では位置埋め込みが埋もれ、最初の更新も極端に大きくなります。",
     ),
     Text(
-        "divide by 255 (ToTensor does) and subtract mean, divide by standard deviation, unless the model does it itself",
-        "255で割り（ToTensorが行います）、平均を引いて標準偏差で割ってください。モデル側で行っている場合は不要です",
+        "divide by 255 (ToTensor does; pixels of 16 bits are yours to divide by 65535) and subtract mean, divide by standard deviation, unless the "
+        "model does it itself",
+        "255で割り（ToTensorが行います。16ビットの画素は自分で65535で割ってください）、平均を引いて標準偏差で割ってください。モデル側で行っている場合は不要です",
     ),
     "transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])",
 )
