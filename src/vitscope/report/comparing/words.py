@@ -20,9 +20,9 @@ COMPARE_WORDS: dict[str, Text] = {
     ),
     "interval_how": Text(
         "Intervals are 95 % of Student's t over the seeds' differences, and never narrower than so many images can tell, the same ones for each "
-        "seed; with two seeds they are wide.",
+        "seed; with two seeds they are wide. Differences are taken before rounding.",
         "区間は、シードごとの差に対するt分布の95 %区間です（評価画像はどのシードでも同じなので、その枚数による限界より狭くはしません）。"
-        "シードが2個の場合は広くなります。",
+        "シードが2個の場合は広くなります。差は、丸める前の値から求めています。",
     ),
     "interval_of_one": Text(
         "There was one seed: the intervals are over its images alone, and say nothing of what another seed would have given. One seed cannot tell "
