@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 import healthy_attentions
+import healthy_behind
 import healthy_blocks
 import healthy_layouts
 import healthy_places
@@ -275,6 +276,7 @@ CASES = [
     _case("second head in training", Auxiliary),
     _case("blocks start alike", _copies),
     *healthy_attentions.CASES,
+    *healthy_behind.CASES,
     *healthy_layouts.CASES,
     *healthy_stems.CASES,
     *healthy_places.CASES,

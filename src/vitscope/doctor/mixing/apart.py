@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
+from vitscope.doctor.mixing.behind import Meeting, meeting_behind
 from vitscope.doctor.mixing.experiments import Tokens
 from vitscope.doctor.mixing.meeting import Groups, groups_of, mixes_behind, ways_in_and_out
 from vitscope.doctor.mixing.unproven import tokens_without_meeting
@@ -17,6 +19,8 @@ from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.blocks import Block
 
+OUTER = 4
+"""So many parts of height and width has an image; what reads from the first and the last of both is a view of it, not a piece."""
 NEVER_MEET = Fault(
     "patches-never-meet",
     "M3",
@@ -51,14 +55,20 @@ def apart(
     if patient.anatomy.read_outs or mixes_behind(patient.tape, end):  # they meet there
         return
     groups = groups_of(patient, start, end, extra)
-    if len(groups.sizes) < 2 or not (patient.is_trained or _is_apart_later(patient, extra)):
+    if len(groups.sizes) < 2:
+        return
+    rows = _rows(patient, start, groups, extra)
+    if rows and all(_is_a_view(patient, start, row) for row in rows[:2]):
+        return  # views, channels or scales, side by side in the batch
+    behind = _behind(patient, extra, are_rows=bool(rows))
+    if behind is None or behind == "in order" or (behind == "pooled" and rows):
         return
     tokens = len(start.of(patient.tape.value(start.call)))
     how = _mechanism(patient, [block.attention for block in blocks], pairs, tokens)
     yield NEVER_MEET.found(
         Text(
-            f"Patches never meet: in all {len(blocks)} blocks together, {_met(groups).en}. {how.en}",
-            f"パッチどうしが情報をやり取りしません。全{len(blocks)}ブロックを通しても、{_met(groups).ja}。{how.ja}",
+            f"Patches never meet: in all {len(blocks)} blocks together, {_met(groups).en}. {how.en}{_BEHIND[behind].en}",
+            f"パッチどうしが情報をやり取りしません。全{len(blocks)}ブロックを通しても、{_met(groups).ja}。{how.ja}{_BEHIND[behind].ja}",
         ),
         {
             "patches": groups.patches,
@@ -66,8 +76,54 @@ def apart(
             "are_all_groups": groups.are_all,
             "keys_of_each_attention": [int(each.shape[-1]) for each in pairs],
             "share_of_pairs_forbidden": [1 - float(each.double().mean()) for each in pairs],
+            "meet_behind_the_blocks": behind,
         },
+        severity="error" if behind == "not at all" else "warning",
     )
+
+
+_BEHIND: dict[Meeting, Text] = {
+    "not at all": Text("", ""),
+    "linearly": Text(
+        " What mixes them behind the blocks is linear: the scores are still the sum of what each group gives by itself.",
+        "ブロックの後でパッチは混ざりますが、その混合は線形なので、スコアは各グループが単独で出す値の和のままです。",
+    ),
+    "pooled": Text(
+        " They meet only in the head, in what is left of all of them once they are pooled.",
+        "情報が混ざるのは、全パッチを1つにまとめた後のヘッドの中だけです。",
+    ),
+    "unknown": Text(
+        " Whether they meet behind the blocks could not be tried.",
+        "ブロックの後で混ざるかどうかは確かめられませんでした。",
+    ),
+}
+
+
+def _rows(patient: Patient, start: Tokens, groups: Groups, extra: tuple[int, ...]) -> list[list[int]]:
+    """The tokens of each group and those beside them that are no patches, where the groups are what lies side by side in the batch of one image;
+    nothing where they are others, or single patches."""
+    given = start.call.outputs[0]
+    count = len(start.of(given))
+    rows = [list(range(first, first + count // len(given))) for first in range(0, count, count // len(given))]
+    patches = [tuple(token for token in row if token not in extra) for row in rows]
+    if len(rows) < 2 or len(patches[0]) < 2 or not set(groups.members) <= set(patches):
+        return []
+    return rows
+
+
+@torch.no_grad()
+def _is_a_view(patient: Patient, start: Tokens, row: list[int]) -> bool:
+    """Whether some tokens change with pixels at each of the image's four sides."""
+    tape, was = patient.tape, start.of(patient.tape.value(start.call))[row]
+    noise = patient.noise(1, seed=6)
+    for axis in (-2, -1):
+        strip = tape.image.shape[axis] // OUTER
+        for first in (0, tape.image.shape[axis] - strip):
+            image = tape.image.clone()
+            image.narrow(axis, first, strip).add_(noise.narrow(axis, first, strip))
+            if torch.equal(start.of(tape.play({None: image}, start.call))[row], was):
+                return False
+    return True
 
 
 def apart_unproved(patient: Patient) -> Iterator[Finding]:
@@ -87,11 +143,20 @@ def apart_unproved(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def _is_apart_later(patient: Patient, extra: tuple[int, ...]) -> bool:
-    """Whether the patches stand apart also after some steps: branches that start at zero let nothing meet at first."""
-    later = patient.trained
+def _behind(patient: Patient, extra: tuple[int, ...], *, are_rows: bool) -> Meeting | None:
+    """How the patches meet behind the blocks, after some steps of training: branches and heads that start at zero let nothing meet at first. None
+    where by then they meet before that."""
+    later = patient if patient.is_trained else patient.trained
     ways = ways_in_and_out(later)
-    return ways is not None and len(groups_of(later, *ways, extra).sizes) > 1
+    groups = None if ways is None else groups_of(later, *ways, extra)
+    if ways is None or groups is None or len(groups.sizes) < 2:
+        return None
+    start, end = ways
+    count, ends = (len(each.of(later.tape.value(each.call))) for each in ways)
+    rows = _rows(later, start, groups, extra) if are_rows else []
+    chosen = [next((row for row in rows if each[0] in row), list(each)) for each in groups.members[:2]]
+    left = [token for token in range(count) if rows or token not in extra]
+    return meeting_behind(later, end if ends == count else start, chosen, left)
 
 
 def _met(groups: Groups) -> Text:

@@ -20,9 +20,14 @@ MANY = 4
 class Groups:
     """Groups of patches of which none ever hears of another."""
 
-    sizes: tuple[int, ...]
-    """Of those that were counted, in order."""
+    members: tuple[tuple[int, ...], ...]
+    """Of those that were counted, in order: their tokens."""
     patches: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many patches each has that was counted."""
+        return tuple(len(each) for each in self.members)
 
     @property
     def are_all(self) -> bool:
@@ -60,15 +65,16 @@ def groups_of(patient: Patient, start: Tokens, end: Tokens, extra: tuple[int, ..
     tape = patient.tape
     count, ends = (len(each.of(tape.value(each.call))) for each in (start, end))
     left = [token for token in range(count) if token not in extra]
-    patches, sizes = len(left), list[int]()
+    patches, found = len(left), list[tuple[int, ...]]()
     hidden = extra if ends == count else ()  # a class token that hears of all patches does not make them meet
-    while left and len(sizes) < (2 if patient.is_large else MANY):
-        group = _grown(tape, start, end, left[0], left, hidden)
-        if not sizes and len(group) == 1 and ends == count and are_all_alone(tape, start, end, left):
-            return Groups((1,) * patches, patches)
-        sizes.append(len(group))
+    while left and len(found) < (2 if patient.is_large else MANY):
+        # first that of the first patch, then that of the last: what reads tokens one after the other forgets the first
+        group = _grown(tape, start, end, left[-1 if len(found) == 1 else 0], left, hidden)
+        if not found and len(group) == 1 and ends == count and are_all_alone(tape, start, end, left):
+            return Groups(tuple((patch,) for patch in left), patches)
+        found.append(tuple(sorted(group)))
         left = [token for token in left if token not in group]
-    return Groups(tuple(sizes), patches)
+    return Groups(tuple(found), patches)
 
 
 def _grown(tape: Tape, start: Tokens, end: Tokens, first: int, left: list[int], hidden: tuple[int, ...]) -> set[int]:

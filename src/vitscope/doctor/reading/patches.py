@@ -100,8 +100,9 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
     one square of pixels and counting the tokens that change.
     Finds: patches cut by a reshape without a permute, pieces of single rows (M4), `nn.Unfold` without a transpose (M5), too few patches for the
     image (M25).
-    Must not accuse: overlapping stems, convolutions over tokens, shifted patches, grey images for which the reshape is right, whole rows or
-    columns as tokens, strips that a convolution cuts; where pixels are mixed before they are cut, the lens finds no patches and nothing is said.
+    Must not accuse: overlapping stems, convolutions over tokens, shifted patches, grey images for which the reshape is right, crops side by side
+    in the batch, whole rows or columns as tokens, strips that a convolution cuts; where pixels are mixed before they are cut, the lens finds no
+    patches and nothing is said.
     """
     anatomy, layout = _front(patient)
     entering, patches = _entering(anatomy), layout.grid[0] * layout.grid[1]
@@ -111,6 +112,8 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
     each_has_its_own = set(range(patches)) <= set(
         layout.patch_of_token
     )  # tokens that mix all stand beside them: frequencies
+    if not layout.are_squares and _are_of_crops(patient, anatomy.patch_embedding):
+        return
     if (is_mixed and not each_has_its_own) or is_scattered or not layout.are_squares:
         tokens = len(as_tokens(patient.tape.value(entering)))
         side = _side(patient, tokens if is_scattered else patches)
@@ -216,6 +219,25 @@ def _scattered(patient: Patient, entering: Call) -> bool:
     return (
         bool(read) and all(not all(each) for each in colours) and all(_filled(each.any(dim=0)) < 0.5 for each in read)
     )
+
+
+def _are_of_crops(patient: Patient, made: Call) -> bool:
+    """Whether one image is several to the convolution that cuts patches, and what it makes of a place, in each of a few, is a filled rectangle of the
+    image's own pixels: crops, side by side in the batch."""
+    given = made.outputs[0]
+    if made.name not in CONVOLUTIONS or given.ndim != 4 or len(given) < 2:
+        return False
+    image, (images, _, height, width) = patient.tape.image.detach().clone().requires_grad_(True), given.shape
+    with torch.enable_grad():
+        cut = patient.tape.play({None: image}, made)
+        for place in ((0, 0, 0), (images // 2, height // 2, width // 2), (images - 1, height - 1, width - 1)):
+            piece = cut[place[0], :, place[1], place[2]]
+            weights = torch.randn(len(piece), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+            (gradient,) = torch.autograd.grad((piece * weights.to(piece)).sum(), image, retain_graph=True)
+            read = gradient[0] != 0
+            if not bool(read.any()) or any(_filled(colour) < 1 for colour in (read.any(dim=0), *read) if colour.any()):
+                return False
+    return True
 
 
 def _filled(pixels: Tensor) -> float:
