@@ -38,3 +38,16 @@ def test_one_class_in_one_run() -> None:
             p.optimizer.step()
     (finding,) = [each for each in watched.findings if each.id == "batches-sorted-by-class"]
     assert "80 in a row have 1 class in 1 run," in finding.summary.en
+
+
+def test_one_parameter_gets_and_several_get() -> None:
+    said = []
+    for left_out in (("head.bias",), ("head.bias", "head.weight")):
+        p = parts()
+        others = [q for n, q in p.model.named_parameters() if n not in left_out]
+        p.optimizer = torch.optim.AdamW(others, 1e-3, weight_decay=0.0)
+        with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
+            train(p, 1)
+        said += [finding.summary.en for finding in watched.findings]
+    assert "gets gradients, but is not in the optimizer: it stays." in said[0]
+    assert "get gradients, but are not in the optimizer: they stay." in said[1]

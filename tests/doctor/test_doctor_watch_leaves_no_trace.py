@@ -24,7 +24,7 @@ from watch_sick import zero_grad_missing
 import vitscope
 from vitscope._core.errors import UsageError
 from vitscope.doctor.loop.fit import fitted
-from vitscope.doctor.loop.probe import undisturbed
+from vitscope.doctor.loop.undisturbed import undisturbed
 
 
 def weights(run: Callable[[Parts], None], *, watching: bool) -> tuple[dict[str, Tensor], list[object]]:
@@ -254,3 +254,44 @@ def test_the_model_is_read_in_both_modes_without_being_touched() -> None:
     (found,) = [finding for finding in watched.findings if finding.id == "too-much-dropout"]
     assert found.evidence["median_dropout"] == 0.5
     assert found.evidence["loss_in_training_mode"] > found.evidence["loss_in_evaluation_mode"]
+
+
+OWN = torch.Generator()
+NUMPYS = np.random.default_rng(0)
+
+
+class DrawsForItself(ViT):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            x = x * (torch.rand(len(x), 1, 1, 1, generator=OWN) > 0.1) * float(NUMPYS.random() > 0.1)
+        return super().forward(x)
+
+
+class WithNorm(torch.nn.Module):
+    """Its norm's forward was replaced by a function over the old one, which a copy of the model would call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.head = torch.nn.Conv2d(3, 8, 4, 4), torch.nn.BatchNorm2d(8), torch.nn.Linear(8, 10)
+        before = self.norm.forward
+        self.norm.forward = lambda x: before(x) * 1.0  # type: ignore[method-assign]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.stem(x)).mean((-1, -2)))
+
+
+@pytest.mark.parametrize("make", [DrawsForItself, WithNorm])
+def test_what_a_copy_shares_with_its_model_is_left_alone(make: Callable[[], torch.nn.Module]) -> None:
+    def trained(*, watching: bool) -> tuple[dict[str, Tensor], list[float]]:
+        OWN.manual_seed(5)
+        NUMPYS.bit_generator.state = np.random.default_rng(5).bit_generator.state
+        torch.manual_seed(0)
+        p = parts(make())
+        torch.manual_seed(1)
+        with vitscope.watch(p.model, p.optimizer, p.loader) if watching else nullcontext():
+            train(p, 2)
+        return p.model.state_dict(), [*torch.rand(2, generator=OWN).tolist(), NUMPYS.random()]
+
+    (plain, drawn), (watched, same) = trained(watching=False), trained(watching=True)
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
+    assert drawn == same

@@ -1,7 +1,8 @@
 """What the gradient that came back to the scores says about the loss. In go scores, their gradient and labels, out comes a `LossFit`.
 
 Shapes: scores and gradient B Y, labels B. A mean cross-entropy over B images leaves (softmax(scores) - target) / B, whatever it was computed with;
-so one least-squares fit tells whether the loss is one, how much label smoothing it has, and whether it was divided once more.
+so one least-squares fit tells whether the loss is one, how much label smoothing it has, and whether it was divided once more. Where classes have
+weights, a fit for each label does. Images without a label (ignore_index) leave no gradient.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
     Args:
         scores: B Y, as the model gave them.
         gradient: B Y, that came back to them.
-        labels: B, class numbers.
+        labels: B, class numbers; what is none has no label.
         scale: of a GradScaler; 1 without.
     """
-    z, g = scores.double().cpu(), gradient.double().cpu() / scale
-    if len(labels) != len(z) or not len(labels) or int(labels.min()) < 0 or int(labels.max()) >= z.shape[1]:
+    z, g, labels = scores.double().cpu(), gradient.double().cpu() / scale, labels.cpu().long()
+    if len(labels) != len(z) or not bool(z.isfinite().all() and g.isfinite().all()) or float(g.norm()) == 0:
         return None
-    if not bool(z.isfinite().all() and g.isfinite().all()) or float(g.norm()) == 0:
+    has_label = (labels >= 0) & (labels < z.shape[1])
+    if float(g[~has_label].norm()) > 0:
         return None
-    target = torch.nn.functional.one_hot(labels.cpu().long(), z.shape[1]).double()
+    count, is_scaled = len(z), scale != 1
+    z, g, labels = z[has_label], g[has_label], labels[has_label]
+    target = torch.nn.functional.one_hot(labels, z.shape[1]).double()
     hard, even = (z.softmax(-1) - target).flatten(), (target - 1 / z.shape[1]).flatten()
     basis = torch.stack([hard, even], dim=1)
     solution = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution[:, 0]
@@ -42,7 +46,24 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
         and -CLOSE < smoothing < 0.9
         and left <= _left_by_losses_of_probabilities(z, g, target)
     )
-    return LossFit(fits, size * len(z), smoothing, len(z), scale != 1)
+    weighted = None if fits else _size_with_weights(z, g, labels)
+    if weighted is not None:
+        return LossFit(True, weighted, 0.0, count, is_scaled)
+    return LossFit(fits, size * len(z), smoothing, count, is_scaled)
+
+
+def _size_with_weights(z: Tensor, g: Tensor, labels: Tensor) -> float | None:
+    """The size of a cross-entropy with a weight for each class, beside its weighted mean; None where it is none, or too few labels come twice."""
+    is_probability = bool((z > 0).all() and (z < 1).all())  # of these, a squared error looks alike
+    if is_probability or len(labels) - len(set(labels.tolist())) < 4:
+        return None
+    hard = z.softmax(-1) - torch.nn.functional.one_hot(labels, z.shape[1])
+    along, own = torch.zeros(z.shape[1]).double(), torch.zeros(z.shape[1]).double()
+    along.index_add_(0, labels, (g * hard).sum(-1))
+    own.index_add_(0, labels, hard.square().sum(-1))
+    weights = (along / own.clamp_min(1e-30))[labels]
+    left = float((weights[:, None] * hard - g).norm() / g.norm())
+    return float(weights.sum()) if left < CLOSE and bool((weights > 0).all()) else None
 
 
 def _left_by_losses_of_probabilities(z: Tensor, g: Tensor, target: Tensor) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from statistics import mean, median
+from statistics import median
 
 import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.loop.course import course
 from vitscope.doctor.loop.record import Record
 
 DETACHED = Fault(
@@ -60,42 +61,13 @@ DIVIDED = Fault(
     ),
     "loss = criterion(model(images), labels)   # no / len(images)",
 )
-NOT_FINITE = Fault(
-    "loss-not-finite",
-    "L1",
-    "loop-loss",
-    "error",
-    Text(
-        "One step with a loss of NaN makes every weight NaN: nothing after it counts.",
-        "NaNの損失で一度でもステップすると、すべての重みがNaNになり、それ以降の学習は無意味になります。",
-    ),
-    Text(
-        "lower the learning rate, warm it up, clip gradients to 1.0; look for log(0), a division by zero, and fp16 without a GradScaler",
-        "学習率を下げ、ウォームアップを入れ、勾配を1.0でクリップしてください。log(0)やゼロ除算、GradScalerなしのfp16も確認してください",
-    ),
-)
-TOO_HIGH = Fault(
-    "learning-rate-too-high",
-    "L1",
-    "loop-loss",
-    "warning",
-    Text(
-        "A loss that climbs from the start means steps that overshoot; ViTs often never come back from it and stay at ln(classes).",
-        "最初から損失が上がるのは、更新が行き過ぎている証拠です。ViTはそこから戻れず、ln(クラス数)に留まることがよくあります。",
-    ),
-    Text(
-        "AdamW with 3e-4 to 1e-3, a warm-up of some epochs, then a cosine; clip gradients to 1.0",
-        "AdamWで3e-4から1e-3、数エポックのウォームアップの後コサイン減衰とし、勾配を1.0でクリップしてください",
-    ),
-    "torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.05)",
-)
 NO_SCALER = Fault(
     "fp16-without-a-scaler",
     "L9",
     "loop-loss",
     "warning",
     Text(
-        "Half-precision numbers end near 6e-8: smaller gradients become exactly zero, and the weights behind them stop to learn.",
+        "Half-precision numbers end near 6e-8: smaller gradients become exactly zero, and the weights behind them stop learning.",
         "半精度（fp16）で表せるのは6e-8程度までです。それより小さい勾配はちょうどゼロになり、該当する重みは学習しなくなります。",
     ),
     Text(
@@ -103,6 +75,16 @@ NO_SCALER = Fault(
         "torch.amp.GradScalerを使うか、スケーラー不要のbfloat16にしてください",
     ),
     "scaler.scale(loss).backward()\nscaler.step(optimizer)\nscaler.update()",
+)
+
+_UNSEEN = Text(
+    "only its course was followed; to tell what the loss is takes scores and labels: give watch loss_fn=, where it is a module, or a loader whose "
+    "batches hold the labels",
+    "損失の推移だけを調べました。損失の種類を調べるにはスコアとラベルが必要です。loss_fn=（モジュールの場合）か、バッチにラベルを含むloaderをwatchに渡してください",
+)
+_UNCALLED = Text(
+    "only its course was followed: the model that watch was given was not called itself",
+    "損失の推移だけを調べました。watchに渡されたモデル本体が呼び出されていないためです",
 )
 
 
@@ -120,8 +102,10 @@ def loss(record: Record) -> Iterator[Finding]:
     yield from _detached(record)
     yield from _twice(record)
     yield from _divided(record)
-    yield from _course(record)
+    yield from course(record)
     yield from _no_scaler(record)
+    if not record.fits and not record.loss_saw_scores:
+        raise Skipped(_UNSEEN if record.forwards else _UNCALLED)
 
 
 def _detached(record: Record) -> Iterator[Finding]:
@@ -166,7 +150,7 @@ def _twice(record: Record) -> Iterator[Finding]:
 
 def _divided(record: Record) -> Iterator[Finding]:
     fits = [fit for fit in record.fits if fit.is_cross_entropy and fit.batch >= 4]
-    if len(fits) < 3 or record.saw_scaler or abs(median(fit.batch for fit in fits) - record.period) < 0.5:
+    if len(fits) < 3 or len(record.steps) < 2 or abs(median(fit.batch for fit in fits) - record.period) < 0.5:
         return
     over = [fit for fit in fits if any(abs(fit.size * fit.batch * k - 1) < 0.05 for k in {1, record.period})]
     if len(over) < 0.9 * len(fits):
@@ -183,37 +167,6 @@ def _divided(record: Record) -> Iterator[Finding]:
     )
 
 
-def _course(record: Record) -> Iterator[Finding]:
-    losses = record.losses
-    if record.uses_closure or len(losses) < 8:
-        return
-    bad = [number for number, value in enumerate(losses) if not math.isfinite(value)]
-    if bad:
-        persistent = len(bad) == len(losses) - bad[0] and (len(bad) > 2 or not record.saw_scaler)
-        yield NOT_FINITE.found(
-            Text(
-                f"The loss is not finite in {len(bad)} of {len(losses)} backward passes, from number {bad[0] + 1} on.",
-                f"{len(losses)}回のbackward中{len(bad)}回で損失が有限ではありません（最初は{bad[0] + 1}回目）。",
-            ),
-            {"first": bad[0] + 1, "count": len(bad), "backwards": len(losses)},
-            severity="error" if persistent else "warning",
-        )
-        return
-    quarter = max(3, len(losses) // 4)
-    first, last, peak = mean(losses[:3]), median(losses[-quarter:]), max(losses)
-    climbs = last > 1.2 * first and last - first > 0.2
-    stuck = peak > 2 * first and last > 0.95 * first
-    if first > 0 and record.steps and (climbs or stuck):
-        rates = record.rates or [float("nan")]
-        yield TOO_HIGH.found(
-            Text(
-                f"The loss climbs: {first:.3g} at the start, {peak:.3g} at its peak, {last:.3g} in the end (learning rate: up to {max(rates):.2g}).",
-                f"損失が上昇しています。開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{max(rates):.2g}）。",
-            ),
-            {"first": first, "peak": peak, "last": last, "largest_lr": max(rates), "backwards": len(losses)},
-        )
-
-
 def _no_scaler(record: Record) -> Iterator[Finding]:
     """fp16, by autocast or by the parameters' own precision, and nobody scales the loss."""
     learning = [each for each in record.forwards if each.grad and each.reaches]
@@ -223,11 +176,17 @@ def _no_scaler(record: Record) -> Iterator[Finding]:
     if record.saw_scaler or by_hand or not (pure or len(half) > 0.5 * len(learning)) or len(learning) < 3:
         return
     zeros = [step.zeros for step in record.steps if step.zeros is not None and not step.empty]
-    share = median(zeros) if zeros else float("nan")
+    share = median(zeros) if zeros else 0.0
+    shown = Text("", "")
+    if share >= 1e-3:  # fewer are no evidence: some gradients are zero in any precision
+        shown = Text(
+            f": {100 * share:.1f} % of the gradients' numbers are exactly zero at the steps",
+            f"ステップ時、勾配の値の{100 * share:.1f} %がちょうどゼロです。",
+        )
     yield NO_SCALER.found(
         Text(
-            f"The forward runs in float16 and the loss is not scaled: {100 * share:.1f} % of the gradients' numbers are exactly zero at the steps.",
-            f"順伝播がfloat16で行われているのに、損失がスケーリングされていません。ステップ時、勾配の値の{100 * share:.1f} %がちょうどゼロです。",
+            f"The forward runs in float16 and the loss is not scaled{shown.en}.",
+            f"順伝播がfloat16で行われているのに、損失がスケーリングされていません。{shown.ja}",
         ),
         {"share_of_exact_zeros": share, "forwards_in_float16": len(half), "parameters_in_float16": pure},
     )

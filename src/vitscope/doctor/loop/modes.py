@@ -53,7 +53,7 @@ DROPOUT = Fault(
     "loop-modes",
     "warning",
     Text(
-        "What dropout takes away has to be learned around: a ViT from scratch, which rather learns too little, then learns slowly or not at all.",
+        "What dropout takes away has to be learned around. A ViT trained from scratch tends to underfit anyway, and now learns slowly or not at all.",
         "ドロップアウトで失われる分を補いながら学習することになります。スクラッチから学習するViTはもともと学習不足になりやすく、さらに遅くなるか、"
         "まったく進まなくなります。",
     ),
@@ -93,8 +93,10 @@ def modes(record: Record) -> Iterator[Finding]:
     if not record.forwards:
         raise Skipped(
             Text(
-                "the model itself was not called in the block (only parts of it, or a copy)",
-                "ブロック内でモデル本体が呼び出されていません（一部だけ、またはコピーが使われています）",
+                "the model that watch was given was not called itself, but parts of it, or something made of it: give watch what the loop calls "
+                "(what torch.compile gave back, the wrapper)",
+                "watchに渡されたモデル本体が呼び出されていません（一部だけ、または別のオブジェクトが使われています）。ループで実際に呼び出しているもの"
+                "（torch.compileの戻り値やラッパー）を渡してください",
             )
         )
     yield from _eval_steps(record)

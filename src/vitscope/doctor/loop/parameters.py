@@ -148,14 +148,14 @@ def _no_step(record: Record) -> Iterator[Finding]:
     through = any(each.exhausted for each in record.train_passes())
     if count < 2:
         raise Skipped(Text("only one backward was seen", "backwardが1回しか観測されませんでした"))
-    sure = through or record.cleared >= 2 or count >= 20
+    sure = through or record.cleared >= 2  # before, gradients may be accumulating
     yield NO_STEP.found(
         Text(
             f"backward() ran {count} times and optimizer.step() not once.",
             f"backward()は{count}回実行されましたが、optimizer.step()は一度も呼ばれていません。",
         ),
         evidence,
-        severity="error" if sure else "warning",
+        severity="error" if sure else "note",
     )
 
 
@@ -182,9 +182,12 @@ def _left_out(record: Record, missing: set[str], learns: set[str]) -> Iterator[F
     share = sum(sizes[name] for name in reached) / sum(sizes[name] for name in learns)
     last = [name for name, _ in record.model.named_parameters()][-1].rpartition(".")[0]
     has_head = any(name.rpartition(".")[0] == last for name in reached)
+    verbs = "get gradients, but are not in the optimizer: they stay"
+    if len(reached) == 1:
+        verbs = "gets gradients, but is not in the optimizer: it stays"
     yield LEFT_OUT.found(
         Text(
-            f"{listed(sorted(reached))} ({100 * share:.1f} % of what could learn) get gradients, but are not in the optimizer: they stay.",
+            f"{listed(sorted(reached))} ({100 * share:.1f} % of what could learn) {verbs}.",
             f"{listed(sorted(reached))}（学習可能な値の{100 * share:.1f} %）には勾配が届いていますが、"
             "オプティマイザに含まれていないため、値が変わりません。",
         ),

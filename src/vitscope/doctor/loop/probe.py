@@ -1,20 +1,19 @@
 """One batch through a copy of the user's model, in evaluation and in training mode, with the weights of that step: the only thing that the watcher
-computes. The user's model, its hooks, buffers and attributes and all random states know nothing of it."""
+computes. The user's model, its hooks, buffers and attributes and all random states that can be found know nothing of it; what a copy shares with its
+model beyond them (a counter in a class, a file) does."""
 
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitscope.doctor.copying import copy_of
+from vitscope.doctor.copying import all_modules, copy_of
 from vitscope.doctor.loop.record import Probe
+from vitscope.doctor.loop.undisturbed import undisturbed
 from vitscope.doctor.patient import scores_of
 
 AT = (3, 15, 60)
@@ -32,8 +31,10 @@ def probed(
     """The scores of some images of a batch in both modes; None where the model cannot be copied or called that way."""
     if sum(parameter.numel() for parameter in model.parameters()) > LARGEST:
         return None
+    if any("forward" in vars(module) for module in all_modules(model)):
+        return None  # put there by hand, it may close over the user's own modules, and a copy of it would run those
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with undisturbed(), torch.no_grad():
+    with undisturbed(model), torch.no_grad():
         try:
             twin, _ = copy_of(model)
             twin.to(device)
@@ -48,25 +49,6 @@ def probed(
         except Exception:  # whatever a model does not take from us, it need not
             return None
     return Probe(step, quiet, torch.stack(loud), None if labels is None else labels[:count].detach().cpu())
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """All random states, and what autocast has cached, are afterwards what they were."""
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    try:
-        torch.default_generator.manual_seed(
-            0
-        )  # torch.manual_seed would queue a seed for a device that has not begun yet
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 def _few(value: Any) -> Any:

@@ -83,7 +83,8 @@ def watch(
     """Watches a training loop, some 20 steps or whole epochs of it, and says what is wrong with it.
 
     It observes only: the weights, random numbers and results are bit for bit what they are without it, and behind the block nothing of it is left,
-    also when the loop raises.
+    also when the loop raises. Before three of the steps a copy of the model is run on some images of a batch; what a model's code changes outside of
+    the model (a counter in a module, a file) it changes then too. Nothing that goes wrong in watching ends the loop; the report tells it.
 
         with vitscope.watch(model, optimizer, loader, loss_fn=criterion, scheduler=scheduler, val_loader=val_loader) as watched:
             for images, labels in loader:
