@@ -227,6 +227,20 @@ def test_which_attentions_run_along_the_batch() -> None:
     assert (finding.id, finding.evidence["operation"]) == ("images-of-a-batch-meet", "_softmax")
 
 
+class ByTheLargest(Small):
+    """All images are divided by one number, which one of them has: Nyström attention starts its inverse like that."""
+
+    def between(self, x: Tensor) -> Tensor:
+        return x * (1 + 1e-5 * x.abs().sum(dim=(1, 2)).max())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_largest_of_a_batch_is_found_whoever_has_it(seed: int) -> None:
+    torch.manual_seed(seed)
+    (finding,) = examined(ByTheLargest(), "batch-independence").findings
+    assert (finding.id, finding.evidence["operation"]) == ("batch-statistics-in-evaluation", "max")
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [

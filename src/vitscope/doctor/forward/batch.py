@@ -5,26 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.determinism import is_random
+from vitscope.doctor.forward.meetings import where_they_meet
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.slots import slot_parameters
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
-from vitscope.lens.flow import ancestors
-from vitscope.lens.tape import Call
 
-_STATISTICS = frozenset(
-    {"native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional", "mean", "var", "std"}
-    | {"var_mean", "std_mean", "amax", "amin", "aminmax", "max", "min", "sum", "linalg_vector_norm"}
-    | {"topk", "sort", "argsort", "cumsum", "bincount"}
-)
-"""What may be taken over a batch on purpose: its scale, its order, who comes first."""
+SLIGHT = 1e-3
+"""An influence below this, of no operation that was found, is a statistic's rather than that of a mistaken axis."""
 _WHY = Text(
     "A prediction depends on which other images happen to be in the batch: training sees mixtures, and the accuracy changes with the batch size, the "
     "order and the last batch.",
@@ -181,7 +175,7 @@ def _comes_to_run_across(patient: Patient) -> bool:
 def _meeting(patient: Patient, influence: float) -> Finding:
     if attentions_along_the_batch(patient):
         return _across(patient, influence)
-    where, is_statistic = (None, False) if patient.is_large else _where_they_meet(patient)
+    where, is_statistic = (None, False) if patient.is_large else where_they_meet(patient)
     path, operation = (where.path or "the model", where.name) if where is not None else ("", "")
     en = f" They meet in {path} ({operation})." if where is not None else ""
     ja = f"画像どうしが混ざる箇所は{where.path or 'モデル本体'}（{operation}）です。" if where is not None else ""
@@ -191,7 +185,8 @@ def _meeting(patient: Patient, influence: float) -> Finding:
         ja += (
             "画像の順番を入れ替えても、各位置のスコアは元のままです。つまり、特定の画像に対するスコアになっていません。"
         )
-    fault = STATISTICS if is_statistic and not stays else MEET
+    is_slight = where is None and not patient.is_large and influence < SLIGHT
+    fault = STATISTICS if (is_statistic or is_slight) and not stays else MEET
     return fault.found(
         Text(
             f"Noise in the place of one image changes the scores of another in the same batch by {influence:.2g} of their size.{en}",
@@ -224,42 +219,6 @@ def _across(patient: Patient, influence: float) -> Finding:
         ),
         {"influence": influence, "attentions_across_the_batch": list(paths)},
     )
-
-
-@torch.no_grad()
-def _where_they_meet(patient: Patient) -> tuple[Call | None, bool]:
-    """The first operation of which more than one image's share of the numbers changes when one image does, and whether it takes a statistic over the
-    batch. Where an image's numbers stood in the wrong places already, the operation that put them there."""
-    size = patient.batch or 6  # divides hardly any number of tokens
-    images, other = patient.images[:size].clone(), patient.images[:size].clone()
-    other[-1] = patient.noise(1, seed=9)[0]
-    one, two = patient.tape_of(images), patient.tape_of(other)
-    astray: dict[int, bool] = {}  # of each operation, whether one image's numbers are no longer in one place
-    for a, b in zip(one.calls, two.calls, strict=False):
-        if a.name != b.name or not a.outputs or a.outputs[0].shape != b.outputs[0].shape:
-            return None, False
-        x, y = a.outputs[0], b.outputs[0]
-        if not x.numel() or not x.is_floating_point() or not y.is_floating_point():
-            continue
-        differs = (x - y).abs() > 1e-12 * (1 + x.abs())
-        astray[a.number] = not _is_in_place(differs, size)
-        if float(differs.double().mean()) > 1 / size + 1e-9:
-            before = sorted(n for n in ancestors(a) - {a.number} if astray.get(n))
-            return (one.calls[before[0]], False) if before else (a, a.name in _STATISTICS)
-    return None, False
-
-
-def _is_in_place(differs: Tensor, size: int) -> bool:
-    """Whether what differs is one place of an axis as long as the batch, be that axis joined with one that is beside it."""
-    if float(differs.double().mean()) > 1 / size + 1e-9 or not bool(differs.any()):
-        return True  # too much, or nothing: no question of place
-    axes: list[Tensor] = []
-    for axis, length in enumerate(differs.shape):
-        if length % size == 0:
-            for outer in (True, False):
-                parts = (size, length // size) if outer else (length // size, size)
-                axes.append(torch.unflatten(differs, axis, parts).movedim(axis + (not outer), 0))
-    return not axes or any(int(axis.flatten(1).any(dim=1).sum()) == 1 for axis in axes)
 
 
 def _by_place(patient: Patient, images: Tensor) -> Iterator[Finding]:
