@@ -187,7 +187,11 @@ def test_class_sorted_is_an_error_and_the_same_order_twice_a_warning(train: Any,
 
 def test_the_first_class_alone_is_sorted_where_the_model_has_ten(train: Any) -> None:
     ones = train[0][train[1] == 1], train[1][train[1] == 1]
-    assert _ids(examine_data(_loader(ones), classes=10, checks=["data-order"])) == {"training-sorted-by-class": "error"}
+    found = _ids(examine_data(_loader(ones), classes=10, checks=["data-order"]))
+    assert found == {"training-sorted-by-class": "error", "training-not-shuffled": "warning"}
+    assert not _ids(examine_data(_loader(ones, shuffle=True), classes=10, checks=["data-order"])), (
+        "shuffled, it is all there is"
+    )
 
 
 def test_orders_that_are_no_fault(train: Any) -> None:

@@ -129,3 +129,10 @@ def test_large_numbers_are_counted_and_not_listed(code: int) -> None:
     found = examine_data(_loader((images, labels * code)), classes=3)
     assert "labels-out-of-range" in {finding.id for finding in found.findings}
     assert not [skip for skip in found.skipped if "could not be examined" in skip.why.en]
+
+
+def test_a_single_class_is_nothing_to_tell_apart() -> None:
+    images, labels = _images(400, 2, 0)
+    for classes in (None, 1, 2):
+        found = _found(_loader((images, 0 * labels)), classes=classes, check="data-balance")
+        assert {name: finding.severity for name, finding in found.items()} == {"scores-without-images": "warning"}

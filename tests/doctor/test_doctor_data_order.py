@@ -144,3 +144,36 @@ def test_repeated_augmentation_is_at_most_a_note() -> None:
     order = torch.randperm(2000, generator=torch.Generator().manual_seed(0)).repeat_interleave(3)
     places = [part.tolist() for part in order.split(63)]
     assert set(_ids(_loader(pair, places)).values()) <= {"note"}
+
+
+def test_a_rare_class_is_no_sorted_order() -> None:
+    labels = (torch.arange(5000) % 100 == 7).long()
+    for validation in (None, _images(2, 100)):
+        assert (
+            _ids(DataLoader(TensorDataset(torch.zeros(5000, 1, 4, 4), labels), 64, shuffle=True), validation, 2) == {}
+        )
+
+
+@pytest.mark.parametrize("label", [-1, -100])
+def test_images_without_a_class_are_no_sorted_order(label: int) -> None:
+    unlabelled = torch.zeros(400, 1, 4, 4), torch.full((400,), label)
+    assert _ids(DataLoader(TensorDataset(*unlabelled), 32, shuffle=True), _images(4, 40), 4) == {}
+
+
+def test_the_same_labels_of_other_images_are_another_order() -> None:
+    """Each batch has one image of each class, class by class, others in each epoch."""
+    pair = _images(10, 60)
+
+    class OneOfEach:
+        def __len__(self) -> int:
+            return 40
+
+        def __iter__(self) -> Iterator[list[int]]:
+            return ([60 * c + int(torch.randint(60, ())) for c in range(10)] for _ in range(40))
+
+    def found(sampler: Any) -> set[str]:
+        loader = DataLoader(TensorDataset(*pair), batch_sampler=sampler)
+        return {finding.id for finding in examine_data(loader, classes=10, checks=["data-order"]).findings}
+
+    assert found(OneOfEach()) == set()
+    assert found(Batches(list(OneOfEach()))) == {"training-not-shuffled"}

@@ -97,9 +97,24 @@ def _uneven(train: Seen, largest: int, smallest: int, told: int) -> Finding:
     )
 
 
+def _only_one(train: Seen) -> Finding:
+    ((name, count),) = train.frequencies.items()
+    return UNUSED.found(
+        Text(
+            f"All {count:,} training labels are {name}: there is nothing to tell apart.",
+            f"学習ラベル{count:,}個がすべて{name}で、見分けるべきクラスがありません。",
+        ),
+        {"classes": 1},
+        severity="warning",
+    )
+
+
 def _unused(sets: Sets) -> Iterator[Finding]:
     """Scores that no training label names; of what was read in part nothing can be said."""
     counts = sets.train.frequencies
+    if len(counts) == 1 and sets.train.is_whole:
+        yield _only_one(sets.train)
+        return
     room = sets.classes or sets.train.width or max(counts) + 1
     unused = room - len(counts)
     if not sets.train.is_whole or room < 2 or unused <= 0 or max(counts) >= room or count_from_one(sets):

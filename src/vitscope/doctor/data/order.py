@@ -18,6 +18,8 @@ FEW = 0.75
 """Of the classes that a shuffled batch would hold: with fewer it is looked at more closely."""
 TOGETHER, DRIFTING = 0.6, 0.3
 """What makes an order a sorted one: the share of a class that lies in one batch, of what could; the likeness of neighbouring batches."""
+CLEAR = 1.5
+"""Classes that a shuffled batch must hold for fewer to mean anything."""
 FEWEST, ROW = 32, 16
 """Images, under which nothing is said, and that are looked at together where batches are smaller."""
 _ADVICE = Text(
@@ -116,10 +118,15 @@ def _by_class(sets: Sets, labels: Tensor) -> Iterator[Finding]:
     size = len(labels) / len(sizes)
     distinct = float((held > 0).sum(1).double().mean())
     own = _distinct_if_shuffled(held.sum(0), size)
-    expected = (
-        max(own, _distinct_if_shuffled(_other_counts(sets), size)) if own < 1.5 or not sets.train.is_whole else own
-    )
-    if distinct > FEW * (own if own >= 1.5 else expected):
+    is_one = held.shape[1] == 1
+    shuffled = sets.train.again is not None and sets.train.again.same_order is False
+    if is_one and (int(labels[0]) < 0 or (shuffled and sets.train.is_whole)):
+        return  # no class, or the only one that there is: no fault of the order
+    expected = own
+    if is_one or not sets.train.is_whole:  # what was read of a sorted set may be a part of its classes
+        expected = max(own, _distinct_if_shuffled(_other_counts(sets), size))
+    bar = expected if is_one else own
+    if bar < CLEAR or distinct > FEW * bar:
         return
     together, drift = _together(held), _drift(held)
     numbers = {

@@ -6,8 +6,9 @@ time: what comes back the same was not augmented.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from vitscope.doctor.patient import first_line
 
 TWICE = 64
 """Images that a data set is asked for twice."""
+FIRST, FEWEST_IN_ORDER = 8, 20
+"""Batches of two epochs whose order is compared, and images, under which chance could give the same."""
 ONCE_ONLY = Text(
     "the {name} loader can be gone through once only", "{name}データのローダーは一度しか読み進められません"
 )
@@ -133,7 +136,7 @@ def _of_loader(loader: DataLoader[Any], name: Text, seconds: float) -> Seen:
         order = torch.randperm(_length(dataset) or 0, generator=torch.Generator().manual_seed(0)).tolist()
         collate = loader.collate_fn
         again = _asked_twice(dataset, order, lambda items: [as_batch(collate(items), name.en).images])
-        again = replace(again, same_order=_same_order(loader, reading, name, seconds))
+        again = replace(again, same_order=_same_order(loader))
     size = loader.batch_size or 0
     drops = bool(loader.drop_last) and bool(size) and total is not None and total == _length(dataset)
     return replace(
@@ -215,16 +218,14 @@ def _second_pass(source: Any, reading: Reading, name: Text, seconds: float, tota
     return None if total is None else Again(count, same, count * len(reading.raw) / total, ordered)
 
 
-def _same_order(loader: DataLoader[Any], reading: Reading, name: Text, seconds: float) -> bool | None:
-    """Whether a second pass begins with the same labels in the same order."""
-    if not _can_say_order(loader) or not _can_say_order(loader.sampler):
+def _same_order(loader: DataLoader[Any]) -> bool | None:
+    """Whether two epochs begin with the same images in the same order, as the sampler says; None where that says nothing."""
+    if not all(_can_say_order(each) for each in (loader, loader.sampler, loader.batch_sampler)):
         return None
-    other = Reading(name, seconds, most=512)
-    begun: Iterator[Any] = iter(loader)
-    for value in begun:
-        if not other.take(as_batch(value, name.en)):
-            break
-    return _labels_alike(reading.all_labels, other.all_labels)
+    one, other = ([list(batch) for batch in islice(iter(loader.batch_sampler or ()), FIRST)] for _ in range(2))
+    if sum(map(len, one)) < FEWEST_IN_ORDER or not other:
+        return None
+    return bool(one == other)
 
 
 def _can_say_order(source: Any) -> bool:
