@@ -239,3 +239,17 @@ def test_steps_on_copies_of_validation_batches_are_found() -> None:
     (finding,) = watched.findings
     assert finding.id == "trained-on-validation-batches"
     assert finding.evidence["steps_on_validation_batches"] == 4
+
+
+def test_models_and_steps_can_be_compiled_and_traced_in_the_block() -> None:
+    p = parts(Scriptable())
+    with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
+        called = torch.compile(p.model, backend="eager", fullgraph=True)
+        stepped = torch.compile(p.optimizer.step, backend="eager")
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            F.cross_entropy(called(images), labels).backward()
+            stepped()
+        assert torch.fx.symbolic_trace(p.model)(images_of(2)[0]).shape == (2, 10)
+    assert called(images_of(2)[0]).shape == (2, 10)
+    assert "Not watched" not in str(watched)

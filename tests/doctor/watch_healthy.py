@@ -351,7 +351,7 @@ def gradients_by_autograd_grad(p: Parts) -> None:
         p.optimizer.step()
 
 
-@healthy()
+@healthy(notes=("watched-model-never-called",))
 def forward_called_directly(p: Parts) -> None:
     for images, labels in p.loader:
         for parameter in p.model.parameters():

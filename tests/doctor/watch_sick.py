@@ -421,6 +421,25 @@ def eval_from_the_start(p: Parts) -> None:
         step(p, images, labels)
 
 
+@sick("watched-model-never-called", "note")
+def the_parts_are_called(p: Parts) -> None:
+    assert isinstance(p.model, ViT)
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        F.cross_entropy(p.model.head(p.model.features(images)), labels).backward()
+        p.optimizer.step()
+
+
+@sick("watched-model-never-called", "note", lambda: parts(optimizer=sgd()))
+def another_object_is_called(p: Parts) -> None:
+    """As a model that was compiled in the block."""
+    called = torch.compile(p.model, backend="eager")
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        F.cross_entropy(called.forward(images), labels).backward()
+        p.optimizer.step()
+
+
 @sick("validated-in-training-mode", "warning", _validated)
 def no_eval(p: Parts) -> None:
     for _ in range(2):

@@ -75,6 +75,22 @@ VALIDATION_STEPS = Fault(
     Text("no backward and no step in the validation loop", "検証ループではbackwardとstepを実行しないでください"),
     "with torch.no_grad():\n    scores = model(images)",
 )
+UNSEEN = Fault(
+    "watched-model-never-called",
+    "L10",
+    "loop-modes",
+    "note",
+    Text(
+        "Nothing is known of the model's modes, of its scores and of what the loss is; only the optimizer and the loaders were seen at work.",
+        "モデルのモード、出力スコア、損失の種類は調べられません。観測できたのはオプティマイザとローダーの動作だけです。",
+    ),
+    Text(
+        "give watch the object that the loop calls: what torch.compile gave back, the wrapper, the model and not model.forward",
+        "ループで実際に呼び出しているオブジェクト（torch.compileの戻り値やラッパー）をwatchに渡してください。model.forwardではなくmodel(images)と"
+        "呼び出してください",
+    ),
+    "compiled = torch.compile(model)\nwith vitscope.watch(compiled, optimizer, loader) as watched:\n    scores = compiled(images)",
+)
 _HARMLESS = Text(
     "It does no harm now, and will as soon as the model has dropout or batch norm.",
     "今は実害がありませんが、モデルにドロップアウトやバッチ正規化を加えると問題になります。",
@@ -86,17 +102,24 @@ def modes(record: Record) -> Iterator[Finding]:
     """Which mode the model is in when it learns and when it is judged.
 
     Does: notes model.training at each forward and step; takes one batch at a few steps through a copy of the model in both modes.
-    Finds: steps in evaluation mode, validation in training mode, dropout that is stronger than the picture, steps on validation batches.
+    Finds: a model that is never called, steps in evaluation mode, validation in training mode, dropout that is stronger than the picture, steps on
+    validation batches.
     Must not accuse: frozen backbones that stay in evaluation mode, teachers, models without dropout and batch norm (a note), update_bn.
     Source: PyTorch, nn.Module.eval
     """
     if not record.forwards:
+        if record.steps:
+            yield UNSEEN.found(
+                Text(
+                    f"In {len(record.steps)} optimizer steps the model that watch was given was not called once.",
+                    f"オプティマイザの{len(record.steps)}ステップの間、watchに渡されたモデル本体は一度も呼び出されていません。",
+                ),
+                {"steps": len(record.steps), "backwards": len(record.backwards)},
+            )
         raise Skipped(
             Text(
-                "the model that watch was given was not called itself, but parts of it, or something made of it: give watch what the loop calls "
-                "(what torch.compile gave back, the wrapper)",
-                "watchに渡されたモデル本体が呼び出されていません（一部だけ、または別のオブジェクトが使われています）。ループで実際に呼び出しているもの"
-                "（torch.compileの戻り値やラッパー）を渡してください",
+                "the model itself was not called in the block (only parts of it, or a copy)",
+                "ブロック内でモデル本体が呼び出されていません（一部だけ、またはコピーが使われています）",
             )
         )
     yield from _eval_steps(record)

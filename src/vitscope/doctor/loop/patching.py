@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import wraps
-from typing import Any
+from functools import partial, wraps
+from typing import Any, no_type_check
 
 import torch
 
@@ -29,13 +29,14 @@ class _Watched:
     def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
         observers, place = self.observers, f"{self.owner.__name__}.{self.name}"
 
+        @no_type_check  # the tests' type checker cannot be compiled, and this can be called from what is
         @wraps(original)
         def watched(this: Any, *args: Any, **kwargs: Any) -> Any:
             if torch.compiler.is_compiling() or not observers:
                 return original(this, *args, **kwargs)
             begun = [(guard, guard.begin(place, observe(this, *args, **kwargs))) for guard, observe in observers]
             try:
-                given = original(this, *args, **kwargs)
+                given = self._call(original, this)(*args, **kwargs)
             except BaseException:
                 for guard, observing in begun:
                     if observing is not None:
@@ -46,6 +47,10 @@ class _Watched:
             return given
 
         return watched
+
+    def _call(self, original: Callable[..., Any], this: Any) -> Callable[..., Any]:
+        """The method itself; an inherited one is looked up again, for others (torch.fx) put theirs into the class above for a while."""
+        return partial(original, this) if self._own is not None else getattr(super(self.owner, this), self.name)
 
     def leave(self, observer: tuple[Guard, Observe]) -> None:
         """One watches no more."""
