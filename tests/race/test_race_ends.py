@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -71,12 +71,20 @@ def test_scores_in_a_container_are_mended_there(
     assert torch.allclose(scores_of(answer, 4), plain.model.eval()(IMAGES), atol=1e-6)
 
 
-def test_transformers_outputs_are_mended() -> None:
-    transformers = pytest.importorskip("transformers")
-    from transformers.modeling_outputs import ImageClassifierOutput
+class Output(OrderedDict[str, Any]):
+    """As transformers' ModelOutput: a mapping whose items are attributes too."""
 
-    assert transformers
-    model = Around(bad("softmax-head"), lambda model, y: ImageClassifierOutput(logits=y))
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self["logits"] = logits
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        super().__setattr__(key, value)
+
+
+def test_outputs_like_those_of_transformers_are_mended() -> None:
+    model = Around(bad("softmax-head"), lambda model, y: Output(y))
     done = mended(model, found_in(model, "output"), IMAGES)
     assert done is not None
     answer = done.model(IMAGES)

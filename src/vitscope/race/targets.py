@@ -157,7 +157,8 @@ _FRESH = Text(
 )
 _ALIKE = Text(
     "{model} makes the same weights whatever the seed (it seeds itself, or loads them): each seed starts from these.",
-    "{model}はシードを変えても同じ重みを作ります（内部でシードを固定しているか、重みを読み込んでいます）。どのシードでも、この重みから学習を始めます。",
+    "{model}はシードを変えても同じ重みを作ります（内部でシードを固定しているか、重みを読み込んでいます）。"
+    "どのシードでも、この重みから学習を始めます。",
 )
 _SHARED = Text(
     "{model} puts the same {count} tensors into every model that it makes: these start from the same values at each seed, "
