@@ -9,12 +9,14 @@ import healthy_blocks as blocks
 import healthy_places
 import healthy_traps as traps
 import pytest
+import sick_one_block
 import sick_parameters
 import sick_sharing
 import sick_start
 import torch
 from examined_sick import by_the_check_concerned
 from healthy_hosts import DIM, Block, Host, N
+from sick_case import Case
 from torch import Tensor, nn
 
 from vitscope.doctor.examination import Examination
@@ -202,3 +204,36 @@ def test_the_model_is_left_as_it_was() -> None:
     assert model.training
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("case", sick_one_block.CASES, ids=lambda case: case.name)
+def test_one_block_among_others_is_found(case: Case) -> None:
+    (found,) = by_the_check_concerned(case).causes
+    assert (found.id, found.severity) == ("zero-gradient", case.severity)
+    assert all(name.startswith(f"blocks.{sick_one_block.WHICH}.") for name in found.evidence["matrices"])
+
+
+class Experts(nn.Module):
+    """Sixteen, of which each token takes one: some are taken by none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(DIM, 16)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(DIM, DIM), nn.GELU(), nn.Linear(DIM, DIM)) for _ in range(16)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        share, chosen = self.gate(x * 0 + x.mean(dim=1, keepdim=True)).softmax(dim=-1).max(dim=-1)
+        of_each = ((chosen == number)[..., None] * expert(x) for number, expert in enumerate(self.experts))
+        return share[..., None] * sum(of_each)
+
+
+class Routed(Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = Experts()
+
+
+def test_an_expert_that_no_image_was_sent_to_is_none() -> None:
+    assert not [each for each in ids(examined(partial(Host, Routed, depth=3))) if each[0] == "error"]

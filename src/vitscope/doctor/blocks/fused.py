@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, is_matrix
-from vitscope.doctor.blocks.zeros import ZERO, of_most_blocks
+from vitscope.doctor.blocks.zeros import ZERO, of_blocks
 from vitscope.doctor.finding import Finding, Skipped
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
@@ -32,7 +32,7 @@ def half_asleep(patient: Patient, census: Census) -> Iterator[Finding]:
         return
     later = patient.trained.gradients
     shares = {name: _without(patient.gradients[name], later[name]) for name in suspects}
-    found = of_most_blocks(patient, [name for name, share in shares.items() if LEAST <= share < 1])
+    found = of_blocks(patient, [name for name, share in shares.items() if LEAST <= share < 1])
     if not found:
         return
     share = min(shares[name] for name in found)

@@ -10,8 +10,9 @@ import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, is_matrix
+from vitscope.doctor.blocks.twins import homes_of
 from vitscope.doctor.copying import copied
-from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.naming import listed, without_numbers
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import FUSED, SOFTMAX
@@ -75,14 +76,20 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
             ),
             {"matrices": asleep, "zeros": zeros, "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
         )
-    rest = of_most_blocks(patient, [name for name in matrices if name not in woken])
+    rest = of_blocks(patient, [name for name in matrices if name not in woken])
     if rest:
+        whole = _whole_branches(patient, rest)
+        en, ja = "", ""
+        if whole:
+            en = f" That is all of an attention or MLP ({listed(whole)}): what it gives is multiplied by zero, or cut from the graph."
+            ja = f"アテンションまたはMLPの全体に当たります（{listed(whole)}）。出力にゼロが掛けられているか、計算グラフから切り離されています。"
         yield ZERO.found(
             Text(
-                f"The gradient of {listed(rest)} is exactly zero, at the start and after some steps of training.",
-                f"{listed(rest)}の勾配が、初期状態でも数ステップ学習した後でもちょうどゼロです。",
+                f"The gradient of {listed(rest)} is exactly zero, at the start and after some steps of training.{en}",
+                f"{listed(rest)}の勾配が、初期状態でも数ステップ学習した後でもちょうどゼロです。{ja}",
             ),
-            {"matrices": rest, "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
+            {"matrices": rest, "whole_branches": whole, "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
+            severity="error" if whole else "warning",
         )
 
 
@@ -112,18 +119,61 @@ def _weights(patient: Patient, zeros: Sequence[str]) -> list[str]:
     return [name for name in zeros if not name.endswith("bias")] or list(zeros)
 
 
-def of_most_blocks(patient: Patient, stuck: Sequence[str]) -> list[str]:
-    """Those that are stuck in more than half of the blocks: in the last one, what only other tokens than the one that is read go through has no
-    gradient in sound models either. An attention over a single token, whose softmax is 1 whatever its queries and keys, does not count."""
+def of_blocks(patient: Patient, stuck: Sequence[str]) -> list[str]:
+    """Those that are stuck in more than half of the blocks, or in one of which a later twin is not: in the last one, what only other tokens than the
+    one that is read go through has no gradient in sound models either. An attention over a single token, whose softmax is 1 whatever its queries and
+    keys, does not count, nor does an expert that another beside it was taken for."""
     alone = {call.path for call in patient.tape.calls if _keys(call) == 1}
     total = Counter(without_numbers(name) for name, p in patient.model.named_parameters() if p.requires_grad)
     found = Counter(without_numbers(name) for name in stuck)
+    homes = _homes(patient)
     return [
         name
         for name in stuck
-        if 2 * found[without_numbers(name)] > total[without_numbers(name)]
+        if (2 * found[without_numbers(name)] > total[without_numbers(name)] or _has_a_twin(patient, name, stuck, homes))
         and not any(name.startswith(f"{path}.") for path in alone if path)
     ]
+
+
+def _homes(patient: Patient) -> list[str]:
+    """The modules of the blocks, in order, as far as they were found."""
+    try:
+        return [home for home in homes_of(patient.anatomy.blocks) if home]
+    except Skipped:
+        return []
+
+
+def _has_a_twin(patient: Patient, name: str, stuck: Sequence[str], homes: Sequence[str]) -> bool:
+    """Whether a later block has the same parameter, as large, and there it is not stuck; of several alike in its own block, all have to be."""
+    shapes = {each: p.shape for each, p in patient.model.named_parameters() if p.requires_grad}
+    home = next((home for home in homes if name.startswith(f"{home}.")), None)
+    if home is None:
+        return False
+    own = name[len(home) + 1 :]
+    twins = [f"{later}.{own}" for later in homes[homes.index(home) + 1 :]]
+    beside = [
+        each
+        for each in shapes
+        if each.startswith(f"{home}.") and without_numbers(each[len(home) + 1 :]) == without_numbers(own)
+    ]
+    return any(twin not in stuck and shapes.get(twin) == shapes[name] for twin in twins) and all(
+        each in stuck for each in beside if shapes[each] == shapes[name]
+    )
+
+
+def _whole_branches(patient: Patient, stuck: Sequence[str]) -> list[str]:
+    """The blocks of which the whole attention, or all matrices beside it, are stuck."""
+    names = [name for name, p in patient.model.named_parameters() if p.requires_grad and is_matrix(p)]
+    found: list[str] = []
+    for home in _homes(patient):
+        paths = (block.attention.path for block in patient.anatomy.blocks)
+        path = next((path for path in paths if f"{path}.".startswith(f"{home}.")), home)
+        own = [name for name in names if name.startswith(f"{home}.")]
+        inside = [name for name in own if path != home and name.startswith(f"{path}.")]
+        branches = (inside, [name for name in own if name not in inside])
+        if inside and any(len(branch) > 1 and set(branch) <= set(stuck) for branch in branches):
+            found.append(home)
+    return found
 
 
 def _keys(call: Call) -> int | None:
