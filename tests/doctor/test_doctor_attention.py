@@ -215,3 +215,34 @@ def test_queries_of_zero_are_a_note_and_keys_of_zero_beside_them_a_warning(rows:
     found = list(attention(patient_of(model)))
     assert [(each.id, each.severity) for each in found] == [("heads-exactly-uniform", severity)]
     assert all(torch.equal(each.double(), was[name].double()) for name, each in model.state_dict().items())
+
+
+class T5(Attending):
+    """No scale: the queries start smaller by the root of a head's width."""
+
+    def __init__(self, inside: Inside, dim: int, heads: int) -> None:
+        super().__init__(inside, dim, heads)
+        for part, std in zip(self.qkv.weight.chunk(3), ((dim * E) ** -0.5, dim**-0.5, dim**-0.5), strict=True):
+            nn.init.normal_(part, std=std)
+        nn.init.zeros_(self.qkv.bias)
+
+
+def test_a_scale_that_the_weights_make_up_for_is_a_note() -> None:
+    def unscaled(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (q @ k.mT).softmax(dim=-1) @ v
+
+    torch.manual_seed(0)
+    model = Small(unscaled)
+    assert [each.severity for each in attention(patient_of(model)) if each.id == "attention-not-scaled"] == ["warning"]
+    model.attns = nn.ModuleList(T5(unscaled, DIM, HEADS) for _ in range(2))
+    assert [each.severity for each in attention(patient_of(model)) if each.id == "attention-not-scaled"] == ["note"]
+
+
+@pytest.mark.parametrize("axis", [1, 2], ids=["the groups", "the heads of a group"])
+def test_a_softmax_over_groups_of_heads_is_found(axis: int) -> None:
+    def grouped(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = q.unflatten(1, (2, 2)), k.unflatten(1, (2, 2))[:, :, :1], v.unflatten(1, (2, 2))[:, :, :1]
+        return ((q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=axis) @ v).flatten(1, 2)
+
+    (found,) = (each for each in findings(grouped, 64, 4) if each.id == "softmax-over-the-wrong-axis")
+    assert found.evidence["axis"] == "heads"

@@ -15,6 +15,9 @@ FAR_OFF = 4.0
 """A scale so many times off is no longer a matter of taste."""
 EVEN, SHARP = 0.1, 0.5
 """The spread of scores under which a small scale, and over which a large one, is not made up for by the weights."""
+DEFAULT, ONE, NEAR = 1 / 3, 1.5, 0.25
+"""The spread of scaled scores that torch's own linear layers give of normed tokens; that of queries and keys as large as these, with some room; and
+how far from the root of a head's width the sizes of queries and keys may be apart."""
 
 SCALED_BEHIND = Fault(
     "scaled-behind-the-softmax",
@@ -126,7 +129,16 @@ def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
         if kind is not None and each.behind is None and each.behind_values is None:
             by_kind.setdefault(kind, []).append(each)
     if found := by_kind.get("missing"):
-        yield UNSCALED.found(*_scale_said(found, Text("they are not scaled at all", "スケーリングされていません")))
+        said, is_even = (
+            Text("they are not scaled at all", "スケーリングされていません"),
+            all(map(_is_made_up_for, found)),
+        )
+        if is_even:
+            said = Text(
+                "they are not scaled at all, and the weights that make queries and keys start so small that it comes out even",
+                "スケーリングされていませんが、クエリとキーを作る重みが小さく初期化されているため、初期のスコアは大きくなりません",
+            )
+        yield UNSCALED.found(*_scale_said(found, said), severity="note" if is_even else "warning")
     if found := by_kind.get("reciprocal"):
         said = Text("they are scaled the wrong way round", "スケーリングの向きが逆です")
         yield RECIPROCAL.found(*_scale_said(found, said))
@@ -155,6 +167,15 @@ def _kind(of: Measured, layer: int) -> str | None:
         if name in of.widths and are_alike(scale, float(of.widths[name]) ** -0.5):
             return name
     return "unknown" if _is_far_off(of, scale * sqrt(head), layer) else None
+
+
+def _is_made_up_for(of: Measured) -> bool:
+    """Whether weights make up for a scale that is missing: scores are no larger than scaled ones of torch's own layers, or one of queries and keys is
+    smaller than the other by the root of a head's width (T5)."""
+    if of.spread <= DEFAULT:
+        return True
+    ratio, root = float(of.attention.q.std() / of.attention.k.std().clamp(min=1e-300)), sqrt(of.head_width)
+    return of.spread <= ONE and any(abs(ratio / each - 1) < NEAR for each in (root, 1 / root))
 
 
 def _is_far_off(of: Measured, ratio: float, layer: int) -> bool:

@@ -34,10 +34,14 @@ def wrong_axis(map_: Float[Tensor, "K Tq T"], heads: int) -> Axis | None:
         return None
     if shares.shape[-2] > 1 and _are_one(shares.sum(dim=-2)):
         return "queries"
-    for together in (heads, len(shares)):
-        if together > 1 and len(shares) % together == 0:
-            by_window = shares.view(-1, together, *shares.shape[1:]).sum(dim=1)
-            if _are_one(by_window):
+    rows = len(shares)
+    for together in (
+        heads,
+        *range(2, rows + 1),
+    ):  # windows stand beside heads, and groups of heads that share their keys
+        if together > 1 and rows % together == 0:
+            beside = shares.view(-1, together, *shares.shape[1:]).sum(dim=1)
+            if _are_one(beside) or _are_one(shares.view(together, -1, *shares.shape[1:]).sum(dim=0)):
                 return "heads"
     return None
 
