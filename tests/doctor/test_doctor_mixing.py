@@ -173,6 +173,17 @@ def test_a_causal_mask_is_an_error(run: Forward) -> None:
 
 def test_a_causal_mask_in_one_block_of_two_is_a_warning() -> None:
     assert named(findings(full, causal)) == [("causal-mask", "warning")]
+    assert "Other blocks have none" in findings(full, causal)[0].summary.en
+
+
+def test_shares_times_a_triangle_are_still_divided_by_what_all_tokens_give() -> None:
+    def times(self: Attending, x: Tensor) -> Tensor:
+        q, k, v = self.heads(x)
+        return merged(self, (q @ k.mT / 4).softmax(-1) * torch.ones(N, N).tril() @ v)
+
+    (found,) = findings(times, times)
+    assert (found.id, found.severity) == ("causal-mask", "warning")
+    assert "hears something of the other" in found.summary.en
 
 
 def test_a_class_token_behind_the_patches_does_not_hide_a_causal_mask() -> None:
@@ -185,11 +196,12 @@ def test_a_class_token_behind_the_patches_does_not_hide_a_causal_mask() -> None:
         ((fused(torch.eye(N, dtype=torch.bool)),) * 2, [1] * N),
         ((fused(ROWS),) * 2, [4] * 4),
         ((masked(torch.zeros(N, N).masked_fill(~ROWS, -1e9)),) * 2, [4] * 4),
+        ((masked(torch.zeros(N, N).masked_fill(~ROWS, -100.0)),) * 2, [4] * 4),
         ((windows(0), windows(0)), [4] * 4),
         ((of_length_one,) * 2, [1] * N),
         ((across_the_batch,) * 2, [1] * N),
     ],
-    ids=["diagonal", "rows", "rows, added", "windows that never shift", "length one", "batch"],
+    ids=["diagonal", "rows", "rows, added", "rows, by a hundred", "windows that never shift", "length one", "batch"],
 )
 def test_patches_that_never_meet_are_an_error(runs: tuple[Forward, ...], sizes: list[int]) -> None:
     (found,) = findings(*runs)

@@ -229,6 +229,11 @@ def _causal(
         )
         if is_one_way
         else Text("Other blocks have none.", "ほかのブロックにはこのマスクはありません。")
+        if len(triangular) < len(blocks)
+        else Text(
+            "Even so, each half of the patches hears something of the other.",
+            "それでも、パッチの前半と後半は、互いの情報をいくらか受け取ります。",
+        )
     )
     return CAUSAL.found(
         Text(
