@@ -239,3 +239,39 @@ def test_the_floor_under_normed_scores_is_the_one_that_is_reached() -> None:
     (found,) = by_the_check_concerned(case).findings
     assert found.id == "rectified-scores"
     assert "above" in found.summary.en
+
+
+def cosine(q: Tensor, k: Tensor) -> Tensor:
+    return F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT
+
+
+def divided_cosines(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (cosine(q, k) / E**0.5).softmax(dim=-1) @ v
+
+
+def fused_cosines(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(F.normalize(q, dim=-1), F.normalize(k, dim=-1), v)
+
+
+@pytest.mark.parametrize("inside", [divided_cosines, fused_cosines])
+def test_cosines_divided_by_the_root_of_the_width_are_nearly_even_for_ever(inside: Inside) -> None:
+    (found,) = (each for each in findings(inside) if each.id == "weights-always-nearly-even")
+    assert found.severity == "warning"
+    assert found.evidence["largest_ratio"] == pytest.approx(math.exp(2 / E**0.5), rel=1e-3)
+
+
+def ten_times_cosines(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return (10 * cosine(q, k)).softmax(dim=-1) @ v
+
+
+def normed_by_their_width(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(F.rms_norm(q, (E,)), F.rms_norm(k, (E,)), v)
+
+
+def centred(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(F.layer_norm(q, (E,)), F.layer_norm(k, (E,)), v)
+
+
+@pytest.mark.parametrize("inside", [ten_times_cosines, normed_by_their_width, centred])
+def test_normed_queries_and_keys_that_can_choose_are_left_alone(inside: Inside) -> None:
+    assert not [each for each in findings(inside) if each.id == "weights-always-nearly-even"]

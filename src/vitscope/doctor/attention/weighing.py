@@ -47,14 +47,17 @@ NEARLY_EVEN = Fault(
     "attention",
     "warning",
     Text(
-        "A softmax of numbers between 0 and 1, as another softmax or a sigmoid gives them, can prefer no key clearly: among 65 tokens the "
-        "largest share is 4 % instead of 100 %. Attention is nearly a mean over all tokens, for ever.",
-        "0から1の範囲の値（別のsoftmaxやsigmoidの出力）のsoftmaxでは、特定のキーを明確に選べません。65トークンなら最大の重みは"
-        "100 %ではなく4 %です。アテンションは、学習してもほぼ全トークンの平均のままです。",
+        "A softmax of numbers that lie within one of each other, as another softmax, a sigmoid, or cosines divided by the root of the width give "
+        "them, can prefer no key clearly: among 65 tokens the largest share is 4 % instead of 100 %. Attention is nearly a mean over all tokens, for "
+        "ever.",
+        "幅1の範囲に収まる値（別のsoftmaxやsigmoidの出力、ヘッドの幅の平方根で割ったコサイン類似度）のsoftmaxでは、特定のキーを明確に"
+        "選べません。65トークンなら最大の重みは100 %ではなく4 %です。アテンションは、学習してもほぼ全トークンの平均のままです。",
     ),
     Text(
-        "take one softmax, of the scores themselves",
-        "softmaxは1回だけ、スコアそのものに対して計算してください",
+        "take one softmax, of the scores themselves; multiply the cosines of normed queries and keys by a learned temperature (10 to start with), "
+        "and do not divide them by the root of the width",
+        "softmaxは1回だけ、スコアそのものに対して計算してください。正規化したクエリとキーのコサイン類似度には、幅の平方根で割る代わりに、"
+        "学習可能な温度（初期値は10程度）を掛けてください",
     ),
     "attn = scores.softmax(dim=-1)   # once",
     explains=("overfit",),
@@ -141,8 +144,9 @@ def _nearly_even(tape: Tape, found: list[Weights]) -> Iterator[Finding]:
         ratio, modules = max(ratio for _, ratio in bounded), [each.path for each, _ in bounded]
         yield NEARLY_EVEN.found(
             Text(
-                f"However large the scores are made, a token gives to one other at most {ratio:.4g} times what it gives to any ({listed(modules)}).",
-                f"スコアをどれだけ大きくしても、1つのトークンが配る重みの最大と最小の比は{ratio:.4g}倍を超えません（{listed(modules)}）。",
+                f"However large scores, queries or keys are made, a token gives to one other at most {ratio:.4g} times what it gives to any "
+                f"({listed(modules)}).",
+                f"スコア、クエリ、キーをどれだけ大きくしても、1つのトークンが配る重みの最大と最小の比は{ratio:.4g}倍を超えません（{listed(modules)}）。",
             ),
             {"largest_ratio": ratio, "modules": modules},
         )

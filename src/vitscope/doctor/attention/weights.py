@@ -6,7 +6,7 @@ product of two computed tensors, without another product on the way, and is mult
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import e
 
@@ -80,6 +80,29 @@ class Weights:
         results = [self.begins.op(*qk, values, *rest, **self.begins.kwargs) for qk in (was[:2], now[:2])]
         one, other = (result if isinstance(result, Tensor) else result[0] for result in results)
         return one, other
+
+    @torch.no_grad()
+    def where_projections_are(self, tape: Tape, scale: float) -> Float[Tensor, "K Tq T"] | None:
+        """What the weights would be, had what makes queries and keys given tokens so large, all along one direction, every other one turned round: no
+        two can be more alike, or less. Of an operation that keeps its weights to itself, those of its scores. None where it is not known which axis
+        the tokens are."""
+        given: dict[Call | None, Tensor] = {}
+        for number in projections(tape, self.begins):
+            call = tape.calls[number]
+            made = call.outputs[0]
+            if call.name in CONVOLUTIONS or not made.is_floating_point():
+                return None
+            sign = 1.0 - 2.0 * (torch.arange(made.shape[-2]) % 2)
+            given[call] = (scale * sign[:, None]).to(made).expand(made.shape)
+        if not given:
+            return None
+        if self.source is not None:
+            assert self.source.call is not None
+            return self.of(tape.play(given, self.source.call, self.source.index))
+        q, k = (s.tensor if s.call is None else tape.play(given, s.call, s.index) for s in self.begins.sources[:2])
+        factor = self.begins.kwargs.get("scale")
+        scores = q @ k.mT * (q.shape[-1] ** -0.5 if factor is None else float(factor))
+        return scores.softmax(dim=-1).flatten(0, -3)
 
 
 def _noise(like: Tensor, seed: int) -> Tensor:
@@ -162,19 +185,29 @@ def can_be_learned(tape: Tape, weights: Weights) -> bool:
 
 
 def largest_ratio(tape: Tape, weights: Weights) -> float | None:
-    """By what factor two shares of a row differ at most, beside what they are for scores of zero; None where there is no such bound."""
-    if weights.source is None or can_be_learned(tape, weights):
+    """By what factor two shares of a row differ at most, beside what they are for scores of zero, whatever scores are, or whatever queries and keys
+    are made of; None where there is no such bound."""
+    if can_be_learned(tape, weights):
         return None
+    by_scores = None if weights.source is None else _bound(tape, weights, weights.where_scores_are, 1.2)
+    return by_scores or _bound(tape, weights, weights.where_projections_are, 1.01)
+
+
+def _bound(tape: Tape, weights: Weights, where: Callable[[Tape, float], Tensor | None], least: float) -> float | None:
+    """The same, as two sizes of something in front of the weights show it."""
     ratios: list[float] = []
     for scale in HUGE:
         try:
-            even, other = weights.where_scores_are(tape, 0.0), weights.where_scores_are(tape, scale)
+            other = where(tape, scale)
+            if other is None:
+                return None
+            even = torch.ones_like(other) if weights.source is None else weights.where_scores_are(tape, 0.0)
         except (LensError, RuntimeError):  # it cannot be played again
             return None
         if not bool(((even > 0).sum(dim=-1) >= FEW).all()):
             return None
         ratio = _ratio(other, even)
-        if ratio is None or not 1.2 < ratio < e * (1 + 1e-6):
+        if ratio is None or not least < ratio < e * (1 + 1e-6):
             return None
         ratios.append(ratio)
     return ratios[1] if abs(ratios[1] - ratios[0]) < 1e-3 else None
