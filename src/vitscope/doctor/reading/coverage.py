@@ -11,6 +11,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.blindness import is_blind
+from vitscope.doctor.reading.read_out import one_patch_read
 
 ENOUGH = 32
 """Pictures after which a pixel without any gradient is one that is never read (8 for a large model)."""
@@ -54,9 +55,11 @@ def pixel_coverage(patient: Patient) -> Iterator[Finding]:
     """Which pixels have no influence on the scores.
 
     Does: the gradient of a random projection of the scores for the pixels of up to 32 pictures; a pixel is unread when it is exactly zero for all of
-    them and when noise there changes no score.
-    Finds: part of the image never read (M24): patches that do not divide the image, a model built for another size, a slice; a channel never read.
-    Must not accuse: a border of few pixels (a warning, for a crop may be meant); a model that is blind to all of it, which `input-blindness` names.
+    them and when noise there changes no score. Noise in the place of the tokens behind the last block, half by half, shows which of them are read.
+    Finds: part of the image never read (M24): patches that do not divide the image, a model built for another size, a slice; a channel never read; a
+    single patch read out where a class token was joined.
+    Must not accuse: a border of few pixels (a warning, for a crop may be meant); a model that is blind to all of it, which `input-blindness` names;
+    means, registers, class tokens wherever they stand, models that join no token.
     """
     size = patient.batch or 1
     if is_blind(patient) and not _some(patient):
@@ -64,6 +67,7 @@ def pixel_coverage(patient: Patient) -> Iterator[Finding]:
     seen = _seen(patient, size)
     if not bool(seen.any()):
         raise Skipped(_BLIND)
+    yield from one_patch_read(patient)
     unread = ~seen
     if not bool(unread.any()) or not _changes_nothing(patient, unread):
         return
