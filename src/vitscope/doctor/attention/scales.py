@@ -15,9 +15,9 @@ FAR_OFF = 4.0
 """A scale so many times off is no longer a matter of taste."""
 EVEN, SHARP = 0.1, 0.5
 """The spread of scores under which a small scale, and over which a large one, is not made up for by the weights."""
-DEFAULT, ONE, NEAR = 1 / 3, 1.5, 0.25
-"""The spread of scaled scores that torch's own linear layers give of normed tokens; that of queries and keys as large as these, with some room; and
-how far from the root of a head's width the sizes of queries and keys may be apart."""
+ONE, NEAR = 1.5, 0.25
+"""The spread of scores that a scale would leave, with some room; and how far from the root of a head's width the sizes of queries and keys may be
+apart."""
 
 SCALED_BEHIND = Fault(
     "scaled-behind-the-softmax",
@@ -170,10 +170,8 @@ def _kind(of: Measured, layer: int) -> str | None:
 
 
 def _is_made_up_for(of: Measured) -> bool:
-    """Whether weights make up for a scale that is missing: scores are no larger than scaled ones of torch's own layers, or one of queries and keys is
-    smaller than the other by the root of a head's width (T5)."""
-    if of.spread <= DEFAULT:
-        return True
+    """Whether weights make up for a scale that is missing: one of queries and keys is smaller than the other by the root of a head's width (T5). A
+    small start of all weights alike does not: the scores grow with them, and no scale holds them."""
     ratio, root = float(of.attention.q.std() / of.attention.k.std().clamp(min=1e-300)), sqrt(of.head_width)
     return of.spread <= ONE and any(abs(ratio / each - 1) < NEAR for each in (root, 1 / root))
 
