@@ -260,6 +260,7 @@ def test_rates_have_three_digits_at_least(value: float, shown: str) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(1200)  # a CPU without instructions for bf16 takes fifty times as long for those cells
 def test_vitscope_alone_from_the_command_to_the_files(tmp_path: Path) -> None:
     words = ["--peers", "none", "--models", "specimen", "--batches", "1", "--rounds", "2", "--threads", "1", "--json"]
     done = subprocess.run(
