@@ -46,10 +46,10 @@ def read_log(file: Path, lines: Sequence[Line], columns: Sequence[str]) -> Log:
         RunError: a cell that is no number, an epoch that is none, an accuracy over a hundred per cent.
     """
     log = Log()
-    rows = [(line, _Cells(file, line, cells)) for line, cells in lines]
+    rows = [_Cells(file, line, cells) for line, cells in lines]
     counts = _counts(file, rows, log)
     changed = 0
-    for epoch, (_, cells) in zip(counts, rows, strict=True):
+    for epoch, cells in zip(counts, rows, strict=True):
         known = log.epochs.setdefault(epoch, {})
         for name in columns:
             value = cells.number(name)
@@ -92,9 +92,9 @@ class _Cells:
             ) from None
 
 
-def _counts(file: Path, rows: Sequence[tuple[int, _Cells]], log: Log) -> list[int]:
+def _counts(file: Path, rows: Sequence[_Cells], log: Log) -> list[int]:
     """The epoch of each row, counted from 1."""
-    if not any("epoch" in cells.cells for _, cells in rows):
+    if not any("epoch" in row.cells for row in rows):
         log.notes.append(
             Text(
                 "No column counts epochs: each row is taken for one.",
@@ -103,13 +103,13 @@ def _counts(file: Path, rows: Sequence[tuple[int, _Cells]], log: Log) -> list[in
         )
         return list(range(1, len(rows) + 1))
     found: list[float] = []
-    for line, cells in rows:
-        value = cells.number("epoch")
+    for row in rows:
+        value = row.number("epoch")
         if value is None and found:
             value = found[-1]  # a row that some loggers write for the learning rate alone
         if value is None or not 0 <= value <= MOST_EPOCHS:
             raise RunError(
-                f"{file} line {line}: epoch is {cells.cells.get('epoch', '').strip()!r}, expected a number from 0; "
+                f"{file} line {row.line}: epoch is {row.cells.get('epoch', '').strip()!r}, expected a number from 0; "
                 "correct the cell or delete the line"
             )
         found.append(value)
