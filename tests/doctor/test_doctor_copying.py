@@ -52,6 +52,22 @@ def test_nothing_of_the_users_changes() -> None:
     handle.remove()
 
 
+def test_no_gpu_is_seeded_or_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seed left for a GPU that has not begun would take the place of the user's own; one that has begun allows no forks."""
+    model, touched = small(), []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name in ("manual_seed", "manual_seed_all", "get_rng_state", "get_rng_state_all", "set_rng_state", "_lazy_init"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, name=name, **__: touched.append(name))
+    found = diagnose(model, image_size=32, checks=[*CHEAP, "attention", "token-mixing", "initial-loss", "gradient"])
+    assert found.checks_run
+    assert not touched
+    vitscope.trace(model, torch.randn(3, 32, 32))
+    assert not touched
+    torch.manual_seed(0)
+    assert touched, "the test would see it"
+
+
 def test_pythons_own_random_numbers_go_on_as_they_would() -> None:
     """In a process without the tests' type checker, which draws some itself."""
     code = (

@@ -22,6 +22,9 @@ from torch.utils import checkpoint
 from vitscope._core.errors import ModelError
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_REGISTERED = ("_parameters", "_buffers", "_modules", *_HOOKS)
+_HOLDERS = (nn.Module, Tensor, list, tuple, dict)
+"""What can be, or hold, a module or tensor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,7 @@ def moved(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> 
     for module in all_modules(model):
         module.training = False  # not model.eval(), which may be the user's own and merge or freeze weights
         for name, value in list(vars(module).items()):
-            if name not in ("_parameters", "_buffers", "_modules", *_HOOKS):
+            if isinstance(value, _HOLDERS) and name not in _REGISTERED:
                 vars(module)[name] = _cast(value, device, dtype)
     return model
 
@@ -148,7 +151,7 @@ def hidden(model: nn.Module) -> tuple[Hidden, ...]:
     found: dict[int, Hidden] = {}
     for path, module in model.named_modules():
         for name, value in vars(module).items():
-            if name in ("_parameters", "_buffers", "_modules", *_HOOKS):
+            if not isinstance(value, _HOLDERS) or name in _REGISTERED:
                 continue
             for place, each in _inside(value, f"{path}.{name}" if path else name):
                 if id(each) in registered or id(each) in found:
@@ -176,7 +179,7 @@ def _all_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         for name, value in vars(module).items():
             if name in ("_parameters", "_buffers"):
                 yield from ((name, tensor) for tensor in value.values() if tensor is not None)
-            elif name != "_modules" and name not in _HOOKS:
+            elif isinstance(value, _HOLDERS) and name not in _REGISTERED:
                 yield from ((name, each) for _, each in _inside(value, name) if isinstance(each, Tensor))
 
 

@@ -25,6 +25,7 @@ from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.patient import SEED, Patient, first_line
+from vitscope.lens.randomness import cuda_devices_begun
 
 LEARNING_SECONDS = 60.0
 """How long the learning checks may take together."""
@@ -210,7 +211,11 @@ def as_it_was() -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    with torch.inference_mode(False), torch.random.fork_rng(), torch.autocast("cpu", enabled=False):
+    with (
+        torch.inference_mode(False),
+        torch.random.fork_rng(devices=cuda_devices_begun()),
+        torch.autocast("cpu", enabled=False),
+    ):
         random.seed(SEED)
         np.random.seed(SEED)
         torch.set_grad_enabled(True)

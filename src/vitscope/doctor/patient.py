@@ -24,6 +24,7 @@ from vitscope.lens.anatomy import Anatomy, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
 from vitscope.lens.heads import with_heads_together
 from vitscope.lens.layout import Layout, find_layout
+from vitscope.lens.randomness import seed_cpu
 from vitscope.lens.tape import Tape, record
 
 SEED = 0
@@ -72,7 +73,7 @@ class Patient:
         Raises:
             ModelError: the model gives no scores for them.
         """
-        torch.manual_seed(seed)
+        seed_cpu(seed)
         with without_reentrant_checkpoints():
             answer = (model or self.model)(images.clone())  # a clone: a model may write into it
         return scores_of(answer, len(images), self.classes)
@@ -138,7 +139,7 @@ class Patient:
         return self._recorded(images)[0]
 
     def _recorded(self, images: Tensor) -> tuple[Tape, object]:
-        torch.manual_seed(SEED)
+        seed_cpu(SEED)
         given = images.clone()
         with without_reentrant_checkpoints(), record(self.model, given) as tape:
             answer = self.model(given)

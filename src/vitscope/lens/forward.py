@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from vitscope._core.errors import LensError
+from vitscope.lens.randomness import cuda_devices_begun
 from vitscope.lens.tape import Tape, record
 
 
@@ -74,7 +75,7 @@ class _Catch:
         image = _image_among(model, args, kwargs)
         self.has_begun = True
         given = image.detach().clone()
-        self._recording.enter_context(torch.random.fork_rng())
+        self._recording.enter_context(torch.random.fork_rng(devices=cuda_devices_begun()))
         self._running = given.clone(), self._recording.enter_context(record(model, given))
         return tree_map(lambda x: given if x is image else x, (args, kwargs))
 

@@ -14,6 +14,7 @@ from vitscope._core.errors import ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Finding
 from vitscope.doctor.patient import scores_of
+from vitscope.lens.randomness import seed_cpu
 from vitscope.race.mends import watched
 
 ENDS = (nn.Softmax, nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Dropout, nn.Softplus, nn.ReLU6, nn.Hardtanh, nn.Softsign)
@@ -52,7 +53,7 @@ def raw_scores(model: nn.Module, finding: Finding, images: Tensor) -> Text | Non
 def _squeezes(model: nn.Module, images: Tensor, inverse: str, is_training: bool) -> bool:
     """Whether the answers of one mode are probabilities: some models end with a softmax in evaluation only."""
     twin = copy.deepcopy(model).train(is_training)
-    torch.manual_seed(0)
+    seed_cpu(0)
     scores = scores_of(twin(images.clone()), len(images))
     if inverse == "logit":
         return bool(((scores > 0) & (scores < 1)).all())

@@ -19,6 +19,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.copying import unwrapped
 from vitscope.doctor.finding import Finding, Skipped
 from vitscope.doctor.patient import first_line, scores_of
+from vitscope.lens.randomness import seed_cpu
 from vitscope.race import mends
 from vitscope.race.ends import raw_scores
 
@@ -138,5 +139,5 @@ def _alike_in_training(one: nn.Module, other: nn.Module, images: Tensor) -> bool
 
 
 def _answer(model: nn.Module, images: Tensor) -> Tensor:
-    torch.manual_seed(0)
+    seed_cpu(0)
     return scores_of(model(images.clone()), len(images))

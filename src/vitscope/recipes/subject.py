@@ -18,6 +18,7 @@ from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.data import DataSpec
+from vitscope.lens.randomness import seed_cpu
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.code import defaults_of, model_from_code
@@ -105,7 +106,7 @@ def open_subject(
     if spec.channels not in (1, 3):
         raise ConfigError(f"the model has {spec.channels} channels, but images have 1 (greyscale) or 3 (colour)")
     with global_generator_restored():
-        torch.manual_seed(0)
+        seed_cpu(0)
         made = build(spec).eval()
     return Subject(model, made, _plain(spec.image_size, spec.channels), None, spec, None, (_UNTRAINED,))
 

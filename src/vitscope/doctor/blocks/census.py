@@ -18,6 +18,7 @@ from vitscope.doctor.finding import Skipped
 from vitscope.doctor.patient import SEED, Patient, scores_of
 from vitscope.doctor.reading.blindness import is_blind
 from vitscope.lens.flow import ancestors
+from vitscope.lens.randomness import seed_cpu
 from vitscope.lens.tape import Call, Tape
 
 
@@ -185,7 +186,7 @@ def _leaves_in_training(patient: Patient) -> set[str]:
         module.training = True
     images = patient.images[: patient.batch or patient.few]
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+        seed_cpu(SEED)
         try:
             answer = model(images.clone())
         except Exception:  # a model that asks for labels in training, say

@@ -10,6 +10,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.copying import moved, unwrapped
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import CPU, Patient, first_line
+from vitscope.lens.randomness import seed_cpu
 
 OTHER_SEED = 20_001
 """For the fresh instance, so that what is drawn and not saved differs."""
@@ -42,7 +43,7 @@ def restored(patient: Patient) -> Iterator[Finding]:
     if not patient.same(here, patient.quiet_scores(images)):
         return  # no two forwards agree, so neither would two instances
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(OTHER_SEED)
+        seed_cpu(OTHER_SEED)
         fresh = moved(unwrapped(patient.factory()), CPU, patient.dtype)
     try:
         fresh.load_state_dict(patient.model.state_dict())

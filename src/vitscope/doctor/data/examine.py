@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
-
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.data.table import ImageTable
@@ -27,6 +25,7 @@ from vitscope.doctor.examination import Found
 from vitscope.doctor.examine import as_it_was
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.patient import SEED, first_line
+from vitscope.lens.randomness import seed_cpu
 
 SECONDS = 15.0
 """How long one pass over one set may take."""
@@ -66,7 +65,7 @@ def examine_data(
     """
     chosen = checks_given(checks, DATA_CHECKS)
     with as_it_was(), drawing_undone(train, validation):
-        torch.manual_seed(SEED)
+        seed_cpu(SEED)
         sets = Sets(
             look_at(train, TRAINING, float(seconds)),
             None if validation is None else look_at(validation, VALIDATION, float(seconds)),

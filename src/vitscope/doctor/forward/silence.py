@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from vitscope.doctor.blocks.census import leaves_of, tensors_in
 from vitscope.doctor.copying import all_modules, copied, moved, without_reentrant_checkpoints
 from vitscope.doctor.patient import CPU, Patient, scores_of
+from vitscope.lens.randomness import seed_cpu
 from vitscope.model.dropout import Dropout
 
 DROPOUTS = {
@@ -70,7 +71,7 @@ class Quiet:
         for module in all_modules(self.model):
             module.training = training and not isinstance(module, nn.modules.batchnorm._BatchNorm)
         random.seed(seed)  # layers are skipped by Python's numbers too
-        torch.manual_seed(seed)
+        seed_cpu(seed)
         before = random.getstate(), torch.get_rng_state()
         with without_reentrant_checkpoints(), nullcontext() if loud else _Silence(self):
             answer = self.model(images.clone())

@@ -44,14 +44,14 @@ def climbs_again(record: Record, rates: list[float]) -> Finding | None:
         return None
     is_given = record.scheduler is not None
     top = max(rates)
-    low, low_at, fell = top, 0, False
-    for number in range(rates.index(top), len(rates)):
-        if rates[number] < low:
-            low, low_at = rates[number], number
+    low, low_at, fell, steepest = top, 0, False, 0.0
+    for number in range(rates.index(top) + 1, len(rates)):
+        rate = rates[number]
+        steepest = max(steepest, rate - rates[number - 1])  # since the lowest
+        if rate < low:
+            low, low_at, steepest = rate, number, 0.0
         fell = fell or low < 0.67 * top
-        climb = rates[low_at : number + 1]
-        gentle = len(climb) >= 4 and all(b - a < 0.5 * top for a, b in pairwise(climb))
-        if fell and rates[number] > low + 0.1 * top and gentle:
+        if fell and rate > low + 0.1 * top and number - low_at >= 3 and steepest < 0.5 * top:
             recurs = any(b < a for a, b in pairwise(rates[number:]))
             return None if recurs and not is_given else _climbed(rates, low_at, number, is_given=is_given)
     return None

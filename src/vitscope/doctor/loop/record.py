@@ -226,7 +226,7 @@ class Record:
             return whole[-1]
         try:
             return len(self.loader)
-        except TypeError:
+        except (TypeError, AttributeError, NotImplementedError):
             return None
 
     @property

@@ -15,19 +15,19 @@ import torch
 from torch import nn
 
 from vitscope.doctor.copying import all_modules
+from vitscope.lens.randomness import cuda_devices_begun, seed_cpu
 
 
 @contextmanager
 def undisturbed(model: nn.Module | None = None) -> Iterator[None]:
     """All random states, what autocast has cached, and the buffers of a model are afterwards what they were."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if cuda_devices_begun() else None
     try:
         with ExitStack() as undo:
             for put_back in _own_states(model):
                 undo.callback(put_back)
-            # torch.manual_seed would queue a seed for a device that has not begun yet
-            torch.default_generator.manual_seed(0)
+            seed_cpu(0)
             with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
                 yield
     finally:
@@ -40,35 +40,49 @@ def undisturbed(model: nn.Module | None = None) -> Iterator[None]:
 
 def _own_states(model: nn.Module | None) -> Iterator[Callable[[], Any]]:
     """What puts back the user's own sources of random numbers, in modules of Python, classes and the model, and the model's buffers."""
-    seen: set[int] = set()
-    for value in _values(model):
-        kind = type(value)  # isinstance asks lazy proxies for their class, which may load whatever they stand for
-        if id(value) in seen or value is torch.default_generator:
-            continue
-        if issubclass(kind, torch.Generator):
-            yield partial(value.set_state, value.get_state())
-        elif issubclass(kind, np.random.Generator | np.random.RandomState):
-            bits: Any = value.bit_generator if issubclass(kind, np.random.Generator) else value._bit_generator
-            yield partial(setattr, bits, "state", bits.state)
-        elif kind is random.Random:
-            yield partial(value.setstate, value.getstate())
+    for source in _sources(model):
+        if isinstance(source, torch.Generator):
+            yield partial(source.set_state, source.get_state())
+        elif isinstance(source, random.Random):
+            yield partial(source.setstate, source.getstate())
         else:
-            continue
-        seen.add(id(value))
+            bits: Any = source.bit_generator if isinstance(source, np.random.Generator) else source._bit_generator
+            yield partial(setattr, bits, "state", bits.state)
     for buffer in [] if model is None else model.buffers():
         yield partial(_put_back, buffer, buffer.detach().clone())
 
 
-def _values(model: nn.Module | None) -> Iterator[Any]:
+def _sources(model: nn.Module | None) -> list[Any]:
+    """Everything that gives random numbers, once. Among tens of thousands of values nearly all are of a kind that was met before, so kinds are
+    compared as sets of their ids: some cannot be hashed, and isinstance asks lazy proxies for their class, which may load whatever they stand for."""
+    found: dict[int, Any] = {}
+    others: dict[int, type] = {}
+    for values in _values(model):
+        if others.keys() >= set(map(id, map(type, values))):
+            continue
+        for value in values:
+            kind = type(value)
+            if not _is_source(kind):
+                others[id(kind)] = kind
+            elif value is not torch.default_generator:
+                found[id(value)] = value
+    return list(found.values())
+
+
+def _is_source(kind: type) -> bool:
+    return kind is random.Random or issubclass(kind, torch.Generator | np.random.Generator | np.random.RandomState)
+
+
+def _values(model: nn.Module | None) -> Iterator[list[Any]]:
     for module in list(sys.modules.values()):
-        yield from list(getattr(module, "__dict__", {}).values())
+        yield list(getattr(module, "__dict__", {}).values())
     for part in [] if model is None else all_modules(model):
-        yield from vars(part).values()
+        yield list(vars(part).values())
         for kind in type(part).__mro__:
-            yield from vars(kind).values()
+            yield list(vars(kind).values())
             for cell in getattr(vars(kind).get("forward"), "__closure__", None) or ():
                 with suppress(ValueError):  # an empty one
-                    yield cell.cell_contents
+                    yield [cell.cell_contents]
 
 
 @torch.no_grad()

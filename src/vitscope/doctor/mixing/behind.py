@@ -19,6 +19,7 @@ from vitscope.doctor.copying import without_reentrant_checkpoints
 from vitscope.doctor.mixing.experiments import Tokens, with_noise
 from vitscope.doctor.patient import SEED, Patient
 from vitscope.lens.operations import SOFTMAX
+from vitscope.lens.randomness import seed_cpu
 from vitscope.lens.tape import Call, Tape
 
 Meeting = Literal["not at all", "linearly", "pooled", "in order", "unknown"]
@@ -84,7 +85,7 @@ def _scored(patient: Patient, door: Tokens, given: dict[Call | None, Tensor], wa
     torch.backends.mha.set_fastpath_enabled(False)  # as on the tape
     try:
         with without_reentrant_checkpoints(), _Again(patient.tape, door.call) as again:
-            torch.manual_seed(SEED)
+            seed_cpu(SEED)
             again.given, again.wanted = given[door.call], wanted
             patient.model(image)
     finally:
