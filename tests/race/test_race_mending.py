@@ -133,4 +133,4 @@ def test_a_mend_after_which_the_check_still_finds_it_is_not_raced(monkeypatch: p
     _, (cause,) = raced_mends([Only(OWNER, finding(), RIVAL)], run)
     assert cause.why_not is not None
     assert "still finds the fault" in cause.why_not.en
-    assert "このチェック" in cause.why_not.ja
+    assert "同じチェック" in cause.why_not.ja

@@ -33,8 +33,8 @@ def carried(one: Patient, other: Patient) -> Text | None:
     return Text(
         f"No: both are one linear map of a patch's {pixels} numbers to {width}. The weights of one, carried into the other pixel by pixel, give "
         f"the same tokens (largest relative difference {error:.0e}).",
-        f"影響しません。どちらもパッチの数値{pixels}個から{width}個への線形変換です。一方の重みを画素ごとにもう一方へ移すと、"
-        f"同じトークンになります（相対誤差の最大{error:.0e}）。",
+        f"影響しません。どちらもパッチの数値{pixels}個から{width}次元への線形変換です。一方の重みを画素ごとにもう一方へ移すと、"
+        f"同じトークンになります（相対的な差は最大{error:.0e}）。",
     )
 
 

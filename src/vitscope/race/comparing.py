@@ -130,7 +130,7 @@ FINISHED = Text(
 )
 _HOOKS = Text(
     "{count} hook{s} of functions, registered on {model}, {were} left out; neither the examination nor the race runs {them}.",
-    "{model}に登録された関数のフック{count}個は除いてあり、検査でも競争でも実行しません。",
+    "{model}に関数として登録されたフック{count}個は取り除いてあり、検査でも競争でも実行されません。",
 )
 
 

@@ -46,7 +46,7 @@ def raw_scores(model: nn.Module, finding: Finding, images: Tensor) -> Text | Non
     kind = "softmax" if inverse == "log" else "sigmoid"
     return Text(
         f"the {kind} at the end undone (the loss gets the scores before it)",
-        f"末尾の{kind}を取り消し（損失には適用前のスコアを渡す）",
+        f"末尾の{kind}を取り消し、適用前のスコアを損失に渡すよう変更",
     )
 
 

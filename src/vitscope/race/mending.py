@@ -100,7 +100,7 @@ def _prepared(only: Only, images: Tensor) -> _Mending:
 
 
 _STILL_FOUND = Text(
-    "the check still finds the fault in the mended copy", "修正したコピーでも、このチェックで問題が見つかります"
+    "the check still finds the fault in the mended copy", "修正したコピーでも、同じチェックで問題が見つかります"
 )
 
 

@@ -38,7 +38,7 @@ def ends(gap: Gap) -> Text:
     if gap.seeds == 1:
         return Text(
             f"95 % interval over the images of this seed {low} to {high}",
-            f"このシードの画像に対する95 %区間{low}〜{high}",
+            f"95 %区間{low}〜{high}、このシードの評価画像だけから計算",
         )
     return Text(f"95 % interval {low} to {high}", f"95 %区間{low}〜{high}")
 
@@ -186,7 +186,7 @@ def _of_a_gap(left: Gap, before: Gap) -> Text:
         ahead = signed(-left.points).lstrip("+")
         return Text(
             f"it is the cause, and mended the model is now ahead by {ahead} points (what is left of the gap: {rest.en})",
-            f"これが原因で、修正すると逆に{ahead}ポイント上回ります（残る差は{rest.ja}）",
+            f"これが原因で、修正すると逆に相手のモデルを{ahead}ポイント上回ります。残る差は{rest.ja}です",
         )
     if left.low > 0:
         return Text(f"it is a cause, and of the gap {rest.en} are left", f"原因の1つですが、差は{rest.ja}残ります")
@@ -198,7 +198,7 @@ def _of_a_gap(left: Gap, before: Gap) -> Text:
         )
     return Text(
         f"it is a cause; what is left of the gap is {rest.en}, which {left.seeds} seeds cannot tell from nothing or from half of it",
-        f"原因の1つです。残る差は{rest.ja}で、シード{left.seeds}個では差が解消したとまでは言えません",
+        f"原因の1つです。残る差は{rest.ja}で、シード{left.seeds}個では、差が解消したのか、半分ほど残っているのかを区別できません",
     )
 
 
@@ -208,9 +208,9 @@ def _without_a_gap(left: Gap, before: Gap) -> Text:
     if before.is_clear:
         return Text(
             f"it costs accuracy, and is no cause of a gap: {before.other} was ahead without the mend; with it the lead is {now.en}",
-            f"正解率を下げていますが、差の原因ではありません（修正前から{before.other}が上）。修正後のリードは{now.ja}です",
+            f"この問題は正解率を下げていますが、差の原因ではありません（修正前から{before.other}が上）。修正後のリードは{now.ja}です",
         )
     return Text(
         f"it costs accuracy, though there was no clear gap to close; mended minus {before.one} is {now.en}",
-        f"正解率を下げていますが、解消すべき明確な差はありませんでした。修正後の{before.one}との差は{now.ja}です",
+        f"この問題は正解率を下げていますが、解消すべき明確な差はありませんでした。修正したコピーから{before.one}を引いた差は{now.ja}です",
     )

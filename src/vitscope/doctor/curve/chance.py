@@ -25,7 +25,7 @@ STUCK = Fault(
         "examine the model (vitscope doctor on its code): a class token that never sees a patch is the usual cause; else look whether "
         "labels belong to images, whether the optimizer holds the model's parameters, and try a tenth of the learning rate",
         "モデルのコードをvitscope doctorで検査してください。よくある原因は、クラストークンがパッチを一度も参照していないことです。"
-        "次に、ラベルと画像の対応、オプティマイザがモデルのパラメータを保持しているかを確認し、学習率を10分の1にして試してください",
+        "次に、ラベルが画像と対応しているか、オプティマイザがモデルのパラメータを保持しているかを確認し、学習率を10分の1にして試してください",
     ),
     "vitscope doctor package.module:callable --image-size S",
     explains=("curve-band", "curve-modes", "curve-overfitting", "curve-learning-rate"),
@@ -212,7 +212,7 @@ def _softmax(watched: Watched, classes: int) -> Iterator[Finding]:
             f"where the floor "
             f"plus the share of wrong answers is {wanted[-1]:.3f}: cross-entropy is given probabilities.",
             f"損失が一度も{floor:.4f} = ln(e + {classes} - 1) - 1を下回らず、正解率{end[-1].val_acc:.1f} %での損失{end[-1].val_loss:.3f}は、"
-            f"下限に誤答率を足した{wanted[-1]:.3f}に一致します。クロスエントロピーに確率が渡されています。",
+            f"下限に誤答率を足した{wanted[-1]:.3f}にほぼ一致します。クロスエントロピーに確率が渡されています。",
         ),
         {"classes": classes, "floor": floor, "lowest_loss": lowest, "loss": end[-1].val_loss, "expected": wanted[-1]},
     )
@@ -240,7 +240,7 @@ def _bounded(watched: Watched, classes: int) -> Iterator[Finding]:
             f"With {end[-1].train_acc:.1f} % of the training images right, the training loss stays at {end[-1].train_loss:.3f}, above "
             f"{floor:.3f} = ln(1 + {classes - 1} e^-2), the floor of scores between -1 and 1.",
             f"学習画像の{end[-1].train_acc:.1f} %に正解していながら、学習損失は{end[-1].train_loss:.3f}から下がりません。"
-            f"これはスコアが-1から1までに制限されたときの下限{floor:.3f} = ln(1 + {classes - 1} e^-2)です。",
+            f"スコアが-1から1までに制限されたときの損失の下限は、{floor:.3f} = ln(1 + {classes - 1} e^-2)です。",
         ),
         {"classes": classes, "floor": floor, "train_loss": end[-1].train_loss, "train_acc": end[-1].train_acc},
     )

@@ -18,7 +18,7 @@ AT_CHANCE = Fault(
     "warning",
     Text(
         "A model that learned something of the images does better than chance on others like them: validation shows it something else.",
-        "画像から何かを学んだモデルなら、似た画像では偶然より高い正解率になるはずです。検証では別のものを見せていると考えられます。",
+        "画像から何かを学んだモデルなら、似た画像ではチャンスレベルより高い正解率になるはずです。検証では別のものを見せていると考えられます。",
     ),
     Text(
         "compare what validation does with what training does: normalisation, order of classes and labels, model.eval(), the weights that "

@@ -152,9 +152,9 @@ def _no_rate(watched: Watched, rows: Sequence[EpochMetrics]) -> Iterator[Finding
         return
     worst = min(rows, key=lambda row: row.lr)
     en = "is 0 in all" if worst.lr == 0 else f"falls to {worst.lr:g} (epoch {worst.epoch}) in"
-    ja = "ずっと0です" if worst.lr == 0 else f"{worst.lr:g}（エポック{worst.epoch}）まで下がっています"
+    ja = "を通じて0です" if worst.lr == 0 else f"のうちに{worst.lr:g}（エポック{worst.epoch}）まで下がっています"
     yield NO_RATE.found(
-        Text(f"The learning rate {en} {len(rows)} epochs.", f"{len(rows)}エポックの学習率が{ja}。"),
+        Text(f"The learning rate {en} {len(rows)} epochs.", f"学習率が{len(rows)}エポック{ja}。"),
         {"lowest": worst.lr, "epoch": worst.epoch, "epochs": len(rows)},
     )
 
@@ -171,7 +171,7 @@ def _dies_early(rows: Sequence[EpochMetrics], peak: float) -> Iterator[Finding]:
             f"From epoch {dead[0].epoch} on, in {len(dead)} of {len(rows)} epochs, the learning rate is at most {most:.2g}, under a thousandth of "
             f"its peak of {peak:g}.",
             f"エポック{dead[0].epoch}以降（{len(rows)}エポック中{len(dead)}エポック）、学習率は最大でも{most:.2g}で、"
-            f"最大値{peak:g}の千分の一にも届きません。",
+            f"最大値{peak:g}の1000分の1にも届きません。",
         ),
         {"peak": peak, "dead_from": dead[0].epoch, "dead_epochs": len(dead), "epochs": len(rows)},
     )

@@ -41,7 +41,7 @@ VALIDATION_AUGMENTED = Fault(
         "Validation on images that are changed at random measures another task each time, and too low: the numbers jump, and the best epoch "
         "is chosen by "
         "chance.",
-        "毎回ランダムに変えられた画像で検証すると、そのたびに別の問題を低めに測ることになります。値がばらつき、最良のエポックが偶然で決まってしまいます。",
+        "毎回ランダムに変えられた画像で検証すると、測るたびに別の問題を解くことになり、正解率は低めに出ます。値がばらつき、最良のエポックが偶然で決まってしまいます。",
     ),
     Text(
         "give validation its own data set object with its own transform: random_split shares one object, so setting .dataset.transform changes both",

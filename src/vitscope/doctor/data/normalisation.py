@@ -106,10 +106,10 @@ def _not_finite(broken: list[Seen]) -> Finding:
 def _raw(raw: list[Seen]) -> Finding:
     low, high = min(float(seen.images.min()) for seen in raw), max(float(seen.images.max()) for seen in raw)
     names = [seen.name for seen in raw]
-    en, ja = " and ".join(name.en for name in names), "と".join(name.ja for name in names)
+    en, ja = " and ".join(name.en for name in names), "と".join(f"{name.ja}画像" for name in names)
     is_uint8 = all(seen.is_uint8 for seen in raw)
     summary = Text(
-        f"The pixels of the {en} images run from {low:g} to {high:g}.", f"{ja}画像の画素の値は{low:g}から{high:g}です。"
+        f"The pixels of the {en} images run from {low:g} to {high:g}.", f"{ja}の画素の値は{low:g}から{high:g}です。"
     )
     if is_uint8:
         summary = Text(

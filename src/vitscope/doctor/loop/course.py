@@ -31,11 +31,11 @@ TOO_HIGH = Fault(
     "warning",
     Text(
         "A loss that climbs from the start means steps that overshoot; ViTs often never come back from it and stay at ln(classes).",
-        "最初から損失が上がるのは、更新が行き過ぎている証拠です。ViTはそこから戻れず、ln(クラス数)に留まることがよくあります。",
+        "最初から損失が上がるのは、更新が行き過ぎている証拠です。ViTはそこから戻れず、ln(クラス数)にとどまることがよくあります。",
     ),
     Text(
         "AdamW with 3e-4 to 1e-3, a warm-up of some epochs, then a cosine; clip gradients to 1.0",
-        "AdamWで3e-4から1e-3、数エポックのウォームアップの後コサイン減衰とし、勾配を1.0でクリップしてください",
+        "AdamWの学習率を3e-4〜1e-3とし、数エポックのウォームアップの後はコサインで減衰させ、勾配を1.0でクリップしてください",
     ),
     "torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.05)",
 )

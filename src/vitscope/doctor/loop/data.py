@@ -17,7 +17,7 @@ from vitscope.doctor.loop.record import Pass, Record
 
 _WHY = Text(
     "Batches of one class pull the model to that class, and the next ones pull it away: it forgets as fast as it learns.",
-    "同じクラスばかりのバッチはモデルをそのクラスへ引き寄せ、次のバッチが別のクラスへ引き戻します。覚えるそばから忘れてしまいます。",
+    "同じクラスばかりのバッチはモデルをそのクラスへ引き寄せ、次のバッチがそこから引き離します。覚えるそばから忘れてしまいます。",
 )
 SORTED = Fault(
     "batches-sorted-by-class",
@@ -25,7 +25,7 @@ SORTED = Fault(
     "loop-data",
     "error",
     _WHY,
-    Text("shuffle the training loader", "学習用ローダーをシャッフルしてください"),
+    Text("shuffle the training loader", "学習用ローダーでシャッフルを有効にしてください"),
     "DataLoader(train_set, batch_size=128, shuffle=True)",
     explains=("same-order-in-every-epoch", "learning-rate-too-high"),
 )
@@ -38,7 +38,7 @@ SAME_ORDER = Fault(
         "The same images meet in the same batches in every epoch: the noise that helps to generalise is lost, and the last images count most.",
         "毎エポック同じ画像が同じバッチに入ります。汎化を助けるゆらぎが失われ、最後の画像の影響が強くなります。",
     ),
-    Text("shuffle the training loader", "学習用ローダーをシャッフルしてください"),
+    Text("shuffle the training loader", "学習用ローダーでシャッフルを有効にしてください"),
     "DataLoader(train_set, batch_size=128, shuffle=True)",
 )
 PART = Fault(

@@ -17,8 +17,8 @@ NEVER_CLEARED = Fault(
     Text(
         "backward() adds to the gradients that are there. What is not cleared stays in every later step: the steps follow a sum over old weights and "
         "old batches, grow, and overshoot.",
-        "backward()は既存の勾配に加算します。クリアしないと以前の勾配がその後のすべてのステップに残り、古い重みと古いバッチの勾配の総和に従って"
-        "更新が大きくなり、行き過ぎてしまいます。",
+        "backward()は既存の勾配に加算します。クリアしないと以前の勾配がその後のすべてのステップに残ります。更新は古い重みと古いバッチの勾配の"
+        "総和に従うようになり、次第に大きくなって行き過ぎます。",
     ),
     Text(
         "call optimizer.zero_grad() once for every optimizer.step(), before the backward",

@@ -37,7 +37,7 @@ TWICE = Fault(
     Text(
         "Cross-entropy applies a softmax itself. Given probabilities, it makes them nearly uniform: the loss has a floor far above zero, and the "
         "gradients are small.",
-        "クロスエントロピーは内部でsoftmaxを計算します。0から1の値にもう一度softmaxをかけるとほぼ一様になり、損失はゼロより"
+        "クロスエントロピーは内部でsoftmaxを計算します。0から1の値にもう一度softmaxを掛けるとほぼ一様になり、損失はゼロより"
         "ずっと高い下限で止まり、勾配も小さくなります。",
     ),
     Text(

@@ -174,7 +174,7 @@ def _train_validation(record: Record) -> Iterator[Finding]:
     yield _judged(TRAIN_VALIDATION, harmless=harmless).found(
         Text(
             f"{len(wrong)} of {len(judged)} validation batches went through the model in training mode.{_NO_EFFECT.en if harmless else ''}",
-            f"検証の{len(judged)}バッチ中{len(wrong)}バッチが、学習モードのままモデルに通されています。{_NO_EFFECT.ja if harmless else ''}",
+            f"検証の{len(judged)}バッチ中{len(wrong)}バッチで、モデルが学習モードのままでした。{_NO_EFFECT.ja if harmless else ''}",
         ),
         {"validation_batches": len(judged), "in_training_mode": len(wrong), "mode_matters": record.mode_matters},
         severity="note" if harmless else "warning",

@@ -134,7 +134,7 @@ def _never(record: Record) -> Iterator[Finding]:
         Text(
             f"In {len(record.steps)} optimizer steps ({len(through)} whole epochs) scheduler.step() was not called; the learning rate stays at "
             f"{max(record.steps[-1].lrs):.2g}.",
-            f"{len(record.steps)}ステップ（{len(through)}エポック）の間、scheduler.step()が一度も呼ばれていません。学習率は"
+            f"{len(record.steps)}ステップ（完了したエポック数{len(through)}）の間、scheduler.step()が一度も呼ばれていません。学習率は"
             f"{max(record.steps[-1].lrs):.2g}のままです。",
         ),
         {"steps": len(record.steps), "epochs": len(through), "lr": max(record.steps[-1].lrs)},

@@ -27,7 +27,7 @@ COMPARE_WORDS: dict[str, Text] = {
     "interval_of_one": Text(
         "There was one seed: the intervals are over its images alone, and say nothing of what another seed would have given. One seed cannot tell "
         "models from luck.",
-        "シードは1個だけなので、区間はその評価画像に対するものです。別のシードならどうなったかはわかりません。シード1個では、モデルの差と偶然を"
+        "シードは1個だけなので、区間はその評価画像に対するものです。別のシードならどうなったかは分かりません。シード1個では、モデルの差と偶然を"
         "区別できません。",
     ),
     "none": Text("none", "なし"),
