@@ -18,6 +18,8 @@ A message says what was given, what was expected and what to do, in one sentence
 
 from __future__ import annotations
 
+from vitscope._core.text import Text
+
 
 class VitscopeError(Exception):
     """Base of all errors that vitscope raises on purpose; `exit_code` is what the command ends with."""
@@ -46,7 +48,14 @@ class ModelError(VitscopeError):
 
 
 class LensError(VitscopeError):
-    """A model's inside cannot be shown, or what would be shown of it cannot be proved."""
+    """A model's inside cannot be shown, or what would be shown of it cannot be proved.
+
+    Pages and reports quote it, so it is said in both languages: `str` is the English sentence, `text` both.
+    """
+
+    def __init__(self, message: Text | str) -> None:
+        self.text = message if isinstance(message, Text) else Text(message, message)
+        super().__init__(self.text.en)
 
 
 class RunError(VitscopeError):

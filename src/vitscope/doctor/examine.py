@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import ModelError
+from vitscope._core.errors import LensError, ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.admission import NoScoresError, admitted, no_scores
 from vitscope.doctor.arguments import checks_given, counts_given, loss_named, size_given
@@ -24,7 +24,7 @@ from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
-from vitscope.doctor.patient import SEED, Patient, first_line
+from vitscope.doctor.patient import SEED, Patient, first_line, not_followed
 from vitscope.lens.randomness import cuda_devices_begun
 
 LEARNING_SECONDS = 60.0
@@ -165,6 +165,8 @@ def run_checks(
                 findings.append(finding)
         except Skipped as why:
             skipped.append(Skip(check, why.why))
+        except LensError as error:
+            skipped.append(Skip(check, not_followed(error)))
         except Exception as error:  # whatever somebody's forward says: one check is not worth the examination
             skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
         seconds[check] = time.monotonic() - begun

@@ -182,7 +182,7 @@ class Patient:
         if name not in self._known:
             try:
                 if self.batch is not None:
-                    raise LensError(f"the model takes batches of {self.batch} only, and the lens follows one image")
+                    raise LensError(_ONE_BATCH_SIZE.format(batch=self.batch))
                 with torch.no_grad():
                     self._known[name] = find()
             except Skipped as why:
@@ -257,11 +257,19 @@ def scores_of(answer: object, batch: int, classes: int | None = None) -> Tensor:
 
 
 def not_followed(error: Exception) -> Text:
-    """Why a part of a model was not found. What the lens says of it is English in both."""
-    said = next(iter(str(error).splitlines()), type(error).__name__)
+    """Why a part of a model was not found. What is no error of the lens is quoted as it is in both languages."""
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    said = error.text if isinstance(error, LensError) else Text(first, first)
     return Text(
-        f"the inside of this model was not followed so far: {said}", f"モデルの内部を追跡できませんでした（{said}）"
+        f"the inside of this model was not followed so far: {said.en}",
+        f"モデルの内部を追跡できませんでした: {said.ja}",
     )
+
+
+_ONE_BATCH_SIZE = Text(
+    "the model takes batches of {batch} only, and the lens follows one image",
+    "バッチサイズが{batch}に限られるモデルの追跡には対応していません",
+)
 
 
 def gradients_of(model: nn.Module, patient: Patient, images: Tensor, labels: Tensor) -> dict[str, Tensor | None]:

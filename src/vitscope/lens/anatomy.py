@@ -20,6 +20,11 @@ from vitscope.lens.flow import closed, has_constant, projections, way_to
 from vitscope.lens.operations import CONVOLUTIONS, NORMS, POOLINGS, PRODUCTS, SUMS, VIEWS
 from vitscope.lens.tape import Call, Tape
 
+NOT_COMPUTED = Text(
+    "the model gives back something that it did not compute; there is nothing to follow",
+    "モデルが返す値は順伝播の中で計算されたものではないため、追跡できません",
+)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Anatomy:
@@ -51,10 +56,14 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
     """
     logits = tape.maker(scores)
     if logits is None:
-        raise LensError("the model gives back something that it did not compute; there is nothing to follow")
+        raise LensError(NOT_COMPUTED)
     if not attentions:
         raise LensError(
-            "there is no attention in this model: no softmax between two products, and no fused attention; the lens is for ViTs"
+            Text(
+                "there is no attention in this model: no softmax between two products, and no fused attention; the lens is for ViTs",
+                "このモデルにはアテンションがありません（2つの積に挟まれたsoftmaxも、1つの演算にまとめられたアテンションもありません）。"
+                "追跡できるのはViTだけです",
+            )
         )
     blocks, read_outs = find_blocks(tape, attentions)
     way = way_to(tape, blocks[0].enters or attentions[0].begins, start=None)
@@ -64,7 +73,10 @@ def find_anatomy(tape: Tape, scores: Tensor, attentions: tuple[Attention, ...]) 
     embeddings = [call for call in way if call.name in PRODUCTS | CONVOLUTIONS | POOLINGS]
     if not embeddings:
         raise LensError(
-            "nothing between the image and the first attention multiplies patches with weights, so no patch embedding was found"
+            Text(
+                "nothing between the image and the first attention multiplies patches with weights, so no patch embedding was found",
+                "画像から最初のアテンションまでの間に、パッチに重みを掛ける演算がなく、パッチ埋め込みが見つかりません",
+            )
         )
     embedding = embeddings[-1]
     behind = way[way.index(embedding) + 1 :]

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from vitscope._core.errors import LensError
+from vitscope._core.text import Text
 from vitscope.lens.operations import DROPOUTS, FUSED, PRODUCTS, RESIDUALS, SCALES, SOFTMAX, VIEWS, factors
 from vitscope.lens.refusals import refuse_foreign, refuse_what_is_left, where_not_finite
 from vitscope.lens.tape import Call, Source, Tape
@@ -82,15 +83,22 @@ def find_attentions(tape: Tape) -> tuple[Attention, ...]:
         found += _learned_read_outs(tape, found)
     except RuntimeError as fault:  # shapes that do not fit: something unknown stands between map and values
         raise LensError(
-            f"an attention of this model is made in a way that the lens cannot make again ({str(fault).splitlines()[0]})"
+            Text(
+                f"an attention of this model is made in a way that the lens cannot make again ({str(fault).splitlines()[0]})",
+                f"このモデルには、同じ手順で計算し直せないアテンションがあります: {str(fault).splitlines()[0]}",
+            )
         ) from None
     for attention in found:
         if not isfinite(attention.error):
             raise LensError(where_not_finite(tape, attention))
         if attention.error > attention.tolerance:
             raise LensError(
-                f"the attention map of {attention.path or 'the model'} does not give what the module went on with: map · v is off by "
-                f"{attention.error:.1e} of its largest number, allowed are {attention.tolerance:.0e}; no picture is drawn of it"
+                Text(
+                    f"the attention map of {attention.path or 'the model'} does not give what the module went on with: map · v is off by "
+                    f"{attention.error:.1e} of its largest number, allowed are {attention.tolerance:.0e}; no picture is drawn of it",
+                    f"{attention.path or 'モデル本体'}のアテンションマップを検証できません。マップ・vとモジュール自身の出力の差が、その最大値の"
+                    f"{attention.error:.1e}倍あります（許容範囲は{attention.tolerance:.0e}倍以内）。このマップは図に示しません",
+                )
             )
     refuse_what_is_left(tape, found)
     return tuple(found)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
 from vitscope._core.errors import LensError
+from vitscope._core.text import Text
 from vitscope.lens.attention import Attention
 from vitscope.lens.flow import (
     ancestors,
@@ -159,8 +160,12 @@ def _refuse_side_by_side(block: Block | Attention, following: Attention) -> None
     leaves = block.leaves if isinstance(block, Block) else block.ends
     if leaves is not None and leaves.number not in ancestors(following.begins):
         raise LensError(
-            f"the attention of {following.path or 'the model'} does not work on what {block.path or 'the one before it'} gives: "
-            "there are several models or passes in one here; look at each by itself"
+            Text(
+                f"the attention of {following.path or 'the model'} does not work on what {block.path or 'the one before it'} gives: "
+                "there are several models or passes in one here; look at each by itself",
+                f"{following.path or 'モデル本体'}のアテンションが、{block.path or '1つ前のブロック'}の出力を使っていません。"
+                "複数のモデル、または複数回の順伝播がまとめられています。それぞれを個別に調べてください",
+            )
         )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from vitscope._core.errors import LensError
+from vitscope._core.text import Text
 from vitscope.lens.randomness import cuda_devices_begun
 from vitscope.lens.tape import Tape, record
 
@@ -46,9 +47,15 @@ def one_forward(model: nn.Module, then: Callable[[Tensor, Tape, object], None]) 
         yield
     if not catch.is_done:
         raise LensError(
-            "the model gave nothing back in the block; a trace is of one forward that ends with scores"
+            Text(
+                "the model gave nothing back in the block; a trace is of one forward that ends with scores",
+                "withブロックの中で、モデルが何も返しませんでした。トレースできるのは、スコアを返す1回の順伝播です",
+            )
             if catch.has_begun
-            else "the model did not run in the block; call it once there, as model(image) and not by its forward"
+            else Text(
+                "the model did not run in the block; call it once there, as model(image) and not by its forward",
+                "withブロックの中で、モデルが実行されませんでした。forwardを直接呼ばず、model(image)の形で1回呼び出してください",
+            )
         )
 
 
@@ -70,7 +77,10 @@ class _Catch:
             return None
         if self.has_begun:
             raise LensError(
-                "the model runs a second time in the block, and a trace is of one forward; open a block for each image"
+                Text(
+                    "the model runs a second time in the block, and a trace is of one forward; open a block for each image",
+                    "withブロックの中で、モデルがもう一度実行されました。トレースできる順伝播は1回だけです。画像ごとにwithブロックを分けてください",
+                )
             )
         image = _image_among(model, args, kwargs)
         self.has_begun = True
@@ -113,10 +123,21 @@ def _image_among(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     given = [x for x in tree_leaves(ordered) if isinstance(x, Tensor)]
     image = next((x for x in given if x.ndim == 4), None)
     if image is None or len(image) != 1:
-        what = tuple(image.shape) if image is not None else " and ".join(str(tuple(x.shape)) for x in given) or "none"
-        raise LensError(f"a trace is of one image, 1 C H W; the model was given {what}; choose one image of the batch")
+        shapes = [str(tuple(x.shape)) for x in (given if image is None else [image])]
+        raise LensError(
+            Text(
+                f"a trace is of one image, 1 C H W; the model was given {' and '.join(shapes) or 'none'}; choose one image of the batch",
+                "トレースできるのは1枚の画像（1 C H W）です。モデルに渡されたテンソルの形状: "
+                f"{'と'.join(shapes) or 'なし'}。バッチから画像を1枚選んでください",
+            )
+        )
     if image.is_meta:
-        raise LensError("the image is on the meta device and holds no numbers; load it on a real one")
+        raise LensError(
+            Text(
+                "the image is on the meta device and holds no numbers; load it on a real one",
+                "画像がmetaデバイス上にあり、値を持っていません。実際のデバイスに読み込んでください",
+            )
+        )
     return image
 
 
@@ -127,33 +148,58 @@ def refuse_model(model: object) -> None:
         LensError: no `nn.Module`, TorchScript, or one without numbers.
     """
     if not isinstance(model, nn.Module):
-        raise LensError(f"trace takes an nn.Module, got a {type(model).__name__}")
+        raise LensError(
+            Text(
+                f"trace takes an nn.Module, got a {type(model).__name__}",
+                f"traceにはnn.Moduleを渡してください。渡されたのは{type(model).__name__}です",
+            )
+        )
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise LensError(
-            "the model, or a part of it, is TorchScript, whose operations cannot be recorded; give the module that it was made of"
+            Text(
+                "the model, or a part of it, is TorchScript, whose operations cannot be recorded; give the module that it was made of",
+                "モデルの全体または一部がTorchScriptで、演算を記録できません。変換前のモジュールを渡してください",
+            )
         )
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise LensError("the model is on the meta device and holds no numbers; load it on a real one")
+        raise LensError(
+            Text(
+                "the model is on the meta device and holds no numbers; load it on a real one",
+                "モデルがmetaデバイス上にあり、値を持っていません。実際のデバイスに読み込んでください",
+            )
+        )
 
 
-def why_it_failed(model: nn.Module, image: Tensor, error: Exception) -> str:
+def why_it_failed(model: nn.Module, image: Tensor, error: Exception) -> Text:
     """One sentence for what a model raised when it was given an image alone."""
     try:
         inspect.signature(model.forward).bind(image)
     except TypeError as missing:
-        return (
+        return Text(
             f"the model takes more than an image ({missing}); call it yourself, with all that it needs, in a block: "
-            "with vitscope.tracing(model) as traced: model(image, ...)"
+            "with vitscope.tracing(model) as traced: model(image, ...)",
+            f"モデルには画像以外の引数も必要です（{missing}）。withブロックの中で、必要な引数をすべて渡して自分で呼び出してください: "
+            "with vitscope.tracing(model) as traced: model(image, ...)",
         )
     except ValueError:  # a forward without a signature
         pass
     weights = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
     dtypes, devices = {each.dtype for each in weights}, {each.device for each in weights}
     if weights and image.dtype not in dtypes:
-        have = " and ".join(sorted(str(dtype) for dtype in dtypes))
-        return f"the image is {image.dtype} and the model's weights are {have}; make them the same (image.to, model.to) first"
+        have = sorted(str(dtype) for dtype in dtypes)
+        return Text(
+            f"the image is {image.dtype} and the model's weights are {' and '.join(have)}; make them the same (image.to, model.to) first",
+            f"画像は{image.dtype}、モデルの重みは{'と'.join(have)}です。先にimage.toかmodel.toで揃えてください",
+        )
     if weights and image.device not in devices:
-        have = " and ".join(sorted(str(device) for device in devices))
-        return f"the image is on {image.device} and the model on {have}; move one to the other first"
-    said = (str(error).strip().splitlines() or ["without a word"])[0]
-    return f"the model itself fails on this image, {tuple(image.shape)}, with {type(error).__name__}: {said}"
+        have = sorted(str(device) for device in devices)
+        return Text(
+            f"the image is on {image.device} and the model on {' and '.join(have)}; move one to the other first",
+            f"画像は{image.device}に、モデルは{'と'.join(have)}にあります。先に一方を他方のデバイスへ移してください",
+        )
+    shape, kind = tuple(image.shape), type(error).__name__
+    said = (str(error).strip().splitlines() or [""])[0]
+    return Text(
+        f"the model itself fails on this image, {shape}, with {kind}: {said or 'without a word'}",
+        f"形状{shape}のこの画像では、モデル自体の順伝播が失敗します（{kind}: {said or 'メッセージなし'}）",
+    )

@@ -115,8 +115,12 @@ def _follow_neighbours(tape: Tape, anatomy: Anatomy, pixels: Tensor, tokens: Ten
     alive = seen.any(dim=0)  # a token that nothing moves may be one of a dead unit
     if bool((due & ~seen & alive).any()):
         raise LensError(
-            "tokens of this model do not follow the pixels of the patch that they seem to be made of (moved or sorted on the way), "
-            "so which token stands for which patch cannot be told"
+            Text(
+                "tokens of this model do not follow the pixels of the patch that they seem to be made of (moved or sorted on the way), "
+                "so which token stands for which patch cannot be told",
+                "パッチの画素を変えても、そのパッチから作られているはずのトークンが変わりません（途中で移動や並べ替えが行われています）。"
+                "そのため、どのトークンがどのパッチに対応するかが分かりません",
+            )
         )
     return bool((seen & ~due)[:, tokens != MIXED].any())
 
@@ -143,7 +147,10 @@ def _cut(tape: Tape, embedding: Call) -> tuple[tuple[int, int], Tensor | None, T
         is_map = embedding.name in CONVOLUTIONS and len(shape) == 4
         if not is_map and shape.numel() == shape[-1]:
             raise LensError(
-                "the first product in front of the blocks gives no tokens, so what embeds patches was not found"
+                Text(
+                    "the first product in front of the blocks gives no tokens, so what embeds patches was not found",
+                    "ブロックの手前にある最初の積の結果がトークンになっておらず、パッチ埋め込みが見つかりません",
+                )
             ) from None
         return ((shape[-2], shape[-1]) if is_map else _square(shape.numel() // shape[-1])), None, None
     if embedding.name in POOLINGS:
@@ -215,8 +222,12 @@ def _moved_by(
     first = next((source for source in call.sources if tape.is_of_image(source)), None)
     if first is None:
         raise LensError(
-            f"{call.path or 'the model'} makes tokens by {call.name} of what does not come from the image; "
-            "which token stands for which patch cannot be told"
+            Text(
+                f"{call.path or 'the model'} makes tokens by {call.name} of what does not come from the image; "
+                "which token stands for which patch cannot be told",
+                f"{call.path or 'モデル本体'}が、画像に由来しない値から{call.name}でトークンを作っています。"
+                "どのトークンがどのパッチに対応するかが分かりません",
+            )
         )
     moved = before(first)
     if call.name in VIEWS | MOVES and call.name != "_to_copy":
@@ -228,8 +239,12 @@ def _moved_by(
         return result if isinstance(result, Tensor) else tuple(result)[index]
     if call.outputs[0].shape != moved.shape:
         raise LensError(
-            f"between the image and the first block, {call.path or 'the model'} does {call.name}, which does not only move numbers; "
-            "which token stands for which patch cannot be told"
+            Text(
+                f"between the image and the first block, {call.path or 'the model'} does {call.name}, which does not only move numbers; "
+                "which token stands for which patch cannot be told",
+                f"画像から最初のブロックまでの間に、{call.path or 'モデル本体'}が、値の移動にとどまらない演算（{call.name}）を行っています。"
+                "どのトークンがどのパッチに対応するかが分かりません",
+            )
         )
     return moved
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vitscope._core.errors import LensError
+from vitscope._core.text import Text
 from vitscope.lens.operations import FUSED, PRODUCTS, factors
 from vitscope.lens.tape import Call, Tape
 
@@ -24,31 +25,50 @@ def refuse_foreign(tape: Tape) -> None:
         name = str(call.op)
         if not call.name.startswith(FUSED) and ("attention" in name or "attn" in name):
             raise LensError(
-                f"{call.path or 'the model'} computes its attention in one operation that the lens does not know ({name}); choose torch's own "
-                "(scaled_dot_product_attention, or attn_implementation='sdpa' or 'eager' in transformers) to look at it"
+                Text(
+                    f"{call.path or 'the model'} computes its attention in one operation that the lens does not know ({name}); choose torch's own "
+                    "(scaled_dot_product_attention, or attn_implementation='sdpa' or 'eager' in transformers) to look at it",
+                    f"{call.path or 'モデル本体'}のアテンションが、対応していない単一の演算（{name}）で計算されています。内部を調べるには、"
+                    "torch標準の演算（scaled_dot_product_attention、transformersではattn_implementation='sdpa'または'eager'）を使ってください",
+                )
             )
 
 
 def refuse_not_finite(tape: Tape, scores: Tensor) -> None:
     """Refuses scores that hold no numbers."""
     if not bool(scores.isfinite().all()):
-        raise LensError(_not_finite(tape.calls, tape, "what the model gives", scores.dtype))
+        where = Text("what the model gives", "モデルの出力")
+        raise LensError(_not_finite(tape.calls, tape, where, scores.dtype))
 
 
-def where_not_finite(tape: Tape, attention: Attention) -> str:
+def where_not_finite(tape: Tape, attention: Attention) -> Text:
     """The sentence for an attention that holds no numbers."""
-    where = f"the attention of {attention.path or 'the model'}"
+    where = Text(f"the attention of {attention.path or 'the model'}", f"{attention.path or 'モデル本体'}のアテンション")
     return _not_finite(tape.calls[: attention.ends.number + 1], tape, where, attention.output.dtype)
 
 
-def _not_finite(calls: list[Call], tape: Tape, where: str, dtype: torch.dtype) -> str:
+def _not_finite(calls: list[Call], tape: Tape, where: Text, dtype: torch.dtype) -> Text:
     for call in calls:
         for source in call.sources:
             if source.call is None and source.tensor.is_floating_point() and bool(source.tensor.isnan().any()):
-                what = "the image" if tape.is_of_image(source) else f"a parameter of {call.path or 'the model'}"
-                return f"{where} is NaN, since {what} holds NaN, so nothing can be proved; mend that first"
-    return f"{where} is NaN or infinite, so nothing can be proved; look at the size of the weights" + (
-        "" if dtype in (torch.float32, torch.float64) else f", or give model and image as float32 instead of {dtype}"
+                what = (
+                    Text("the image", "入力画像")
+                    if tape.is_of_image(source)
+                    else Text(f"a parameter of {call.path or 'the model'}", f"{call.path or 'モデル本体'}のパラメータ")
+                )
+                return Text(
+                    f"{where.en} is NaN, since {what.en} holds NaN, so nothing can be proved; mend that first",
+                    f"{what.ja}にNaNが含まれているため、{where.ja}がNaNになり、検証できません。まずこのNaNを取り除いてください",
+                )
+    advice = Text("look at the size of the weights", "重みの大きさを確認してください")
+    if dtype not in (torch.float32, torch.float64):
+        advice = Text(
+            f"{advice.en}, or give model and image as float32 instead of {dtype}",
+            f"重みの大きさを確認するか、モデルと画像を{dtype}ではなくfloat32にしてください",
+        )
+    return Text(
+        f"{where.en} is NaN or infinite, so nothing can be proved; {advice.en}",
+        f"{where.ja}がNaNまたは無限大のため、検証できません。{advice.ja}",
     )
 
 
@@ -63,6 +83,10 @@ def refuse_what_is_left(tape: Tape, found: list[Attention]) -> None:
             continue
         if call.number < last or call.outputs[0].shape[-2] == tokens:
             raise LensError(
-                f"{call.path or 'the model'} multiplies two computed tensors in a way that is no attention the lens knows "
-                "(a softmax by hand, linear or talking-heads attention); it would be left out, so nothing is shown"
+                Text(
+                    f"{call.path or 'the model'} multiplies two computed tensors in a way that is no attention the lens knows "
+                    "(a softmax by hand, linear or talking-heads attention); it would be left out, so nothing is shown",
+                    f"{call.path or 'モデル本体'}に、計算で得た2つのテンソルの積のうち、対応しているどのアテンションにも当てはまらないものがあります"
+                    "（手書きのsoftmax、線形アテンション、talking-headsアテンションなど）。このまま続けるとその計算が抜け落ちるため、何も表示しません",
+                )
             )

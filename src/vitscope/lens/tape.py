@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from vitscope._core.errors import LensError
+from vitscope._core.text import Text
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,8 +173,12 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._kept[call.number]
         where = of.path if isinstance(of, Call) else of.call.path if of.call else ""
         raise LensError(
-            f"{where or 'the model'} writes over numbers that are looked at, through a view; "
-            "let it compute out of place (no copy_, mul_ and the like)"
+            Text(
+                f"{where or 'the model'} writes over numbers that are looked at, through a view; "
+                "let it compute out of place (no copy_, mul_ and the like)",
+                f"{where or 'モデル本体'}が、調べる対象の値をビュー経由で上書きしています。"
+                "インプレース演算（copy_、mul_など）をやめ、新しいテンソルに計算してください",
+            )
         )
 
     def play(self, replaced: Mapping[Call | None, Tensor], wanted: Call, index: int = 0) -> Tensor:
@@ -196,7 +201,10 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 continue
             if call.number in self._into_views and self._key(call.sources[0]) not in new:
                 raise LensError(
-                    f"{call.path or 'the model'} writes into parts of a tensor ({call.name}), which cannot be played again with other numbers"
+                    Text(
+                        f"{call.path or 'the model'} writes into parts of a tensor ({call.name}), which cannot be played again with other numbers",
+                        f"{call.path or 'モデル本体'}がテンソルの一部に書き込んでいるため（{call.name}）、値を置き換えて計算し直すことができません",
+                    )
                 )
             given = iter(
                 [self._taken(source, new, call.writes and place == 0) for place, source in enumerate(call.sources)]

@@ -92,7 +92,12 @@ class Tracing:
             LensError: the model has not run yet.
         """
         if self._trace is None:
-            raise LensError("there is no trace yet: call the model, once, inside of the block")
+            raise LensError(
+                Text(
+                    "there is no trace yet: call the model, once, inside of the block",
+                    "トレースはまだありません。withブロックの中でモデルを1回呼び出してください",
+                )
+            )
         return self._trace
 
     def _take(self, image: Tensor, tape: Tape, answer: object) -> None:
@@ -176,13 +181,17 @@ def scores_of(answer: object) -> Tensor:
         candidates += list(answer)
     scores = next((x for x in candidates if isinstance(x, Tensor) and x.ndim == 2), None)
     if scores is None:
+        kind = type(answer).__name__
         what = (
-            f"tensor of shape {tuple(answer.shape)}"
+            Text(f"tensor of shape {tuple(answer.shape)}", f"形状{tuple(answer.shape)}のテンソル")
             if isinstance(answer, Tensor)
-            else f"{type(answer).__name__} without scores"
+            else Text(f"{kind} without scores", f"スコアを含まない{kind}")
         )
         raise LensError(
-            f"the model gives back a {what}, expected scores of shape (1, classes), by themselves or as logits"
+            Text(
+                f"the model gives back a {what.en}, expected scores of shape (1, classes), by themselves or as logits",
+                f"モデルが返したのは{what.ja}です。形状(1, クラス数)のスコアを、そのままか、logitsとして返す必要があります",
+            )
         )
     return scores
 
@@ -190,10 +199,18 @@ def scores_of(answer: object) -> Tensor:
 def _refuse_image(image: object) -> None:
     if not isinstance(image, Tensor):
         raise LensError(
-            f"trace takes an image as a tensor (C H W), got a {type(image).__name__}; make it one with the model's own preprocessing"
+            Text(
+                f"trace takes an image as a tensor (C H W), got a {type(image).__name__}; make it one with the model's own preprocessing",
+                f"traceには画像をテンソル（C H W）で渡してください。渡されたのは{type(image).__name__}です。モデルの前処理で変換してください",
+            )
         )
     if image.ndim not in (3, 4) or (image.ndim == 4 and len(image) != 1):
-        raise LensError(f"trace takes one image (C H W, or 1 C H W), got {tuple(image.shape)}")
+        raise LensError(
+            Text(
+                f"trace takes one image (C H W, or 1 C H W), got {tuple(image.shape)}",
+                f"traceに渡せるのは1枚の画像（C H Wまたは1 C H W）です。渡されたテンソルの形状は{tuple(image.shape)}です",
+            )
+        )
 
 
 def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:
@@ -216,9 +233,13 @@ def _spans(attentions: tuple[Attention, ...], tokens: int) -> Iterator[Text]:
             )
         elif (asked, answering) != (tokens, tokens):
             raise LensError(
-                f"the attention of {attention.path or 'the model'} spans {answering} of {tokens} tokens with {asked} queries "
-                "(windows, or fewer queries than tokens); "
-                "the lens is for ViTs in which every token may look at every other"
+                Text(
+                    f"the attention of {attention.path or 'the model'} spans {answering} of {tokens} tokens with {asked} queries "
+                    "(windows, or fewer queries than tokens); "
+                    "the lens is for ViTs in which every token may look at every other",
+                    f"{attention.path or 'モデル本体'}のアテンションは、{tokens}個のトークンに対してキーが{answering}個、クエリが{asked}個です"
+                    "（ウィンドウ分割か、トークンより少ないクエリ）。追跡できるのは、すべてのトークンが互いを参照できるViTだけです",
+                )
             )
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from vitscope._core.errors import LensError
+from vitscope._core.text import Text
+from vitscope.lens.anatomy import NOT_COMPUTED
 from vitscope.lens.flow import ancestors
 from vitscope.lens.operations import CONVOLUTIONS, NORMS, PRODUCTS
 from vitscope.lens.tape import Call, Tape
@@ -82,7 +84,7 @@ def tail_of(tape: Tape, scores: Tensor) -> Tail:
     """
     logits = tape.maker(scores)
     if logits is None:
-        raise LensError("the model gives back something that it did not compute; there is nothing to follow")
+        raise LensError(NOT_COMPUTED)
     products: dict[int, Call] = {}
     behind: dict[int, Call] = {}
     waiting = [logits]
@@ -94,7 +96,12 @@ def tail_of(tape: Tape, scores: Tensor) -> Tail:
             behind[call.number] = call
             waiting += [s.call for s in call.sources if s.call is not None and tape.is_of_image(s)]
     if not products:
-        raise LensError("the scores come from no product, so no head was found")
+        raise LensError(
+            Text(
+                "the scores come from no product, so no head was found",
+                "スコアが積から計算されていないため、分類ヘッドが見つかりません",
+            )
+        )
     return Tail(
         tape,
         tuple(products[number] for number in sorted(products)),

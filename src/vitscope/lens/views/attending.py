@@ -46,7 +46,12 @@ def _places(trace: Trace) -> Float[Tensor, "N two"]:
     """
     down, across = trace.layout.grid
     if sorted(trace.layout.token_of_patch) != list(range(down * across)):
-        raise LensError("tokens of this model do not stand for one patch each, so there are no distances between them")
+        raise LensError(
+            Text(
+                "tokens of this model do not stand for one patch each, so there are no distances between them",
+                "このモデルのトークンは1つずつのパッチに対応していないため、トークン間の距離は求められません",
+            )
+        )
     height, width = trace["image"].shape[-2:]
     rows = (torch.arange(down, dtype=torch.float64) + 0.5) * height / down
     columns = (torch.arange(across, dtype=torch.float64) + 0.5) * width / across

@@ -61,7 +61,10 @@ def attribution(trace: Trace, *, target: int | None = None, steps: int = 32) -> 
             )
     except RuntimeError as fault:
         raise LensError(
-            f"the scores cannot be differentiated down to the pixels ({str(fault).splitlines()[0]}); there is no attribution to show"
+            Text(
+                f"the scores cannot be differentiated down to the pixels ({str(fault).splitlines()[0]}); there is no attribution to show",
+                f"スコアを画素で微分できないため、各画素の寄与は示せません: {str(fault).splitlines()[0]}",
+            )
         ) from None
     with torch.no_grad():
         ends = scores(torch.cat([image, torch.zeros_like(image)]))[:, chosen].double()

@@ -42,7 +42,12 @@ def patches(trace: Trace) -> Patches:
     back = torch.full((trace["image"].numel(),), torch.nan, dtype=cut.dtype)
     back[pixels] = cut
     if not torch.equal(back.view_as(trace["image"]), trace["image"]):
-        raise LensError("the patches of this model, put back, do not give the image; they are not shown")
+        raise LensError(
+            Text(
+                "the patches of this model, put back, do not give the image; they are not shown",
+                "このモデルのパッチを元の位置に戻しても画像と一致しないため、示しません",
+            )
+        )
     return Patches(cut.view(len(pixels), C, height // down, width // across))
 
 
@@ -50,11 +55,17 @@ def _pixels(trace: Trace) -> Tensor:
     """For each patch its pixels, sorted: by channel, then by row, then by column."""
     if trace.layout.pixels is None:
         raise LensError(
-            "the patches of this model overlap or are worked on by several layers, so there are none to show one by one"
+            Text(
+                "the patches of this model overlap or are worked on by several layers, so there are none to show one by one",
+                "このモデルのパッチは重なり合うか、複数の層を通るため、1つずつ切り分けて示せません",
+            )
         )
     if not trace.layout.are_squares:
         raise LensError(
-            "the patches of this model are not squares of neighbouring pixels, so they cannot be shown as little images"
+            Text(
+                "the patches of this model are not squares of neighbouring pixels, so they cannot be shown as little images",
+                "このモデルのパッチは隣り合う画素の正方形になっていないため、小さな画像としては示せません",
+            )
         )
     return trace.layout.pixels.sort(dim=1).values
 
@@ -85,7 +96,10 @@ def patch_filters(trace: Trace, *, count: int = 28) -> Filters:
     ]
     if len(weights) != 1 or call.name not in PRODUCTS | CONVOLUTIONS:
         raise LensError(
-            "the patch embedding of this model is not one linear map of each patch, so it has no filters to show"
+            Text(
+                "the patch embedding of this model is not one linear map of each patch, so it has no filters to show",
+                "このモデルのパッチ埋め込みは、各パッチに対する1つの線形変換ではないため、示せるフィルタがありません",
+            )
         )
     assert trace.layout.pixels is not None
     weight = weights[0].detach().double()
@@ -94,7 +108,10 @@ def patch_filters(trace: Trace, *, count: int = 28) -> Filters:
     )  # D P, in the module's own order of a patch's pixels
     if flat.shape[1] != pixels.shape[1]:
         raise LensError(
-            f"the patch embedding takes {flat.shape[1]} numbers, but a patch holds {pixels.shape[1]} pixels"
+            Text(
+                f"the patch embedding takes {flat.shape[1]} numbers, but a patch holds {pixels.shape[1]} pixels",
+                f"パッチ埋め込みへの入力は{flat.shape[1]}個の数値ですが、1つのパッチの画素は{pixels.shape[1]}個です",
+            )
         )
     flat = flat[:, trace.layout.pixels[0].argsort()]
     _, singular, rows = torch.linalg.svd(flat - flat.mean(dim=0), full_matrices=False)
@@ -126,7 +143,10 @@ def positions(trace: Trace) -> Positions:
     call = trace.anatomy.with_position
     if call is None:
         raise LensError(
-            "no position embedding is added to the tokens of this model (it may turn queries and keys, or have none)"
+            Text(
+                "no position embedding is added to the tokens of this model (it may turn queries and keys, or have none)",
+                "このモデルのトークンには位置埋め込みが足されていません。クエリとキーを回転させる方式か、位置の情報を使わないモデルと考えられます",
+            )
         )
     table = next(source for source in call.sources if not trace.tape.is_of_image(source))
     rows = trace.tape.value(table).detach().double().reshape(-1, call.outputs[0].shape[-1])
@@ -148,7 +168,10 @@ def _row_of_patch(trace: Trace, call: Call, count: int) -> list[int]:
     N, first = trace.layout.grid[0] * trace.layout.grid[1], trace.anatomy.blocks[0].enters
     if sorted(trace.layout.token_of_patch) != list(range(N)):
         raise LensError(
-            "tokens of this model do not stand for one patch each, so which position is whose cannot be told"
+            Text(
+                "tokens of this model do not stand for one patch each, so which position is whose cannot be told",
+                "このモデルのトークンは1つずつのパッチに対応していないため、どの位置埋め込みがどのパッチのものか分かりません",
+            )
         )
     token_of = [trace.layout.token_of_patch[patch] for patch in range(N)]
     if count == len(trace.layout.patch_of_token):
@@ -158,7 +181,10 @@ def _row_of_patch(trace: Trace, call: Call, count: int) -> list[int]:
     same = None if tokens is None or tokens.shape[1] != summed.shape[1] else (tokens[:, None] == summed).all(dim=-1)
     if same is None or len(summed) != count or not (same.sum(dim=1) == 1).all():
         raise LensError(
-            f"the position embedding has {count} rows for {N} patches; which belongs to which cannot be told"
+            Text(
+                f"the position embedding has {count} rows for {N} patches; which belongs to which cannot be told",
+                f"位置埋め込みは{count}行、パッチは{N}個で、どの行がどのパッチのものか分かりません",
+            )
         )
     return same.int().argmax(dim=1).tolist()
 

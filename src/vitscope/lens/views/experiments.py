@@ -43,7 +43,10 @@ def logit_lens(trace: Trace) -> LogitLens:
     token_of_patch = trace.layout.token_of_patch
     if sorted(token_of_patch) != list(range(trace.layout.grid[0] * trace.layout.grid[1])):
         raise LensError(
-            "tokens of this model do not stand for one patch each, so there are no patches to read the scores of"
+            Text(
+                "tokens of this model do not stand for one patch each, so there are no patches to read the scores of",
+                "このモデルのトークンは1つずつのパッチに対応していないため、パッチごとのスコアは読み出せません",
+            )
         )
     scores: list[Tensor] = []
     patches: list[Tensor] = []
@@ -59,7 +62,10 @@ def logit_lens(trace: Trace) -> LogitLens:
         patches.append(torch.stack(rows))
     if not torch.equal(scores[-1], trace["logits"]):
         raise LensError(
-            "reading the last block's tokens does not give the model's own scores; the logit lens is not shown"
+            Text(
+                "reading the last block's tokens does not give the model's own scores; the logit lens is not shown",
+                "最後のブロックのトークンから読み出した値がモデル自身のスコアと一致しないため、ロジットレンズは示しません",
+            )
         )
     return LogitLens(torch.stack(scores), torch.stack(patches))
 
@@ -95,7 +101,12 @@ def removal(trace: Trace, *, target: int | None = None, each_head: bool = True) 
     blocks: list[Tensor] = []
     for block in trace.anatomy.blocks:
         if block.enters is None:
-            raise LensError(f"the tokens that {block.path} starts from were not found, so it cannot be taken away")
+            raise LensError(
+                Text(
+                    f"the tokens that {block.path} starts from were not found, so it cannot be taken away",
+                    f"{block.path}に入るトークンが見つからないため、このブロックを取り除いた結果は求められません",
+                )
+            )
         attention = block.attention
         row: list[Tensor] = []
         for head in range(len(attention.output)) if each_head else ():
@@ -132,7 +143,12 @@ def shuffling(trace: Trace, *, seed: int = 0) -> Shuffling:
     """
     position, pixels = trace.anatomy.with_position, trace.layout.pixels
     if pixels is None:
-        raise LensError("the patches of this model overlap, so they cannot be put in another order")
+        raise LensError(
+            Text(
+                "the patches of this model overlap, so they cannot be put in another order",
+                "このモデルのパッチは重なり合うため、並べ替えることができません",
+            )
+        )
     order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))
     image = trace["image"][None]
     shuffled = image.flatten().clone()
@@ -156,6 +172,9 @@ def _scores(trace: Trace, replaced: dict[Call | None, Tensor]) -> Tensor:
 def _leaves(block: Block) -> Call:
     if block.leaves is None:
         raise LensError(
-            f"no sum brings the branches of {block.path} back to the tokens, so there is nothing to read or replace"
+            Text(
+                f"no sum brings the branches of {block.path} back to the tokens, so there is nothing to read or replace",
+                f"{block.path}には、結果をトークンに足し戻す加算（残差接続）がないため、読み出しや置き換えができません",
+            )
         )
     return block.leaves

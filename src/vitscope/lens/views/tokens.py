@@ -74,6 +74,9 @@ def stream(trace: Trace) -> list[Float[Tensor, "T D"]]:
     calls = [call for call in (first, *(block.leaves for block in trace.anatomy.blocks)) if call is not None]
     if not calls:
         raise LensError(
-            "no sum brings the branches of any block back to the tokens (no residual connection), so there are no tokens to follow by depth"
+            Text(
+                "no sum brings the branches of any block back to the tokens (no residual connection), so there are no tokens to follow by depth",
+                "どのブロックにも、結果をトークンに足し戻す加算（残差接続）がないため、トークンを層ごとに追うことができません",
+            )
         )
     return [tape.value(call).reshape(len(trace.layout.patch_of_token), -1) for call in calls]

@@ -100,7 +100,7 @@ def gallery_of(trained: TrainedModel, predictions: Sequence[Prediction], recipe:
                     errors.append(found.worst_error)
             except LensError as error:
                 absent = Text(
-                    f"No attention beside the pictures: {error}.", f"アテンションは表示できません（{error}）。"
+                    f"No attention beside the pictures: {error}.", f"アテンションは表示できません。{error.text.ja}。"
                 )
         shown[said.image] = Shown(said, trained.preprocessing.to_array(image), attention)
     return Gallery(
@@ -184,7 +184,9 @@ def position_change(trained: TrainedModel, recipe: Recipe | None) -> PositionCha
         before, after = (trace(model, image) for model in (begun, trained.model))
         return PositionChange(positions(before), positions(after), after.layout.grid, None)
     except LensError as error:
-        why = Text(f"No position embedding to compare: {error}.", f"比較する位置埋め込みがありません（{error}）。")
+        why = Text(
+            f"No position embedding to compare: {error}.", f"比較する位置埋め込みがありません。{error.text.ja}。"
+        )
         return PositionChange(None, None, (down, across), why)
 
 

@@ -84,7 +84,7 @@ def has_places(found: Trace) -> bool:
 
 def _with_places(found: Trace) -> Trace:
     if not has_places(found):
-        raise LensError("tokens do not stand for one patch each")
+        raise LensError(Text("tokens do not stand for one patch each", "トークンが1つずつのパッチに対応していません"))
     return found
 
 
@@ -132,4 +132,4 @@ def _why_not(name: str, found: Trace, error: LensError) -> Text:
         return _NO_PLACES
     if name in ("norms", "likeness", "logit_lens", "removal") and any(b.leaves is None for b in found.anatomy.blocks):
         return _NO_SUMS
-    return Text(f"Not shown: {error}.", f"表示できません（{error}）。")
+    return Text(f"Not shown: {error}.", f"表示できません。{error.text.ja}。")
