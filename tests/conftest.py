@@ -1,23 +1,54 @@
-"""For every test: one thread (two only wait for each other on models this small), and a cache folder that is nobody's."""
+"""For every test: one thread (two only wait for each other on models this small), a cache folder that is nobody's, and types that are checked."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
+from beartype import BeartypeConf
+from beartype.claw import beartype_package
+from jaxtyping import install_import_hook
+
+SRC = Path(__file__).parents[1] / "src"
+
+
+def _with_jaxtyping() -> list[str]:
+    """The modules whose shapes must agree within a call, and those with types that beartype cannot look up: imported for checking only, of named
+    tuples, inherited from a class elsewhere. jaxtyping leaves out what it cannot look up, and costs ten times as much as
+    beartype, which checks the rest."""
+    words = ("jaxtyping", "TYPE_CHECKING", "NamedTuple", "class Row(Cell)")
+    files = [
+        file for file in SRC.glob("vitscope/**/*.py") if any(word in file.read_text(encoding="utf-8") for word in words)
+    ]
+    return [".".join(file.relative_to(SRC).with_suffix("").parts) for file in files]
+
+
+install_import_hook(_with_jaxtyping(), "beartype.beartype")
+beartype_package("vitscope", conf=BeartypeConf(claw_is_pep526=False, is_pep484_tower=True))
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    gc.freeze()  # Accelerate collects garbage after each training: what other tests left behind need not be walked each time
     yield
-    gc.unfreeze()
     torch.set_num_threads(before)
+
+
+_numbers = count()
+
+
+@pytest.fixture(autouse=True)
+def _little_garbage() -> None:
+    """Accelerate and the doctor collect garbage: what the tests before left behind need not be walked each time."""
+    if next(_numbers) % 20 == 0:
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

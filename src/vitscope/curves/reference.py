@@ -130,7 +130,7 @@ def _read(path: Path, name: str) -> ReferenceCurve:
         ) from None
 
 
-def _with_facts(name: str, rows: tuple[EpochMetrics, ...], facts: dict[str, Any]) -> ReferenceCurve:
+def _with_facts(name: str, rows: tuple[EpochMetrics, ...], facts: Any) -> ReferenceCurve:
     data = facts.get("data", {})
     half_width = float(facts.get("half_width", HALF_WIDTH))
     if not (math.isfinite(half_width) and half_width > 0):

@@ -151,9 +151,12 @@ def _reference(recipe: Mapping[str, Any], data: Mapping[str, Any]) -> ReferenceC
 
 
 def _settings(run: RunFolder, recipe: Mapping[str, Any]) -> Settings:
+    sections = recipe.get("augment"), recipe.get("train")
+    if not (isinstance(sections[0], Mapping) and isinstance(sections[1], Mapping)):
+        return Settings()
     try:
-        augment, train = AugmentSpec.parse(recipe["augment"]), TrainSpec.parse(recipe["train"])
-    except (VitscopeError, KeyError, TypeError, ValueError):
+        augment, train = AugmentSpec.parse(sections[0]), TrainSpec.parse(sections[1])
+    except VitscopeError:
         return Settings()
     try:
         is_finished = run.state().status == "finished"
