@@ -12,7 +12,7 @@ import pytest
 import torch
 from bench_samples import TINY
 
-from vitscope.bench import memory, startup
+from vitscope.bench import limits, memory, startup
 from vitscope.bench.limits import Product, rate_of_cube, rate_of_products
 from vitscope.bench.plan import MODES, OURS, PRECISIONS, Cell
 from vitscope.bench.processes import Processes, WorkerEnded, WorkerFailed, WorkerProcess
@@ -193,6 +193,17 @@ def test_the_peak_begins_anew() -> None:
 def test_rates_are_flops_over_seconds() -> None:
     assert Product(3, 2, 5, 7, 4).flops == 2 * 3 * 2 * 5 * 7 * 4
     assert rate_of_cube("fp32", 64) > 0
+
+
+@pytest.mark.parametrize(("slow", "sides"), [(1e9, [16, 64]), (0.0, [16])])
+def test_a_product_that_would_take_seconds_is_stood_for_by_a_smaller_one(
+    monkeypatch: pytest.MonkeyPatch, slow: float, sides: list[int]
+) -> None:
+    timed: list[int] = []
+    monkeypatch.setattr(limits, "SLOW", slow)
+    monkeypatch.setattr(limits, "rate_of_products", lambda products, _: timed.append(products[0].rows) or 1e9)
+    assert rate_of_cube("bf16", 64) == 1e9
+    assert timed == sides
     assert rate_of_products((Product(2, 4, 4, 4), Product(1, 4, 4, 4, 2)), "bf16") > 0
 
 

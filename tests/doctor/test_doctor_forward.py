@@ -140,6 +140,18 @@ def test_a_batch_size_that_is_built_in(kind: Callable[[], nn.Module], fault: str
         assert finding.evidence["per_place"] == {"cls": [4, 1, 16]}
 
 
+class OneAtATime(Small):
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) != 1:
+            raise ValueError("one image at a time")
+        return super().forward(images)
+
+
+def test_a_model_of_one_image_at_a_time_is_looked_into() -> None:
+    found = diagnose(OneAtATime(), image_size=16, checks=["attention", "patch-layout"])
+    assert not [skip for skip in found.skipped if skip.check in ("attention", "patch-layout")]
+
+
 def test_rows_for_places_are_found_while_they_are_still_alike() -> None:
     model = built(SlicedRows)
     finding = examined(model, "batch-independence").findings[0]

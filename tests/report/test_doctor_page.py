@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import vitscope
 from vitscope._core.text import Text
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Fault, Skip
 from vitscope.report.doctoring.evidence import called
 from vitscope.report.doctoring.page import page_of
+from vitscope.report.doctoring.values import worded
 
 BAD = Fault(
     "bad", "M2", "forward", "error", Text("Why <so>.", "理由。"), Text("mend it", "直す"), "x = <y>", explains=("low",)
@@ -83,6 +87,29 @@ def test_a_warning_alone_is_called_neither_healthy_nor_an_error() -> None:
 def test_a_number_that_is_not_known_by_name_is_said_in_english() -> None:
     assert called("never_seen_before") == Text("never seen before", "never seen before")
     assert called("val_acc").en == "validation accuracy, %"
+
+
+def _named_in_the_source() -> set[str]:
+    """The names of numbers that checks write down: the keys of dictionaries among what is given to `found(…)`."""
+    names: set[str] = set()
+    for file in Path(vitscope.__file__).parent.glob("doctor/**/*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "found":
+                given = [each for argument in node.args for each in ast.walk(argument) if isinstance(each, ast.Dict)]
+                names |= {key.value for each in given for key in each.keys if isinstance(key, ast.Constant)}  # type: ignore[misc]
+    return names
+
+
+def test_every_number_has_a_name_in_japanese() -> None:
+    names = _named_in_the_source()
+    assert len(names) > 200
+    alike = {name for name in names if called(name).en == called(name).ja}
+    assert alike == {"ln_classes", "patience"}, "ln C, and the name of an argument"
+
+
+def test_words_among_the_numbers_are_in_the_pages_language() -> None:
+    assert (worded("training", "ja"), worded("training", "en")) == ("学習", "training")
+    assert worded("blocks.0.attn", "ja") == "blocks.0.attn"
 
 
 def test_of_a_curve_it_does_not_say_that_a_model_was_run() -> None:

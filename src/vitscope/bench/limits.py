@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 CUBE = 2048
+SLOW = 2.0
+"""Seconds that the product of two such squares may take."""
 COPIED = 256 * 2**20
 """Bytes of the tensor that is copied: more than the caches of most machines hold."""
 
@@ -79,8 +81,13 @@ def rate_of_products(products: tuple[Product, ...], precision: Precision) -> flo
 
 
 def rate_of_cube(precision: Precision, side: int = CUBE) -> float:
-    """FLOP/s of one product of two square matrices: what the machine can do where everything suits it."""
-    return rate_of_products((Product(1, side, side, side),), precision)
+    """FLOP/s of one product of two square matrices: what the machine can do where everything suits it.
+
+    One that would take seconds, as in bf16 on a CPU without instructions for it, is stood for by one of a quarter of its side.
+    """
+    small, whole = (Product(1, each, each, each) for each in (max(side // 4, 1), side))
+    rate = rate_of_products((small,), precision)
+    return rate if whole.flops / rate > SLOW else rate_of_products((whole,), precision)
 
 
 def copy_rate(size: int = COPIED) -> float:

@@ -181,7 +181,7 @@ class Patient:
         """What the lens finds, once; if it refuses, the same refusal each time."""
         if name not in self._known:
             try:
-                if self.batch is not None:
+                if self.batch not in (None, 1):
                     raise LensError(_ONE_BATCH_SIZE.format(batch=self.batch))
                 with torch.no_grad():
                     self._known[name] = find()

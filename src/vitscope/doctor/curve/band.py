@@ -99,7 +99,7 @@ def curve_overfitting(watched: Watched) -> Iterator[Finding]:
         en, ja = said.en.partition(";")[0].partition(": ")[2], said.ja.partition("。")[0].partition("：")[2]
         yield OVERFITTING.found(
             Text(f"{en[0].upper()}{en[1:]}.", f"{ja}。"),
-            found.to_dict(),
+            {name: value for name, value in found.to_dict().items() if name != "severity"},
             severity="note" if _is_harmless(watched) else found.severity,
         )
         return

@@ -106,12 +106,16 @@ def gradients(record: Record) -> Iterator[Finding]:
                 "オプティマイザがステップの内部でクロージャを呼び、勾配のクリアもその中で行われるため、確認できません",
             )
         )
-    if len(steps) < 3 or not record.held & {n for n, p in record.model.named_parameters() if p.requires_grad}:
+    if not record.held & {n for n, p in record.model.named_parameters() if p.requires_grad}:
         raise Skipped(
             Text(
-                f"{len(steps)} steps on parameters of the model are too few to tell",
-                f"モデルのパラメータに対するステップが{len(steps)}回しかなく、判断できません",
+                "the optimizer holds no parameter of the model that learns",
+                "モデルの学習対象のパラメータが、オプティマイザに含まれていません",
             )
+        )
+    if len(steps) < 3:
+        raise Skipped(
+            Text(f"{len(steps)} steps are too few to tell", f"ステップが{len(steps)}回しかなく、判断できません")
         )
     yield from _old(steps)
     yield from _gone(steps)

@@ -210,7 +210,7 @@ def _still(record: Record, moved: set[str]) -> Iterator[Finding]:
         at = Text(f", at a learning rate of up to {largest:.2g}", f"学習率（最大{largest:.2g}）で")
     yield STILL.found(
         Text(
-            f"After {count} steps{at.en}, every parameter that it holds is exactly what it was.",
+            f"After {count} steps{at.en}, every parameter that the optimizer holds is exactly what it was.",
             f"{at.ja}{count}ステップ進んでも、オプティマイザが持つパラメータはどれもまったく変わっていません。",
         ),
         {"steps": count, "largest_lr": largest, "parameters": len(held)},

@@ -14,6 +14,7 @@ from vitscope.doctor.finding import Finding, plain
 from vitscope.doctor.telling import WORDS, listed, nothing_found_by, verdict
 from vitscope.report.art import coloured, data_url
 from vitscope.report.doctoring.evidence import called
+from vitscope.report.doctoring.values import worded
 from vitscope.report.doctoring.words import DOCTOR_WORDS
 from vitscope.report.html import asset, number, render
 
@@ -81,7 +82,7 @@ def _as_words(value: Any, lang: Lang) -> str | list[str]:
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
         rest = len(value) - MOST
         more = Text(f"… {rest} more", f"…ほか{rest}個")[lang]
-        return [*value[:MOST], *([more] if rest > 0 else [])]
+        return [*(worded(each, lang) for each in value[:MOST]), *([more] if rest > 0 else [])]
     return _in_a_row(value, lang)
 
 
@@ -97,8 +98,10 @@ def _in_a_row(value: Any, lang: Lang) -> str:
         total = Text(f" … ({len(value)} in all)", f" …（全{len(value)}個）")[lang]
         return comma.join(_in_a_row(each, lang) for each in value[:MOST]) + (total if len(value) > MOST else "")
     if isinstance(value, dict):
-        return comma.join(f"{key}: {_in_a_row(each, lang)}" for key, each in list(value.items())[:MOST])
-    return str(value)
+        return comma.join(
+            f"{worded(str(key), lang)}: {_in_a_row(each, lang)}" for key, each in list(value.items())[:MOST]
+        )
+    return worded(str(value), lang)
 
 
 def _facts(found: Examination) -> Iterator[tuple[Text, str]]:
