@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import vitscope
 from vitscope.doctor.admission import admitted
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.copying import copy_of
@@ -150,6 +151,24 @@ class OneAtATime(Small):
 def test_a_model_of_one_image_at_a_time_is_looked_into() -> None:
     found = diagnose(OneAtATime(), image_size=16, checks=["attention", "patch-layout"])
     assert not [skip for skip in found.skipped if skip.check in ("attention", "patch-layout")]
+
+
+class EightAtATime(nn.Module):
+    """Patches cut by an einops rearrangement."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vit = vitscope.create_model("vit-ti8-32", depth=2, dim=32, heads=2, mlp_dim=64, classes=10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) != 8:
+            raise ValueError("eight images at a time")
+        return self.vit(images)  # type: ignore[no-any-return]
+
+
+def test_the_tokens_of_a_batch_are_not_taken_for_those_of_an_image() -> None:
+    found = diagnose(built(EightAtATime), image_size=32, checks=["forward", "patch-layout", "token-mixing"])
+    assert [f.id for f in found.findings] == ["works-only-at-some-batch-sizes"]
 
 
 def test_rows_for_places_are_found_while_they_are_still_alike() -> None:

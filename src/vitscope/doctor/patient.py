@@ -177,12 +177,20 @@ class Patient:
         """
         return self._looked("layout", lambda: find_layout(self.tape, self.anatomy))
 
+    def needs_one_image(self) -> None:
+        """To be asked where places of the tape are taken for tokens: on that of a whole batch the images stand side by side.
+
+        Raises:
+            LensError: the model takes batches of one larger size only.
+        """
+        if self.batch not in (None, 1):
+            raise LensError(_ONE_BATCH_SIZE.format(batch=self.batch))
+
     def _looked(self, name: str, find: Callable[[], _Found]) -> _Found:
         """What the lens finds, once; if it refuses, the same refusal each time."""
         if name not in self._known:
             try:
-                if self.batch not in (None, 1):
-                    raise LensError(_ONE_BATCH_SIZE.format(batch=self.batch))
+                self.needs_one_image()
                 with torch.no_grad():
                     self._known[name] = find()
             except Skipped as why:

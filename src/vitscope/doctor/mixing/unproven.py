@@ -34,9 +34,10 @@ def anatomy_as_far_as_followed(patient: Patient) -> Anatomy:
         Skipped: there are none, or the parts were not found.
     """
     try:
+        patient.needs_one_image()
         with torch.no_grad():
             attentions = unproved_attentions(patient.tape)
-            return find_anatomy(patient.tape, scores_of(patient._known["answer"], patient.batch or 1), attentions)
+            return find_anatomy(patient.tape, scores_of(patient._known["answer"], 1), attentions)
     except (LensError, RuntimeError, IndexError, KeyError, AttributeError) as error:
         raise Skipped(not_followed(error)) from None
 
