@@ -69,7 +69,7 @@ def test_sizes_losses_and_one_check_may_be_given_as_people_write_them() -> None:
     ]  # fmt: skip
     losses = ("cross_entropy", "CrossEntropyLoss", nn.CrossEntropyLoss, nn.CrossEntropyLoss(label_smoothing=0.1))
     assert {loss_named(loss) for loss in losses} == {"cross-entropy"}
-    assert [loss_named(loss) for loss in (None, nn.BCEWithLogitsLoss(), "mse")] == [None, "bce", "mse"]
+    assert [loss_named(loss) for loss in (None, nn.BCEWithLogitsLoss(), "mse")] == [None, "bce-with-logits", "mse"]
     assert diagnose(Host(), image_size=32, checks="forward").checks_run == ("forward",)
 
 

@@ -9,13 +9,13 @@ from typing import Any
 from vitscope._core.errors import UsageError
 from vitscope._core.suggest import did_you_mean
 
-LOSSES = ("cross-entropy", "nll", "bce", "mse")
-"""Losses whose demands on a model's output are known."""
+LOSSES = ("cross-entropy", "nll", "bce", "mse", "bce-with-logits", "bce-of-probabilities")
+"""Losses whose demands on a model's output are known; `bce` is either of the two that torch has."""
 _TORCH = {
     "CrossEntropyLoss": "cross-entropy",
     "NLLLoss": "nll",
-    "BCEWithLogitsLoss": "bce",
-    "BCELoss": "bce",
+    "BCEWithLogitsLoss": "bce-with-logits",
+    "BCELoss": "bce-of-probabilities",
     "MSELoss": "mse",
 }
 

@@ -14,7 +14,9 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.dropout import draws_in_training
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.tail import Reach, Tail, are_probabilities, floor_of_width, reach_of, tail_of
+from vitscope.doctor.forward.told import misfit
 from vitscope.doctor.patient import Patient, not_followed, scores_of
+from vitscope.lens.operations import NORMS
 
 _TRAINING = ("overfit", "initial-loss", "learning-rate")
 
@@ -125,10 +127,11 @@ def output(patient: Patient) -> Iterator[Finding]:
 
     Does: tests the scores for being probabilities or their logarithms; plays the end of the forward again with the last product replaced by large
     numbers of either sign, and looks where the scores stop; looks for dropout there in training mode.
-    Finds: softmax and sigmoid before cross-entropy (M12), scores that are bounded, rectified or dropped out (M13).
+    Finds: softmax and sigmoid before cross-entropy, scores that are not what another loss takes that was told (M12), scores that are bounded,
+    rectified or dropped out (M13).
     Must not accuse: log-softmax with its own loss, sigmoid with binary cross-entropy, scales and norms that are learned, soft caps far out, cosines,
     logarithms of sigmoids, distances.
-    Source: torch.nn.CrossEntropyLoss, which takes logits.
+    Source: torch.nn.CrossEntropyLoss and BCEWithLogitsLoss, which take logits, NLLLoss and BCELoss, which do not.
     """
     refuse_not_finite(patient)
     tail: Tail | None
@@ -139,7 +142,10 @@ def output(patient: Patient) -> Iterator[Finding]:
         tail, reach = None, None
         why = Skipped(not_followed(error))
     answers = patient.answers
-    if are_probabilities(answers) and (reach is None or reach.sums_to_one):
+    unfit = misfit(patient, tail, reach)
+    if unfit is not None:
+        yield unfit
+    elif are_probabilities(answers) and (reach is None or reach.sums_to_one):
         yield from _softmax(patient, answers)
     elif float(torch.logsumexp(answers, dim=-1).abs().max()) < 1e-6 * (1 + float(answers.abs().max())):
         if patient.loss == "cross-entropy":
@@ -158,8 +164,8 @@ def _scores(patient: Patient) -> Tensor:
 
 
 def _softmax(patient: Patient, answers: Tensor) -> Iterator[Finding]:
-    if patient.loss in ("mse", "bce"):
-        return  # a loss on probabilities
+    if patient.loss not in _CROSS_ENTROPY:
+        return
     floor = floor_of_width(patient.classes, 1.0)
     apart = float((answers.sum(dim=-1) - 1).abs().max())
     yield SOFTMAX.found(
@@ -192,34 +198,11 @@ def _log_softmax(answers: Tensor) -> Finding:
 
 def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
     """What large products show: scores that stop on both sides, or on one."""
-    named = next((name for name in reversed(tail.names) if name.rstrip("_") in _SQUEEZERS), "")
+    is_of_rows = reach.is_bounded and (reach.length is not None or reach.floor(patient.classes) is None)
+    known = _NORMALISERS if is_of_rows else _SQUEEZERS
+    named = next((name for name in reversed(tail.names) if name.rstrip("_") in known), "")
     if reach.is_bounded:
-        width = reach.higher - reach.lower
-        floor = reach.floor if tail.is_normed else floor_of_width(patient.classes, width)
-        if floor < 0.01 or width < 1e-6:
-            return  # a soft cap far out, or scores that hang on no product
-        is_sigmoid = named.startswith("sigmoid") and abs(reach.lower) < 1e-6 and abs(reach.higher - 1) < 1e-6
-        if patient.loss == "mse" or (is_sigmoid and patient.loss == "bce"):
-            return
-        by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
-        low, high = (round(x, 6) for x in (reach.lower, reach.higher))
-        evidence = {
-            "lowest": reach.lower,
-            "highest": reach.higher,
-            "floor": floor,
-            "operation": named,
-            "loss": patient.loss,
-        }
-        yield (SIGMOID if is_sigmoid else BOUNDED).found(
-            Text(
-                f"However large the last product is made, the scores stay between {low:.3g} and {high:.3g}{by}. With "
-                f"cross-entropy the loss cannot fall under {floor:.4f} ({patient.classes} classes).",
-                f"最後の積をどれだけ大きくしても、スコアは{low:.3g}から{high:.3g}の範囲を出ません{by_ja}。クロスエントロピーで学習すると、"
-                f"損失は{floor:.4f}（{patient.classes}クラス）より下がりません。",
-            ),
-            evidence,
-            severity="error" if is_sigmoid and patient.loss == "cross-entropy" else None,
-        )
+        yield from _bounded(patient, named, reach)
     elif reach.is_rectified_above:
         yield from _rectified_above(patient, named, reach)
     elif reach.is_rectified:
@@ -232,6 +215,37 @@ def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
             ),
             {"lowest": reach.lower, "highest": reach.higher, "operation": named},
         )
+
+
+def _bounded(patient: Patient, named: str, reach: Reach) -> Iterator[Finding]:
+    """Scores that stop on both sides, unless far out, or where the loss wants them so."""
+    width, floor, loss = reach.higher - reach.lower, reach.floor(patient.classes), patient.loss
+    if width < 1e-6 or (floor_of_width(patient.classes, width) if floor is None else floor) < 0.01:
+        return  # scores that hang on no product, or a soft cap far out
+    if loss == "mse" or (loss not in _CROSS_ENTROPY and reach.is_between_0_and_1 and width > 0.96):
+        return
+    is_sigmoid = named.startswith("sigmoid") and abs(reach.lower) < 1e-6 and abs(reach.higher - 1) < 1e-6
+    by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
+    low, high = (round(x, 6) for x in (reach.lower, reach.higher))
+    en, ja = (
+        f"the scores stay between {low:.3g} and {high:.3g}{by}",
+        f"スコアは{low:.3g}から{high:.3g}の範囲を出ません{by_ja}",
+    )
+    if reach.length is not None:
+        en = f"the scores of an image, as a vector, are {reach.length:.3g} long{by}"
+        ja = f"画像1枚のスコアは、ベクトルとしての長さが{reach.length:.3g}のままです{by_ja}"
+    elif floor is None:
+        en = f"the scores grow no further{by}: those that were tried are between {low:.3g} and {high:.3g}"
+        ja = f"スコアはそれ以上大きくなりません{by_ja}。試した範囲では{low:.3g}から{high:.3g}でした"
+    en, ja = f"However large the last product is made, {en}.", f"最後の積をどれだけ大きくしても、{ja}。"
+    evidence = {"lowest": reach.lower, "highest": reach.higher, "operation": named, "loss": loss}
+    if floor is not None and loss in _CROSS_ENTROPY:
+        en += f" With cross-entropy the loss cannot fall under {floor:.4f} ({patient.classes} classes)."
+        ja += f"クロスエントロピーで学習すると、損失は{floor:.4f}（{patient.classes}クラス）より下がりません。"
+        evidence["floor"] = floor
+    yield (SIGMOID if is_sigmoid else BOUNDED).found(
+        Text(en, ja), evidence, severity="error" if is_sigmoid and loss == "cross-entropy" else None
+    )
 
 
 def _rectified_above(patient: Patient, named: str, reach: Reach) -> Iterator[Finding]:
@@ -252,23 +266,12 @@ def _rectified_above(patient: Patient, named: str, reach: Reach) -> Iterator[Fin
     )
 
 
+_CROSS_ENTROPY = (None, "cross-entropy")
+"""What holds of cross-entropy is worth saying where no loss was told, and beside the point where another was."""
+_NORMALISERS = NORMS | {"linalg_vector_norm", "norm", "native_group_norm"}
 _SQUEEZERS = frozenset(
-    {
-        "sigmoid",
-        "tanh",
-        "relu",
-        "clamp",
-        "clamp_min",
-        "clamp_max",
-        "hardtanh",
-        "hardsigmoid",
-        "softplus",
-        "gelu",
-        "silu",
-        "elu",
-        "exp",
-    }
-    | {"native_layer_norm", "_fused_rms_norm"}
+    {"sigmoid", "tanh", "relu", "clamp", "clamp_min", "clamp_max", "hardtanh", "hardsigmoid", "softplus", "gelu"}
+    | {"silu", "elu", "exp", "native_layer_norm", "_fused_rms_norm"}
     | {"leaky_relu", "threshold", "_softmax", "maximum", "abs", "hardswish", "mish"}
 )
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, log, sqrt
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from vitscope.lens.tape import Call, Tape
 SCALES = 30.0, 150.0
 """How large the last product is made: over what a sigmoid or tanh tells apart, under what overflows an exponential."""
 
+_BESIDE = 0.02
+"""How far over a floor the best scores may be that were seen, so that it counts as one that is reached: some functions come to their bound slowly."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tail:
@@ -32,10 +35,6 @@ class Tail:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(call.name for call in self.behind)
-
-    @property
-    def is_normed(self) -> bool:
-        return any(name in NORMS for name in self.names)
 
     @property
     def is_learned(self) -> bool:
@@ -74,6 +73,17 @@ class Tail:
             out.select(1 if product.name in CONVOLUTIONS else -1, 0).fill_(scale)
             replaced[product] = out
         return self.tape.play(replaced, self.logits)
+
+    @property
+    def is_sigmoid(self) -> bool:
+        """Whether a sigmoid is all that happens to the last products, by whatever operations.
+
+        Raises:
+            LensError: the tape cannot be played again.
+        """
+        given = (torch.tensor([one, -1.0], dtype=torch.float64).sigmoid() for one in (1.0, 2.0))
+        played = (self.favouring(one, -1.0 / one)[..., :2].double() for one in (1.0, 2.0))
+        return all(torch.allclose(x, y.expand_as(x), atol=1e-2) for x, y in zip(played, given, strict=True))
 
 
 def tail_of(tape: Tape, scores: Tensor) -> Tail:
@@ -119,8 +129,22 @@ class Reach:
     lower: float
     higher: float
     sums_to_one: bool
-    floor: float = 0.0
+    lowest_loss: float
     """The lowest cross-entropy of any of these scores, for the class that they favour most."""
+    length: float | None
+    """Of each image's scores as a vector, where all are equally long."""
+
+    def floor(self, classes: int) -> float | None:
+        """The cross-entropy under which no scores can come that are so far apart, or so long; None where what is known is how far apart scores
+        of different images are, and no image's own are."""
+        if self.length is not None:  # best: one class up, all others equally far down
+            return floor_of_width(classes, self.length * sqrt(classes / (classes - 1)))
+        floor = floor_of_width(classes, self.higher - self.lower)
+        return floor if self.lowest_loss < floor + _BESIDE else None
+
+    @property
+    def is_between_0_and_1(self) -> bool:
+        return self.lower > -1e-6 and self.higher < 1 + 1e-6
 
     @property
     def is_bounded(self) -> bool:
@@ -139,14 +163,25 @@ class Reach:
 
 def reach_of(tail: Tail) -> Reach:
     ends: list[tuple[float, float]] = []
-    sums_to_one, floor = True, float("inf")
+    everything: list[Tensor] = []
     for scale in SCALES:
         played = [tail.given(scale, sign, seed) for sign in (1, -1, 0) for seed in range(4)]
-        played += [tail.favouring(scale, other) for other in (-1.0, 0.0)]
-        floor = min(floor, *(_lowest_loss(x) for x in played))
+        played += [tail.favouring(one, other) for one in (scale, -scale) for other in (-1.0, 0.0)]
         ends.append((min(float(x.min()) for x in played), max(float(x.max()) for x in played)))
-        sums_to_one = sums_to_one and all(are_probabilities(x) for x in played)
-    return Reach(*ends[0], *ends[1], sums_to_one, floor)
+        everything += played
+    return Reach(
+        *ends[0],
+        *ends[1],
+        all(are_probabilities(x) for x in everything),
+        min(_lowest_loss(x) for x in everything),
+        _length(everything),
+    )
+
+
+def _length(played: list[Tensor]) -> float | None:
+    lengths = torch.cat([x.double().norm(dim=-1).flatten() for x in played])
+    longest = float(lengths.max())
+    return longest if longest - float(lengths.min()) < 1e-3 * longest else None
 
 
 def _lowest_loss(scores: Tensor) -> float:

@@ -132,11 +132,11 @@ def loss_of(scores: Tensor, labels: Tensor, name: str | None) -> Tensor:
     """The loss that the user trains with, as large as cross-entropy is; cross-entropy where none was told."""
     if name == "nll" and bool((scores >= 0).all()):  # probabilities, of which the user takes the logarithm
         return torch.nn.functional.nll_loss(scores.clamp_min(1e-12).log(), labels)
-    if name in ("bce", "mse"):
+    if name is not None and name.startswith(("bce", "mse")):
         wanted = one_hot(labels, scores.shape[-1]).to(scores)
         if name == "mse":
             return ((scores - wanted) ** 2).sum(dim=-1).mean()
-        is_between = bool(((scores >= 0) & (scores <= 1)).all())
+        is_between = name != "bce-with-logits" and bool(((scores >= 0) & (scores <= 1)).all())
         each = binary_cross_entropy if is_between else binary_cross_entropy_with_logits
         return each(scores, wanted, reduction="sum") / len(scores)
     return cross_entropy(scores, labels)
