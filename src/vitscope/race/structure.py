@@ -20,7 +20,7 @@ from vitscope.lens.reading import find_class_token, read_tokens
 from vitscope.lens.tape import Call
 from vitscope.race.carrying import carried, weight_of
 from vitscope.race.insides import attention_bias, bias_numbers, mlp, norms
-from vitscope.race.structure_texts import NOT_FOUND, PARTS, UNKNOWN
+from vitscope.race.structure_texts import NOT_FOUND, PARTS, PATCHES_ALIKE, TOKENS_APART, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def structure(one: Patient, other: Patient) -> tuple[Row, ...]:
             said = UNKNOWN
         elif differs and name == "embedding":
             said = carried(one, other) or said
+        elif differs and name == "tokens" and one.layout.grid == other.layout.grid:
+            said = _beside_patches(one, other)
         elif differs and name == "bias":
             count = max(bias_numbers(one), bias_numbers(other))
             said = said.format(count=f"{count:,}")
@@ -105,6 +107,14 @@ def _tokens(patient: Patient) -> Text:
         f"{len(layout.patch_of_token)} (patches in {rows} rows of {columns}, {extra} more)",
         f"{len(layout.patch_of_token)}個（パッチ{rows}行×{columns}列、その他{extra}個）",
     )
+
+
+def _beside_patches(one: Patient, other: Patient) -> Text:
+    """What it means that of the same patches other tokens are made: the class token is no finer detail."""
+    count = abs(len(one.layout.extra) - len(other.layout.extra))
+    if not count:
+        return TOKENS_APART
+    return PATCHES_ALIKE.format(count=count)
 
 
 def _position(patient: Patient) -> Text:

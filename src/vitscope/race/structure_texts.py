@@ -9,6 +9,16 @@ UNKNOWN = Text(
     "Not known: this part of one of the two could not be followed.",
     "不明です。一方のモデルでこの部分を追跡できませんでした。",
 )
+PATCHES_ALIKE = Text(
+    "Little as a rule: the patches are the same, only the number of tokens that are no patch (class token, registers) differs, by {count}. The row "
+    "'read out' says which tokens are used.",
+    "影響は小さめです。パッチの並びは同じで、パッチでないトークン（クラストークンやレジスタ）の数が{count}個違うだけです。"
+    "どのトークンを使うかは「読み出し」の行を見てください。",
+)
+TOKENS_APART = Text(
+    "It can: both cut the same number of patches, but pass on another number of tokens.",
+    "影響しうる違いです。パッチの並びは同じですが、ブロックに渡すトークンの数が異なります。",
+)
 PARTS: dict[str, tuple[Text, Text]] = {
     "embedding": (
         Text("patch embedding", "パッチ埋め込み"),
