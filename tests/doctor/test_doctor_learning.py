@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitscope.doctor.examination import Examination
-from vitscope.doctor.examine import diagnose
+from vitscope.doctor.examine import as_it_was, diagnose
 from vitscope.doctor.learning.rate import _stable
 from vitscope.doctor.learning.training import guessing, loss_of
 
@@ -222,3 +222,20 @@ def test_no_rate_no_test_and_a_range_ends_where_the_loss_is_lowest() -> None:
     assert "--lr" in examined(built(Small), "learning-rate").skipped[0].why.en
     assert _stable([1.0, 2.0, 3.0, 4.0, 5.0], [3.0, 3.0, 2.0, 1.0, 9.0]) == (3.0, 4.0)
     assert _stable([1.0, 2.0], [3.0, 3.5]) == (None, None)
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_a_model_with_an_autocast_of_its_own_trains_on_the_weights_of_each_step(is_on: bool) -> None:
+    """Its cache of cast weights is emptied by the outermost autocast only, which the doctor's must not be."""
+    layer, x = nn.Linear(4, 4), torch.randn(2, 4)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_on):
+        with as_it_was():
+            answers = []
+            for _ in range(2):
+                with torch.autocast("cpu", torch.bfloat16):
+                    answers.append(layer(x).float().detach())
+                with torch.no_grad():
+                    layer.weight.zero_()
+        assert torch.is_autocast_enabled("cpu") is is_on
+        assert torch.is_autocast_cache_enabled()
+    assert not torch.equal(*answers)

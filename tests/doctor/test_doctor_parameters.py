@@ -237,3 +237,64 @@ class Routed(Block):
 
 def test_an_expert_that_no_image_was_sent_to_is_none() -> None:
     assert not [each for each in ids(examined(partial(Host, Routed, depth=3))) if each[0] == "error"]
+
+
+class LosesItsBlocks(Host):
+    def encode(self, tokens: Tensor) -> Tensor:
+        y = tokens
+        for block in self.blocks:
+            y = block(y)
+        return self.norm(tokens)
+
+
+class ForgetsItsMLP(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        self.mlp(self.norm2(x))
+        return x
+
+
+class LastBlockLost(Host):
+    """Tokens are read before the last block, as features often are."""
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        before = tokens
+        for block in self.blocks:
+            before, tokens = tokens, block(tokens)
+        return self.norm(before)
+
+
+@pytest.mark.parametrize(
+    ("build", "parts"),
+    [
+        (LosesItsBlocks, ["blocks"]),
+        (partial(Host, ForgetsItsMLP), ["blocks.0.norm2", "blocks.0.mlp", "blocks.1.norm2", "blocks.1.mlp"]),
+    ],
+)
+def test_work_that_is_thrown_away_is_an_error(build: Any, parts: list[str]) -> None:
+    found = examined(build)
+    assert [(each.severity, each.id) for each in found.causes] == [("error", "work-thrown-away")]
+    assert found.findings[0].evidence["parts"] == parts
+
+
+def test_a_last_block_that_is_not_read_is_no_error() -> None:
+    assert ids(examined(LastBlockLost)) == [("warning", "unused-parameters")]
+
+
+class TiedKeys(Host):
+    def prepare(self, dim: int) -> None:
+        for block in self.blocks:
+            block.get_submodule("attn.k").weight = self.blocks[0].get_parameter("attn.k.weight")  # type: ignore[assignment]
+
+
+class OneLinear(Host):
+    def prepare(self, dim: int) -> None:
+        for block in self.blocks:
+            block.get_submodule("attn").out = self.blocks[0].get_submodule("attn.out")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("build", "name"), [(TiedKeys, "attn.k.weight"), (OneLinear, "attn.out.weight")])
+def test_a_single_matrix_of_several_blocks_is_found(build: Any, name: str) -> None:
+    found = examined(build)
+    assert ids(found) == [("warning", "shared-blocks")]
+    assert found.findings[0].evidence["same"] == [[f"blocks.{number}.{name}" for number in range(2)]]

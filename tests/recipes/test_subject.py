@@ -81,6 +81,7 @@ def test_kinds_of_names(tmp_path: Path) -> None:
     assert kind_of("my-run") == kind_of("./my-run") == kind_of("./vit-ti4-32") == "run"
     assert kind_of("no.yaml") == kind_of("a/b.yml") == "file"
     assert kind_of("a.b:c") == kind_of("a:b.c") == kind_of("timm.models:vit_x") == "code"
+    assert kind_of("モデル:画像") == kind_of("été.modèle:été") == "code"
     assert kind_of("bad-vit:no-position") == kind_of("anything") == "name"
     for words, sentence in (("file.txt", "is a file that is no YAML"), ("no/where", "does not exist")):
         with pytest.raises(UsageError, match=sentence):

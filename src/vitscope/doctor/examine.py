@@ -25,6 +25,7 @@ from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.patient import SEED, Patient, first_line, not_followed
+from vitscope.lens.autocast import without_autocast
 from vitscope.lens.randomness import cuda_devices_begun
 
 LEARNING_SECONDS = 60.0
@@ -216,7 +217,7 @@ def as_it_was() -> Iterator[None]:
     with (
         torch.inference_mode(False),
         torch.random.fork_rng(devices=cuda_devices_begun()),
-        torch.autocast("cpu", enabled=False),
+        without_autocast("cpu"),
     ):
         random.seed(SEED)
         np.random.seed(SEED)

@@ -19,8 +19,8 @@ LONGEST = 255
 
 Kind = Literal["name", "file", "run", "code"]
 
-_CODE = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
-"""`package.module:callable`."""
+_CODE = re.compile(r"[^\W\d]\w*(\.\w+)*:[^\W\d]\w*(\.\w+)*")
+"""`package.module:callable`, in any letters that Python takes."""
 
 
 def kind_of(model: str) -> Kind:

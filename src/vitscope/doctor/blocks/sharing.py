@@ -59,7 +59,7 @@ COPIES = Fault(
 
 def shared(patient: Patient) -> Iterator[Finding]:
     """One module that works as several layers."""
-    twice = _under_several_names(patient.model)
+    twice = [*_under_several_names(patient.model), *_tied(patient.model)]
     again = _called_again(patient)
     if not twice and not again:
         return
@@ -95,6 +95,22 @@ def _under_several_names(model: nn.Module) -> list[tuple[str, ...]]:
     ]
     inside = {id(below) for module, _ in found for below in module.modules() if below is not module}
     return [tuple(paths) for module, paths in found if id(module) not in inside]
+
+
+def _tied(model: nn.Module) -> list[tuple[str, ...]]:
+    """Single matrices that stand at one place of several blocks, in modules that are not shared as a whole."""
+    places: defaultdict[int, list[str]] = defaultdict(list)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if is_matrix(parameter):
+            places[id(parameter)].append(name)
+    whole = {path for paths in _under_several_names(model) for path in paths}
+    return [
+        tuple(names)
+        for names in places.values()
+        if len(names) > 1
+        and len({_masked(name) for name in names}) == 1
+        and not any(name.startswith(f"{path}.") for name in names for path in whole)
+    ]
 
 
 def _matrices(module: nn.Module) -> int:

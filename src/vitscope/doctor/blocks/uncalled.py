@@ -49,7 +49,7 @@ def uncalled(patient: Patient, tops: Sequence[str], never: frozenset[str]) -> Un
     """Looks among the outermost modules that are not used; `never` are the parameters that no operation was given."""
     modules = dict(patient.model.named_modules())
     paths = [path for path in tops if is_idle(path, modules[path], never)]
-    attentions = _attentions(patient)
+    attentions = attentions_of(patient)
     attends = bool(attentions) or _attends(patient.tape)
     most = [path for path in paths if _matrices(modules[path]) > 1 and _is_branch(attentions, path, paths, modules)]
     most = [path for path in paths if path in most or _is_list_of_branches(path, modules, never)]
@@ -71,7 +71,8 @@ def is_idle(path: str, module: nn.Module, idle: Set[str]) -> bool:
     return bool(names) and all(name in idle for name in names)
 
 
-def _attentions(patient: Patient) -> tuple[Attention, ...]:
+def attentions_of(patient: Patient) -> tuple[Attention, ...]:
+    """Those that were found; none where the inside was not followed."""
     try:
         return patient.attentions
     except Skipped:
@@ -113,15 +114,16 @@ def _is_lone_branch(patient: Patient, attentions: Sequence[Attention], path: str
         return False
     running = {other.rpartition(".")[0]: other for other in _in_same_place(path, modules) if other != path}
     twins = [other for at, other in running.items() if at != parent and _alike(modules[at], modules[parent])]
-    own = [each for each in attentions if _within(each.path, parent)]
-    if any(_within(each.path, twin) for each in attentions for twin in twins):
+    own = [each for each in attentions if is_within(each.path, parent)]
+    if any(is_within(each.path, twin) for each in attentions for twin in twins):
         return not own
-    ran = [call.path for call in patient.tape.calls if call.name in PRODUCTS and _within(call.path, parent)]
-    called = [twin for twin in twins if any(_within(call.path, twin) for call in patient.tape.calls)]
-    return bool(called and own) and all(any(_within(path, each.path) for each in own) for path in ran)
+    ran = [call.path for call in patient.tape.calls if call.name in PRODUCTS and is_within(call.path, parent)]
+    called = [twin for twin in twins if any(is_within(call.path, twin) for call in patient.tape.calls)]
+    return bool(called and own) and all(any(is_within(path, each.path) for each in own) for path in ran)
 
 
-def _within(path: str, module: str) -> bool:
+def is_within(path: str, module: str) -> bool:
+    """Whether a path is a module's, or of one inside of it."""
     return bool(module) and f"{path}.".startswith(f"{module}.")
 
 
@@ -153,7 +155,7 @@ def _twins_that_run(attentions: Sequence[Attention], path: str, paths: Sequence[
         return 0
     beside = [f"{parent}.{key}" if parent else key for key, child in modules[parent].named_children()]
     kind = [other for other in beside if other == path or _alike(modules[other], modules[path])]
-    runs = any(_within(each.path, other) for each in attentions for other in kind if other not in paths)
+    runs = any(is_within(each.path, other) for each in attentions for other in kind if other not in paths)
     return len(kind) if runs else 0
 
 

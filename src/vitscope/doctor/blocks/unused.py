@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 
 from torch import nn
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, is_matrix
-from vitscope.doctor.blocks.uncalled import Uncalled, is_idle, uncalled
+from vitscope.doctor.blocks.uncalled import Uncalled, attentions_of, is_idle, is_within, uncalled
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
@@ -47,6 +47,22 @@ UNUSED = Fault(
         "use it in forward (call the layer, add the position), or delete it",
         "forwardで使う（層を呼び出す、位置埋め込みを足す）か、不要なら削除してください",
     ),
+)
+THROWN_AWAY = Fault(
+    "work-thrown-away",
+    "M14",
+    "parameters",
+    "error",
+    Text(
+        "What is computed and then not used is not there: it costs time and memory, gets no gradient, and the scores are those of one without it.",
+        "計算しても使われない部品は存在しないのと同じです。時間とメモリを使うだけで勾配も届かず、スコアはその部品のないモデルと変わりません。",
+    ),
+    Text(
+        "keep what it returns: give it to the next block, add it to the stream, and read the scores from the end of it",
+        "戻り値を受け取ってください。次のブロックに渡し、残差として足し、最後の出力からスコアを計算します",
+    ),
+    "for block in self.blocks:\n    x = block(x)   # and in a block: x = x + self.mlp(self.norm2(x))",
+    explains=NEVER_CALLED.explains,
 )
 CUT = Fault(
     "cut-from-the-graph",
@@ -104,16 +120,36 @@ def unused(patient: Patient, census: Census) -> Iterator[Finding]:
         return
     rest = [path for path in tops if path not in never.parts]
     rest += [name for name in census.unused if name in idle and not any(name.startswith(f"{path}.") for path in rest)]
+    numbers, evidence = sum(sizes[name] for name in idle), [name for name in census.unused if name in idle]
+    lost_work = _thrown_away(patient, rest, idle - census.never_called)
+    if lost_work is not None:
+        yield lost_work.found(
+            Text(
+                f"What {listed(rest)} compute{'s' if len(rest) == 1 else ''} is thrown away: the model's output does not use it "
+                f"({numbers:,} numbers).",
+                f"{listed(rest)}（数値{numbers:,}個）の計算結果が捨てられています。モデルの出力のどこにも使われていません。",
+            ),
+            {"parts": rest, "parameters": evidence, "numbers": numbers},
+        )
+        return
     matters = any(is_matrix(patient.model.get_parameter(name)) for name in idle)
-    numbers = sum(sizes[name] for name in idle)
     yield UNUSED.found(
         Text(
             f"The model's output does not use {listed(rest)} ({numbers:,} numbers).",
             f"{listed(rest)}（数値{numbers:,}個）は、モデルの出力のどこにも使われていません。",
         ),
-        {"parts": rest, "parameters": [name for name in census.unused if name in idle], "numbers": numbers},
+        {"parts": rest, "parameters": evidence, "numbers": numbers},
         severity="warning" if matters else "note",
     )
+
+
+def _thrown_away(patient: Patient, parts: Sequence[str], called: Set[str]) -> Fault | None:
+    """The fault where what is called and not used are attentions or MLPs of most blocks, or all attentions that there are; None otherwise."""
+    if uncalled(patient, parts, frozenset(called)).branches:
+        return THROWN_AWAY
+    attentions = attentions_of(patient)
+    everywhere = all(any(is_within(each.path, part) for part in parts) for each in attentions)
+    return replace(THROWN_AWAY, explains=_WITHOUT_ATTENTION) if attentions and everywhere else None
 
 
 def _told(never: Uncalled, numbers: int) -> Text:

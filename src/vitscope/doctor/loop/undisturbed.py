@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from vitscope.doctor.copying import all_modules
+from vitscope.lens.autocast import without_autocast
 from vitscope.lens.randomness import cuda_devices_begun, seed_cpu
 
 
@@ -28,7 +29,7 @@ def undisturbed(model: nn.Module | None = None) -> Iterator[None]:
             for put_back in _own_states(model):
                 undo.callback(put_back)
             seed_cpu(0)
-            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            with without_autocast("cpu", "cuda"):
                 yield
     finally:
         random.setstate(python)
