@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from vitscope._core.errors import VitscopeError
+from vitscope._core.errors import RunError, VitscopeError
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.curves import ReferenceCurve, load_reference
@@ -86,10 +86,12 @@ def examine_metrics_file(
         checks: only these, by their ids.
 
     Raises:
-        RunError: the file cannot be read, or is no such CSV.
+        RunError: the file cannot be read, is no such CSV, or holds no epoch and is no run's that has just begun.
         ConfigError: there is no such reference.
     """
     rows = read_metrics(Path(path))
+    if not rows and not _is_of_a_run(Path(path)):
+        raise RunError(f"{path} has a header and no rows, expected a row an epoch; log at least one epoch")
     held = load_reference(reference) if isinstance(reference, str | Path) else reference
     return examine_curve(rows, classes=classes, reference=held, settings=settings, checks=checks)
 
@@ -112,6 +114,12 @@ def examine_run(run: RunFolder, *, checks: Sequence[str] | None = None) -> Found
         settings=_settings(run, recipe),
         checks=checks,
     )
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether a curve may be empty still: that of a run has its header from the start."""
+    folder = path if path.is_dir() else path.parent
+    return path.name in (folder.name, "metrics.csv") and (folder / "recipe.yaml").exists()
 
 
 _NO_METRICS = Text("the run has no metrics.csv yet", "この学習にはまだmetrics.csvがありません")

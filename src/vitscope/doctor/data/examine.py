@@ -13,6 +13,7 @@ from vitscope.doctor.data.augmentation import data_augmentation
 from vitscope.doctor.data.balance import data_balance
 from vitscope.doctor.data.evaluation import data_evaluation
 from vitscope.doctor.data.generators import drawing_undone
+from vitscope.doctor.data.given import classes_given, seconds_given
 from vitscope.doctor.data.labels import data_labels
 from vitscope.doctor.data.leak import data_leak
 from vitscope.doctor.data.normalisation import data_normalisation
@@ -61,14 +62,15 @@ def examine_data(
 
     Raises:
         DataError: a set holds no images, or reading it fails.
-        UsageError: there is no such check.
+        UsageError: there is no such check, or classes or seconds are none.
     """
     chosen = checks_given(checks, DATA_CHECKS)
+    classes, seconds = classes_given(classes), seconds_given(seconds)
     with as_it_was(), drawing_undone(train, validation):
         seed_cpu(SEED)
         sets = Sets(
-            look_at(train, TRAINING, float(seconds)),
-            None if validation is None else look_at(validation, VALIDATION, float(seconds)),
+            look_at(train, TRAINING, seconds),
+            None if validation is None else look_at(validation, VALIDATION, seconds),
             classes,
         )
         return _run(sets, chosen)
@@ -92,9 +94,10 @@ def examine_table(
         checks: only these, by their ids.
 
     Raises:
-        UsageError: there is no such check.
+        UsageError: there is no such check, or classes is no number of them.
     """
     chosen = checks_given(checks, DATA_CHECKS)
+    classes = classes_given(classes)
     sets = Sets(
         look_at_table(train, TRAINING),
         None if validation is None else look_at_table(validation, VALIDATION),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vitscope._core.text import Text
+from vitscope.doctor.data.blank import are_alike
 from vitscope.doctor.data.numbering import numbering
 from vitscope.doctor.data.probe import Probed, probe
 from vitscope.doctor.data.seen import Seen
@@ -67,6 +68,13 @@ def data_labels(sets: Sets) -> Iterator[Finding]:
     if all(seen.labels is None for seen in sets.all):
         raise Skipped(NO_LABELS)
     yield from numbering(sets)
+    if all(are_alike(seen) for seen in sets.all):
+        raise Skipped(
+            Text(
+                "all images are the same, so that no label can be told by them",
+                "画像がすべて同じため、ラベルとの対応を調べられません",
+            )
+        )
     probes = [_probed(seen) for seen in sets.all]
     if all(each is None for each in probes):
         raise Skipped(
@@ -96,7 +104,7 @@ def _sure(seen: Seen) -> float:
 
 def _probed(seen: Seen) -> Probed | None:
     labels = seen.sample_labels
-    if labels is None or len(labels) < FEWEST or not bool(seen.images.isfinite().all()):
+    if labels is None or len(labels) < FEWEST or not bool(seen.images.isfinite().all()) or are_alike(seen):
         return None
     return probe(seen.images, labels)
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from vitscope._core.text import Text
+from vitscope.doctor.data.blank import all_the_same
+from vitscope.doctor.data.scale import scales
 from vitscope.doctor.data.seen import Seen
 from vitscope.doctor.data.sets import Sets
 from vitscope.doctor.finding import Fault, Finding, Skipped
@@ -69,11 +71,20 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
     Does: looks at the values of some 2,000 images of each set: their range, and mean and standard deviation of the middle of the images
     (the border is
     where crops put black).
-    Finds: NaN or infinity (an error), raw values of 0 to 255 (D5), sets that are normalised differently (D4).
+    Finds: NaN or infinity, sets of one image only (errors), raw values of 0 to 255, pixels that hardly differ (divided by 255 twice) or spread wide
+    (normalised twice) in all sets (D5), sets that are normalised differently (D4).
     Must not accuse: heavy augmentation, which moves the mean but leaves the range of values as it is, so D4 wants both to differ; other
     pictures in the
     same range; uint8 images, which somebody has to normalise later (a note).
     """
+    broken = [seen for seen in sets.all if not bool(seen.images.isfinite().all())]
+    if broken:
+        yield _not_finite(broken)
+        return
+    same = all_the_same(sets.all)
+    if same is not None:
+        yield same
+        return
     if sets.train.is_table:
         raise Skipped(
             Text(
@@ -81,13 +92,11 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
                 "学習画像・検証画像とも、レシピの設定で同じ正規化が行われます",
             )
         )
-    broken = [seen for seen in sets.all if not bool(seen.images.isfinite().all())]
-    if broken:
-        yield _not_finite(broken)
-        return
     raw = [seen for seen in sets.all if float(seen.images.abs().max()) > RAW]
     if raw:
         yield _raw(raw)
+    elif (scale := scales(sets.all)) is not None:
+        yield scale
     validation = sets.need_validation()
     if validation.images.shape[1] == sets.train.images.shape[1]:
         yield from _compared(sets.train, validation)

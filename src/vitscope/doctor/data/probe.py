@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vitscope._core.text import Text
 from vitscope.doctor.data.seen import tally
+from vitscope.doctor.finding import Skipped
 
 SHUFFLES = 60
 NEIGHBOURS = 10
@@ -23,6 +25,10 @@ MOST_IMAGES = 1_500
 CLEAR = 15.0
 """Standard deviations above shuffled labels, from which on no further probe is asked."""
 FEWEST_OF_A_CLASS = 10
+TOO_ALIKE = Text(
+    "the images differ too little from each other to be probed",
+    "画像どうしの違いが小さすぎて、調べられません",
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,11 @@ class Probed:
 
 
 def probe(images: Tensor, labels: Tensor) -> Probed | None:
-    """Probes up to 1,500 of N images; None where fewer than two classes have enough of them."""
+    """Probes up to 1,500 of N images; None where fewer than two classes have enough of them.
+
+    Raises:
+        Skipped: images differ so little that nothing can be solved for.
+    """
     images, labels = images[:MOST_IMAGES], labels[:MOST_IMAGES]
     counts = tally(labels[labels >= 0])
     largest = sorted(counts, key=lambda c: -counts[c])[:MOST_CLASSES]
@@ -127,7 +137,9 @@ def _ridge(kernel: Tensor) -> Tensor:
     middle = torch.eye(size) - 1 / size
     kernel = middle @ kernel.float() @ middle
     strength = 0.3 * kernel.diagonal().mean().clamp_min(1e-9)
-    factor = torch.linalg.cholesky(kernel + strength * torch.eye(size))
+    factor, failed = torch.linalg.cholesky_ex(kernel + strength * torch.eye(size))
+    if int(failed):
+        raise Skipped(TOO_ALIKE)
     hat = torch.eye(size) - strength * torch.cholesky_inverse(factor)
     own = hat.diagonal().clone()
     hat.fill_diagonal_(0.0)
