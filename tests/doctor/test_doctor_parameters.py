@@ -277,8 +277,21 @@ def test_work_that_is_thrown_away_is_an_error(build: Any, parts: list[str]) -> N
     assert found.findings[0].evidence["parts"] == parts
 
 
-def test_a_last_block_that_is_not_read_is_no_error() -> None:
-    assert ids(examined(LastBlockLost)) == [("warning", "unused-parameters")]
+class LastMLPLost(Host):
+    """The last block's tokens are read behind its attention."""
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        *blocks, last = self.blocks
+        for block in blocks:
+            tokens = block(tokens)
+        tokens = tokens + last.get_submodule("attn")(last.get_submodule("norm1")(tokens))
+        last.get_submodule("mlp")(last.get_submodule("norm2")(tokens))
+        return self.norm(tokens)
+
+
+@pytest.mark.parametrize("build", [LastBlockLost, LastMLPLost])
+def test_what_is_not_read_at_the_end_is_no_error(build: Any) -> None:
+    assert ids(examined(partial(build, depth=3))) == [("warning", "unused-parameters")]
 
 
 class TiedKeys(Host):

@@ -145,7 +145,7 @@ def unused(patient: Patient, census: Census) -> Iterator[Finding]:
 
 def _thrown_away(patient: Patient, parts: Sequence[str], called: Set[str]) -> Fault | None:
     """The fault where what is called and not used are attentions or MLPs of most blocks, or all attentions that there are; None otherwise."""
-    if uncalled(patient, parts, frozenset(called)).branches:
+    if uncalled(patient, parts, frozenset(called)).is_error:
         return THROWN_AWAY
     attentions = attentions_of(patient)
     everywhere = all(any(is_within(each.path, part) for part in parts) for each in attentions)
