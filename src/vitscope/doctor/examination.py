@@ -127,12 +127,12 @@ def in_order(findings: Iterable[Finding], checks: Sequence[str]) -> tuple[Findin
 
 def _folded(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Each finding under the cause that explains it, where one is there: the one that nothing else explains. A lighter finding explains no
-    graver one."""
+    graver one. Of two that explain each other, the one that names the other by its id knows more than one that names a whole check."""
     by_id = {finding.id: finding for finding in findings}
     causes: dict[str, str] = {}
     for finding in findings:
         for cause in findings:
-            if cause is not finding and _explains(cause, finding) and not _explains(finding, cause):
+            if cause is not finding and _explains(cause, finding) > _explains(finding, cause):
                 causes.setdefault(finding.id, cause.id)
 
     def root(of: str) -> str:
@@ -145,6 +145,8 @@ def _folded(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     return tuple(by_id[each].under(root(each) if root(each) != each else None) for each in by_id)
 
 
-def _explains(cause: Finding, finding: Finding) -> bool:
-    is_named = finding.id in cause.fault.explains or finding.check in cause.fault.explains
-    return is_named and SEVERITIES.index(cause.severity) <= SEVERITIES.index(finding.severity)
+def _explains(cause: Finding, finding: Finding) -> int:
+    """How well: 2 where it names the finding, 1 where it names all of its check, 0 where it explains nothing of it."""
+    if SEVERITIES.index(cause.severity) > SEVERITIES.index(finding.severity):
+        return 0
+    return 2 if finding.id in cause.fault.explains else int(finding.check in cause.fault.explains)

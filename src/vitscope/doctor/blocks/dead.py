@@ -36,9 +36,15 @@ THROWN_AWAY = Fault(
         "各ブロックには直前のブロックの出力を渡し、結果を受け取ってください",
     ),
     "for block in self.blocks:\n    x = block(x)   # not out = block(x)",
-    explains=("unused-parameters",),
+    explains=("unused-parameters", "work-thrown-away"),
 )
-_WITHOUT_ATTENTION = ("unused-parameters", "image-never-reaches-the-scores", "zero-gradient", "overfit", "token-mixing")
+_WITHOUT_ATTENTION = (
+    *THROWN_AWAY.explains,
+    "image-never-reaches-the-scores",
+    "zero-gradient",
+    "overfit",
+    "token-mixing",
+)
 """What follows where no attention is used: a token that is no patch never meets one."""
 DOES_NOTHING = Fault(
     "block-does-nothing",
@@ -54,7 +60,7 @@ DOES_NOTHING = Fault(
         "ゼロの係数を探してください。生存確率（stochastic depth）、マスク、学習されないスケールなどが考えられます",
     ),
     "rates = torch.linspace(0, 0.1, depth)   # of dropping a branch; none may reach 1",
-    explains=("unused-parameters", "zero-gradient"),
+    explains=("unused-parameters", "zero-gradient", "image-never-reaches-the-scores"),
 )
 FROM_ZERO = Fault(
     "zero-initialised-block",

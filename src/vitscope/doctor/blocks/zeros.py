@@ -35,7 +35,7 @@ BLOCKED = Fault(
         "1つの残差ブランチでゼロから始める因子は、LayerScaleか最後の射影のどちらか一方だけにしてください",
     ),
     "nn.init.zeros_(self.gamma)   # and leave self.proj as it was drawn",
-    explains=("zero-gradient", "block-does-nothing", "gradient"),
+    explains=("zero-gradient", "block-does-nothing", "gradient", "image-never-reaches-the-scores"),
 )
 ZERO = Fault(
     "zero-gradient",

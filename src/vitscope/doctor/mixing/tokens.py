@@ -41,7 +41,7 @@ CAUSAL = Fault(
         "エンコーダからマスクを取り除いてください（is_causal=False、trilを使わない）。残してよいのは、パッチを順に生成することを意図したモデルだけです",
     ),
     "F.scaled_dot_product_attention(q, k, v)   # no mask, is_causal=False",
-    explains=("position", "overfit"),
+    explains=("position", "overfit", "image-never-reaches-the-scores"),
 )
 CUT = Fault(
     "heads-split-across-tokens",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
-from vitscope.lens.flow import ancestors
-from vitscope.lens.tape import Call
+from vitscope.doctor.reading.lost import is_masked, takes_a_part, where_it_is_lost
 
 CONSEQUENCES = (
     "pixel-coverage",
@@ -76,11 +76,14 @@ UNREAD = Fault(
     "error",
     _WHY,
     Text(
-        "look at the named module: the picture's numbers enter it and do not come out; what the head reads must have met the patches",
-        "上に挙げたモジュールを確認してください。画像の数値が入っていながら出てきません。ヘッドが読む値は、パッチの情報を受け取っている必要があります",
+        "look at the operation where the picture's numbers enter and do not come out; what the head reads must have met the patches",
+        "画像の数値が入っていながら出てこない演算を確認してください。ヘッドが読む値は、パッチの情報を受け取っている必要があります",
     ),
-    explains=(*CONSEQUENCES, "attention", *OF_THE_BLOCKS),
+    explains=(*(each for each in CONSEQUENCES if each != "blocked-by-zeros"), "attention", *OF_THE_BLOCKS),
 )
+"""Says no more than that; zeros that block each other are its cause, never its consequence."""
+OF_ITS_OWN = ("patches-never-meet", "causal-mask", "block-does-nothing")
+"""What keeps patches from the token that is read. Where the picture is lost elsewhere, it is another fault, and stands beside this one."""
 DETACHED = Fault(
     "read-out-detached",
     "M2",
@@ -119,6 +122,7 @@ def input_blindness(patient: Patient) -> Iterator[Finding]:
     Must not accuse: heads, positions and branches that start at zero; inputs that are rounded before they are used (the parameters still learn).
     Source: pytorch/examples issue 1184; torch.nn.MultiheadAttention, batch_first.
     """
+    refuse_not_finite(patient)
     change = _largest_change(patient)
     if change > 0:
         yield from _detached(patient)
@@ -126,6 +130,7 @@ def input_blindness(patient: Patient) -> Iterator[Finding]:
     if patient.is_trained or _largest_change(patient.trained) == 0:
         yield _named(patient)
         return
+    refuse_not_finite(patient.trained)
     yield AT_START.found(
         Text(
             "At the start the scores are the same for every picture; after some steps of training they differ. Something starts at zero (the head, "
@@ -181,7 +186,7 @@ def _named(patient: Patient) -> Finding:
     """The finding with its mechanism."""
     across = attentions_along_the_batch(patient)
     evidence: dict[str, object] = {"largest_change_of_scores": 0.0, "largest_change_after_some_steps": 0.0}
-    lost = _where_it_is_lost(patient)
+    lost = where_it_is_lost(patient)
     if lost is not None:
         evidence |= {"lost_in": lost.path or "the model", "lost_at": lost.name}
     if across:
@@ -194,7 +199,7 @@ def _named(patient: Patient) -> Finding:
             ),
             {**evidence, "attentions_across_the_batch": list(across)},
         )
-    if _is_masked(patient):
+    if is_masked(patient):
         return MASKED.found(
             Text(
                 "The scores do not depend on the picture: a mask keeps the token that is read from every patch, in all blocks.",
@@ -202,65 +207,39 @@ def _named(patient: Patient) -> Finding:
             ),
             evidence,
         )
-    where = Text("", "")
-    if lost is not None:
-        place = lost.path or "the model"
-        where = Text(
-            f" It is lost in {place} ({lost.name}): what goes in differs between pictures, what comes out does not.",
-            f"画像の情報は{lost.path or 'モデル本体'}（{lost.name}）で失われています。入力は画像ごとに異なりますが、出力は同じです。",
+    if lost is None:
+        return _unread(Text("", ""), evidence)
+    place = lost.path or "the model"
+    if not takes_a_part(lost):
+        return _unread(
+            Text(
+                f" It is lost in {place} ({lost.name}): what goes in differs between pictures, what comes out does not.",
+                f"画像の情報は{place}（{lost.name}）で失われています。入力は画像ごとに異なりますが、出力は同じです。",
+            ),
+            evidence,
         )
-    return UNREAD.found(
+    return _unread(
+        Text(
+            f" It is lost in {place} ({lost.name}), where a part of the tokens is taken: all together they differ between pictures, what is taken "
+            "does not.",
+            f"画像の情報は、トークンの一部を取り出す{place}（{lost.name}）で失われています。全体は画像ごとに異なりますが、取り出した部分は同じです。",
+        ),
+        evidence,
+        is_of_one_token=True,
+    )
+
+
+def _unread(where: Text, evidence: dict[str, object], *, is_of_one_token: bool = False) -> Finding:
+    """The finding that knows no mechanism: where one token is read, what keeps tokens from meeting is its cause."""
+    named = (each for each in UNREAD.explains if each not in OF_ITS_OWN)
+    fault = replace(UNREAD, explains=tuple(named) if is_of_one_token else (*UNREAD.explains, *OF_ITS_OWN))
+    return fault.found(
         Text(
             f"The scores do not depend on the picture: noise or zeros in its place give exactly the same.{where.en}",
             f"スコアが画像に依存していません。ノイズやゼロに置き換えても、まったく同じスコアになります。{where.ja}",
         ),
         evidence,
     )
-
-
-@torch.no_grad()
-def _where_it_is_lost(patient: Patient) -> Call | None:
-    """The last operation on the way to the scores that is given something that differs between two pictures and gives nothing that does."""
-    one = patient.tape
-    other = patient.tape_of(patient.noise(patient.batch or 1, seed=1))
-    if len(one.calls) != len(other.calls):
-        return None
-    differs = {a.number for a, b in zip(one.calls, other.calls, strict=True) if _differ(a.outputs, b.outputs)}
-    ends = [
-        call for call in one.calls if call.outputs and call.outputs[0].shape == (patient.batch or 1, patient.classes)
-    ]
-    if not ends:
-        return None
-    for number in sorted(ancestors(ends[-1]), reverse=True):
-        call = one.calls[number]
-        makers = [s.call for s in call.sources if s.call is not None]
-        if number not in differs and (
-            any(maker.number in differs for maker in makers) or any(s.tensor is one.image for s in call.sources)
-        ):
-            return call
-    return None
-
-
-def _differ(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
-    return any(
-        a.shape != b.shape
-        or (a.is_floating_point() and float((a - b).abs().max()) > 1e-12 * (1 + float(a.abs().max())))
-        for a, b in zip(ours, theirs, strict=False)
-        if a.numel()
-    )
-
-
-def _is_masked(patient: Patient) -> bool:
-    """Whether a token that is no patch has exact zeros for all patches in every map, where other tokens have not."""
-    try:
-        extra, patches = patient.layout.extra, sorted(patient.layout.token_of_patch.values())
-        maps = [attention.map for attention in patient.attentions]
-    except Skipped:
-        return False
-    if not patches or any(m.shape[-1] <= max(patches) or m.shape[-2] != m.shape[-1] for m in maps):
-        return False
-    meets = torch.stack([(m[..., patches] != 0).any(dim=0).any(dim=-1) for m in maps]).any(dim=0)  # T: any patch, ever
-    return bool(meets.any()) and any(not bool(meets[token]) for token in extra)
 
 
 def is_blind(patient: Patient) -> bool:

@@ -9,12 +9,15 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.blindness import is_blind
 from vitscope.doctor.reading.read_out import one_patch_read
 
 ENOUGH = 32
 """Pictures after which a pixel without any gradient is one that is never read (8 for a large model)."""
+TOGETHER = 8
+"""Pictures that are shown at once where one alone has no gradient, because what a batch has in common is taken off (4 for a large model)."""
 LARGE_SHARE = 0.05
 """Of the image's area, from which it is an error: a border of a pixel may be meant."""
 
@@ -54,19 +57,22 @@ UNREAD_CHANNEL = Fault(
 def pixel_coverage(patient: Patient) -> Iterator[Finding]:
     """Which pixels have no influence on the scores.
 
-    Does: the gradient of a random projection of the scores for the pixels of up to 32 pictures; a pixel is unread when it is exactly zero for all of
-    them and when noise there changes no score. Noise in the place of the tokens behind the last block, half by half, shows which of them are read.
+    Does: the gradient of a random projection of the scores for the pixels of up to 32 pictures, one by one (where that gives nothing, in batches); a
+    pixel is unread when it is exactly zero for all of them and when noise there changes no score. Noise in the place of the tokens behind the last
+    block, half by half, shows which of them are read.
     Finds: part of the image never read (M24): patches that do not divide the image, a model built for another size, a slice; a channel never read; a
     single patch read out where a class token was joined.
     Must not accuse: a border of few pixels (a warning, for a crop may be meant); a model that is blind to all of it, which `input-blindness` names;
     means, registers, class tokens wherever they stand, models that join no token.
     """
-    size = patient.batch or 1
+    refuse_not_finite(patient)
     if is_blind(patient) and not _some(patient):
         raise Skipped(_BLIND)
-    seen = _seen(patient, size)
+    seen = _seen(patient, patient.batch or 1)
+    if not bool(seen.any()) and patient.batch is None:
+        seen = _seen(patient, 4 if patient.is_large else TOGETHER)
     if not bool(seen.any()):
-        raise Skipped(_BLIND)
+        raise Skipped(_WITHOUT_GRADIENT)
     yield from one_patch_read(patient)
     unread = ~seen
     if not bool(unread.any()) or not _changes_nothing(patient, unread):
@@ -107,6 +113,12 @@ _BLIND = Text(
     "no gradient of any pixel arrives, so there is no part of the image to tell from another (see input-blindness)",
     "どの画素の勾配も届かないため、画像のどの部分が読まれていないかを区別できません（input-blindnessを参照）",
 )
+_WITHOUT_GRADIENT = Text(
+    "the scores follow the picture, but no gradient of any pixel arrives (on the way it is cut off, or numbers are rounded), so there is no part of "
+    "the image to tell from another",
+    "スコアは画像に応じて変わりますが、どの画素の勾配も届かない（途中で切り離されているか、値が丸められている）ため、画像のどの部分が読まれていないかを"
+    "区別できません",
+)
 
 
 def _some(patient: Patient) -> bool:
@@ -123,7 +135,8 @@ def _seen(patient: Patient, size: int) -> Tensor:
         given = images[begin : begin + size]
         if len(given) < size:
             break
-        seen |= (patient.image_gradient(given, model, seed=begin) != 0).any(dim=0)
+        gradient = patient.image_gradient(given, model, seed=begin)
+        seen |= ((gradient != 0) & gradient.isfinite()).any(dim=0)  # a batch of one, divided by its spread, gives NaN
         if bool(seen.all()):
             break
     return seen
