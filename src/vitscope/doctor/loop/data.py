@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -41,6 +42,28 @@ SAME_ORDER = Fault(
     Text("shuffle the training loader", "学習用ローダーでシャッフルを有効にしてください"),
     "DataLoader(train_set, batch_size=128, shuffle=True)",
 )
+SAME_LOADER = Fault(
+    "validation-loader-is-the-training-loader",
+    "D3",
+    "loop-data",
+    "warning",
+    Text(
+        "What was trained on says nothing about new images: the measured accuracy is that of images that the model may know by heart.",
+        "学習に使った画像では、未知の画像に対する性能は測れません。測った正解率は、モデルが丸暗記しているかもしれない画像でのものです。",
+    ),
+    Text("validate on images of their own", "学習に使わない画像で検証してください"),
+    "val_loader = DataLoader(val_set, batch_size=256)",
+    explains=("trained-on-validation-batches",),
+)
+_ONE_BATCH = Text(
+    "The model learns the first images by heart and meets no others.",
+    "モデルは先頭の画像だけを丸暗記し、ほかの画像に出会いません。",
+)
+_GO_ON = Text(
+    "go through the loader in a for loop, or keep one iterator; and shuffle",
+    "for文でローダーを最後まで回すか、イテレータを一つ作って使い続け、シャッフルも有効にしてください",
+)
+_GOES_ON = "for images, labels in loader:\n    ..."
 PART = Fault(
     "validation-leaves-samples-out",
     "E2",
@@ -59,10 +82,13 @@ def data(record: Record) -> Iterator[Finding]:
     """Which samples came, and in which order.
 
     Does: counts what the loaders give and keeps the labels of the first batches of each pass.
-    Finds: batches sorted by class, the same order in two epochs, validation that leaves samples out.
-    Must not accuse: shuffled loaders, class-balanced batches, loaders of one batch, validation that is broken off or distributed.
+    Finds: batches sorted by class, the same order in two epochs, the same first batch again and again, one loader for training and validation,
+    validation that leaves samples out.
+    Must not accuse: shuffled loaders, class-balanced batches, identity samplers (some images of each of some classes), loaders of one
+    batch, validation that is broken off or distributed.
     Source: PyTorch, torch.utils.data
     """
+    yield from _same_loader(record)
     if not any(each.batches for each in record.passes):
         raise Skipped(
             Text(
@@ -75,6 +101,18 @@ def data(record: Record) -> Iterator[Finding]:
     yield from _part(record)
 
 
+def _same_loader(record: Record) -> Iterator[Finding]:
+    if record.loader is None or record.loader is not record.val_loader:
+        return
+    yield SAME_LOADER.found(
+        Text(
+            "The training loader and the validation loader that watch was given are one and the same object.",
+            "watchに渡された学習用ローダーと検証用ローダーは、まったく同じオブジェクトです。",
+        ),
+        {"passes": len(record.passes)},
+    )
+
+
 def _sorted(record: Record) -> Iterator[Finding]:
     for each in record.train_passes():
         labels = torch.cat(each.labels) if each.labels else torch.empty(0, dtype=torch.long)
@@ -85,6 +123,8 @@ def _sorted(record: Record) -> Iterator[Finding]:
         if runs > 1.5 * distinct or distinct * 4 > len(labels) or (distinct == 1 and not _is_a_class(record, each)):
             continue
         per_batch = sum(_distinct(batch) for batch in each.labels) / len(each.labels)
+        if per_batch > 1.5 and not _goes_on(each.labels):
+            continue
         yield SORTED.found(
             Text(
                 f"The training images come sorted by class: {len(labels)} in a row have {_counted(distinct, 'class', 'classes')} in "
@@ -95,6 +135,14 @@ def _sorted(record: Record) -> Iterator[Finding]:
             {"samples": len(labels), "classes": distinct, "runs": runs, "classes_per_batch": per_batch},
         )
         return
+
+
+def _goes_on(batches: list[Tensor]) -> bool:
+    """Whether the runs go on from batch to batch, or all classes come in their order. Runs within a batch alone, of classes that were drawn for it,
+    are what a sampler of identities gives."""
+    labels = torch.cat(batches)
+    kept = [len(a) > 0 and len(b) > 0 and bool(a[-1] == b[0]) for a, b in pairwise(batches)]
+    return 2 * sum(kept) >= len(kept) or bool((labels[1:] >= labels[:-1]).all())
 
 
 def _is_a_class(record: Record, seen: Pass) -> bool:
@@ -113,6 +161,10 @@ def _distinct(labels: Tensor) -> int:
 
 
 def _same_order(record: Record) -> Iterator[Finding]:
+    again = _begins_anew(record)
+    if again is not None:
+        yield again
+        return
     passes = [each for each in record.train_passes() if len(each.labels) >= 2]
     evidence: dict[str, object] | None = None
     differ = False  # a data set may draw at random, whatever its sampler does
@@ -143,6 +195,26 @@ def _same_order(record: Record) -> Iterator[Finding]:
             else "学習用ローダーのサンプラーはSequentialSamplerです。シャッフルされていません。",
         ),
         evidence or {"sampler": "SequentialSampler"},
+    )
+
+
+def _begins_anew(record: Record) -> Finding | None:
+    """`next(iter(loader))` at each step: every pass is broken off, and all of them began alike."""
+    passes = [each for each in record.train_passes() if each.labels]
+    if len(passes) < 5 or (record.epoch or 2) < 2 or any(each.exhausted for each in passes):
+        return None
+    first, longest = passes[0].labels[0], max(each.batches for each in passes)
+    is_alike = all(torch.equal(each.labels[0], first) for each in passes)
+    if not is_alike or len(first) < 8 or _distinct(first) < 2 or not _shuffled_looks_different(first):
+        return None
+    return replace(SAME_ORDER, why=_ONE_BATCH, advice=_GO_ON, code=_GOES_ON).found(
+        Text(
+            f"The training loader was begun {len(passes)} times, broken off after {_counted(longest, 'batch', 'batches')} at most, and gave the same "
+            f"{len(first)} labels first each time: what comes later in it is never seen.",
+            f"学習用ローダーの反復が{len(passes)}回始まり、毎回最大{longest}バッチで打ち切られています。先頭の{len(first)}個のラベルは毎回同じで、"
+            "その先の画像は一度も使われていません。",
+        ),
+        {"passes": len(passes), "batches_of_the_longest_pass": longest, "samples_in_the_same_order": len(first)},
     )
 
 

@@ -48,8 +48,8 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
     )
     weighted = None if fits else _size_with_weights(z, g, labels)
     if weighted is not None:
-        return LossFit(True, weighted, 0.0, count, is_scaled)
-    return LossFit(fits, size * len(z), smoothing, count, is_scaled)
+        return LossFit(True, weighted, 0.0, count, is_scaled, cross_entropy(z, labels))
+    return LossFit(fits, size * len(z), smoothing, count, is_scaled, cross_entropy(z, labels))
 
 
 def _size_with_weights(z: Tensor, g: Tensor, labels: Tensor) -> float | None:

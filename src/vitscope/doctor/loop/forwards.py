@@ -4,6 +4,7 @@ and `LossFit`s of a record."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ Call = tuple[tuple[Any, ...], Mapping[str, Any], Tensor | None]
 
 def looks(number: int) -> bool:
     """Whether something that costs is done at an event: at the first ones, then seldom."""
-    return number < 30 or (number < 1000 and number % 25 == 0)
+    return number < 30 or number % (25 if number < 1000 else 250) == 0
 
 
 class Forwards:
@@ -119,16 +120,20 @@ class Forwards:
         scores, labels = self._scores, self._target if self._target is not None else self._labels()
         if seen is not self._last or scores is None or labels is None or gradient.shape != scores.shape:
             return
-        if scores.ndim == 2 and looks(len(record.fits)):
+        count = len(record.backwards)
+        if scores.ndim == 2 and (looks(count) or (count < 1000 and count % 5 == 0)):
             fit = fitted(scores, gradient, labels, scale=self.scale)
-            record.fits += [] if fit is None else [fit]
+            record.fits += [] if fit is None else [replace(fit, step=len(record.steps))]
 
     def around_loss(self, module: nn.Module, *args: Any, **kwargs: Any) -> Observing:
         """The user's loss module is called."""
         yield
         given = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
         scores, labels = self._scores, self._labels()
-        if scores is None or module is not self.record.loss_fn:
+        if module is not self.record.loss_fn:
+            return
+        self._look_at_loss(args[0] if args else kwargs.get("input"), scores)
+        if scores is None:
             return
         for each in given:
             if each.is_floating_point() and each.data_ptr() == scores.data_ptr() and each.shape == scores.shape:
@@ -137,6 +142,16 @@ class Forwards:
                 self._target = each.detach()
                 if labels is not None and not self.record.loss_saw_labels:
                     self.record.loss_saw_labels = torch.equal(labels.cpu(), self._target.to(labels.dtype).cpu())
+
+    def _look_at_loss(self, given: Any, scores: Tensor | None) -> None:
+        """What the loss is given as its scores, where something stands between them and the model's."""
+        forms = self.record.loss_forms
+        if not isinstance(given, Tensor) or given.ndim != 2 or not given.is_floating_point() or not given.requires_grad:
+            return
+        if scores is not None and given.data_ptr() == scores.data_ptr():
+            return
+        if len(forms) < 30:
+            forms.append(form_of(given))
 
 
 def _tensors(answer: Any) -> list[Tensor]:

@@ -167,15 +167,21 @@ def _gone(steps: list[Step]) -> Iterator[Finding]:
 
 def _clipped(record: Record, steps: list[Step]) -> Iterator[Finding]:
     looked = [step for step in steps if step.shrunk is not None and step.norm is not None and not step.empty]
-    if record.saw_scaler or len(looked) < 3:
+    if len(looked) < 3:
         return
     shrunk = median(step.shrunk for step in looked if step.shrunk is not None)
     norm = median(step.norm for step in looked if step.norm is not None)
     if shrunk < 1e-2 and norm < 1e-2:
+        early = Text("", "")
+        if record.saw_scaler:
+            early = Text(
+                " The scale of the GradScaler is not counted in this; gradients that are clipped before they are unscaled look so.",
+                "GradScalerのスケールの分は除いてあります。unscale_の前にクリップすると、このようになります。",
+            )
         yield CLIPPED.found(
             Text(
-                f"Between backward() and step() the gradients shrink to {shrunk:.1e} of their size; what is left has a norm of {norm:.1e}.",
-                f"backward()とstep()の間で勾配が元の{shrunk:.1e}倍に縮み、残った勾配のノルムは{norm:.1e}です。",
+                f"Between backward() and step() the gradients shrink to {shrunk:.1e} of their size; what is left has a norm of {norm:.1e}.{early.en}",
+                f"backward()とstep()の間で勾配が元の{shrunk:.1e}倍に縮み、残った勾配のノルムは{norm:.1e}です。{early.ja}",
             ),
             {"median_shrinkage": shrunk, "median_norm_at_the_step": norm},
         )

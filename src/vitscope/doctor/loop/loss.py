@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import median
 
 import torch
@@ -61,6 +62,14 @@ DIVIDED = Fault(
     ),
     "loss = criterion(model(images), labels)   # no / len(images)",
 )
+_NO_SOFTMAX = Text(
+    "give the loss the scores of the model, without a softmax before it",
+    "softmaxを通さず、モデルのスコアをそのまま損失に渡してください",
+)
+_BY_THE_LOADER = Text(
+    "The learning rate is in effect divided by the number of batches too. SGD then hardly moves; Adam hides it until its epsilon shows.",
+    "実質的に学習率までバッチ数で割ることになります。SGDではほとんど動かず、Adamではイプシロンが効くまで表に出ません。",
+)
 NO_SCALER = Fault(
     "fp16-without-a-scaler",
     "L9",
@@ -101,7 +110,9 @@ def loss(record: Record) -> Iterator[Finding]:
         raise Skipped(Text("no backward was seen", "backwardが観測されませんでした"))
     yield from _detached(record)
     yield from _twice(record)
+    yield from _twice_in_the_loop(record)
     yield from _divided(record)
+    yield from _divided_by_the_loader(record)
     yield from course(record)
     yield from _no_scaler(record)
     if not record.fits and not record.loss_saw_scores:
@@ -148,6 +159,22 @@ def _twice(record: Record) -> Iterator[Finding]:
     )
 
 
+def _twice_in_the_loop(record: Record) -> Iterator[Finding]:
+    """The model gives scores, and the loop makes probabilities of them before the loss."""
+    forms = record.loss_forms
+    if type(record.loss_fn) is not torch.nn.CrossEntropyLoss or len(forms) < 3 or set(forms) != {"probabilities"}:
+        return
+    yield replace(TWICE, advice=_NO_SOFTMAX, code="loss = criterion(model(images), labels)").found(
+        Text(
+            f"The loss is a cross-entropy and is given probabilities: in all {len(forms)} calls that were looked at, the rows of its input sum to 1. "
+            "The loop takes a softmax before it.",
+            f"損失はクロスエントロピーですが、確率が渡されています。調べた{len(forms)}回の呼び出しすべてで、入力の各行の和が1でした。ループの中で"
+            "先にsoftmaxが計算されています。",
+        ),
+        {"calls": len(forms), "output": "softmax"},
+    )
+
+
 def _divided(record: Record) -> Iterator[Finding]:
     fits = [fit for fit in record.fits if fit.is_cross_entropy and fit.batch >= 4]
     if len(fits) < 3 or len(record.steps) < 2 or abs(median(fit.batch for fit in fits) - record.period) < 0.5:
@@ -164,6 +191,28 @@ def _divided(record: Record) -> Iterator[Finding]:
             "バッチサイズで二重に割られています。",
         ),
         {"size_beside_the_mean": size, "batch": batch},
+    )
+
+
+def _divided_by_the_loader(record: Record) -> Iterator[Finding]:
+    """The mean over the batches of an epoch, taken at each of its steps. A round share may be the weight of a term."""
+    fits = [fit for fit in record.fits if fit.is_cross_entropy and fit.batch >= 4]
+    epoch = record.epoch
+    if epoch is None or epoch < 3 or len(fits) < 3 or record.period > 1 or len(record.steps) < 3:
+        return
+    over = [fit for fit in fits if abs(fit.size * epoch - 1) < 0.02 and fit.batch != epoch]
+    if len(over) < 0.9 * len(fits):
+        return
+    share = f"{1 / epoch:.10f}".strip("0.")
+    yield replace(DIVIDED, why=_BY_THE_LOADER).found(
+        Text(
+            f"The loss that backward() runs on is 1/{epoch} of the mean cross-entropy of its batch, and an epoch has {epoch} batches: it is divided "
+            "by len(loader), although each batch makes a step of its own.",
+            f"backward()を呼び出している損失は、バッチの平均クロスエントロピーの1/{epoch}です。1エポックは{epoch}バッチなので、バッチごとに"
+            "ステップしているのに、len(loader)で割られています。",
+        ),
+        {"size_beside_the_mean": 1 / epoch, "batches": epoch},
+        severity="note" if len(share) == 1 else "warning",
     )
 
 

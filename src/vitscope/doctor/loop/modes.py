@@ -219,7 +219,7 @@ their differences between images does not tell: at the start it is large at 0.1 
 
 def _dropout(record: Record) -> Iterator[Finding]:
     """How much is dropped by the modules' own word, and what it costs the loss of the last batch that was tried."""
-    if not record.probes or not record.mode_matters:
+    if not record.probes or not record.mode_matters or not record.probes[-1].is_one_shape:
         return
     rates = [rate for rate in (_rate(module) for module in record.model.modules()) if rate > 0]
     probe, has_norms = record.probes[-1], any(isinstance(m, _BatchNorm) for m in record.model.modules())

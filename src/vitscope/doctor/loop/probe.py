@@ -45,10 +45,10 @@ def probed(
             if count < 2:
                 return None  # statistics of a batch of one mean nothing
             twin.train()
-            loud = [scores_of(twin(*args, **kwargs), count).float().cpu() for _ in range(LOUD)]
+            loud = torch.stack([scores_of(twin(*args, **kwargs), count).float().cpu() for _ in range(LOUD)])
         except Exception:  # whatever a model does not take from us, it need not
             return None
-    return Probe(step, quiet, torch.stack(loud), None if labels is None else labels[:count].detach().cpu())
+    return Probe(step, quiet, loud, None if labels is None else labels[:count].detach().cpu())
 
 
 def _few(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import cos, pi
 from typing import Any
 
 from torch.optim import lr_scheduler
@@ -36,13 +37,19 @@ _ASKS = Text(
     " With scheduler= it could be told whether that is meant.", "scheduler=を渡せば、意図したものかどうか判断できます。"
 )
 
+_PER_BATCH = Text(" The scheduler steps once for each batch.", "スケジューラはバッチごとに進められています。")
+_END = Text(
+    "; whether that is meant, this scheduler does not tell.",
+    "意図したものかどうかは、このスケジューラからは分かりません。",
+)
+
 
 def climbs_again(record: Record, rates: list[float]) -> Finding | None:
-    """After its peak the rate falls by a third and more, and then climbs again bit by bit. A jump is a restart, and meant; so, where nobody gave the
-    scheduler, is a rate that falls again afterwards: cycles, or one schedule after another."""
+    """After its peak the rate falls by a third and more, and then climbs again bit by bit. A jump is a restart, and meant; so, where nobody gave a
+    scheduler with a length of its own, is a rate that falls again afterwards: cycles, or one schedule after another."""
     if _is_cyclic(record.scheduler):
         return None
-    is_given = record.scheduler is not None
+    is_given = _has_a_length(record.scheduler)
     top = max(rates)
     low, low_at, fell, steepest = top, 0, False, 0.0
     for number in range(rates.index(top) + 1, len(rates)):
@@ -53,11 +60,33 @@ def climbs_again(record: Record, rates: list[float]) -> Finding | None:
         fell = fell or low < 0.67 * top
         if fell and rate > low + 0.1 * top and number - low_at >= 3 and steepest < 0.5 * top:
             recurs = any(b < a for a, b in pairwise(rates[number:]))
-            return None if recurs and not is_given else _climbed(rates, low_at, number, is_given=is_given)
+            is_given = is_given or _is_cosine_in_epochs(record, rates, low_at)
+            if recurs and not is_given:
+                return None
+            has_scheduler = record.scheduler is not None
+            return _climbed(rates, low_at, number, is_given=is_given, has_scheduler=has_scheduler)
     return None
 
 
-def _climbed(rates: list[float], low_at: int, number: int, *, is_given: bool) -> Finding:
+def _has_a_length(scheduler: Any) -> bool:
+    """Whether it is known to be over at some step and to climb behind it: of a function of the user's nobody knows."""
+    parts = getattr(scheduler, "_schedulers", None) or [scheduler]
+    return isinstance(parts[-1], lr_scheduler.CosineAnnealingLR)
+
+
+def _is_cosine_in_epochs(record: Record, rates: list[float], low_at: int) -> bool:
+    """Whether a function of the user's is one half of a cosine that went on: it is down in less than an epoch, stepped per batch, and climbs as it
+    fell. Cycles that are meant have other shapes, or jump."""
+    top, low = max(rates), rates[low_at]
+    begins = rates.index(top)
+    fall, epoch = low_at - begins, record.steps_per_epoch
+    if record.scheduler is None or epoch is None or not 4 <= fall < epoch or top <= low:
+        return False
+    shape = [0.5 * (1 + cos(pi * number / fall)) for number in range(min(2 * fall + 1, len(rates) - begins))]
+    return all(abs((rate - low) / (top - low) - x) < 0.02 for rate, x in zip(rates[begins:], shape, strict=False))
+
+
+def _climbed(rates: list[float], low_at: int, number: int, *, is_given: bool, has_scheduler: bool) -> Finding:
     top, low = max(rates), rates[low_at]
     said = Text(
         f"The learning rate falls from {top:.2g} to {low:.2g} (step {low_at + 1}) and climbs again to {rates[number]:.2g} (step {number + 1})",
@@ -65,7 +94,7 @@ def _climbed(rates: list[float], low_at: int, number: int, *, is_given: bool) ->
         f"（{number + 1}ステップ目）。",
     )
     over = Text(": the schedule was over, and went on.", "スケジュールが終わった後も進められています。")
-    end = over if is_given else Text(f".{_ASKS.en}", _ASKS.ja)
+    end = over if is_given else _END if has_scheduler else Text(f".{_ASKS.en}", _ASKS.ja)
     return WRONG_RATE.found(
         Text(f"{said.en}{end.en}", f"{said.ja}{end.ja}"),
         {"highest": top, "lowest": low, "lowest_at": low_at + 1, "again": rates[number], "again_at": number + 1},
@@ -120,6 +149,28 @@ def gone_early(record: Record, rates: list[float]) -> Finding | None:
             "steps_after": stays,
             "steps_per_epoch": epoch,
         },
+    )
+
+
+def mostly_gone(record: Record, rates: list[float]) -> Finding | None:
+    """A schedule in epochs, stepped for each batch, that lasts a little longer than an epoch: most of the steps, an epoch of them and more, run
+    at the end of the block without a learning rate."""
+    epoch, top = record.steps_per_epoch, max(rates)
+    if epoch is None or top <= 0:
+        return None
+    stays = next((n for n, rate in enumerate(reversed(rates)) if rate > GONE * top), len(rates))
+    if stays < max(5, epoch) or 2 * stays <= len(rates):
+        return None
+    is_per_batch = record.scheduler is not None and len(record.scheduler_steps) > 0.8 * len(rates)
+    return WRONG_RATE.found(
+        Text(
+            f"In the last {stays} of {len(rates)} steps the learning rate is below a thousandth of its peak of {top:.2g} ({rates[-1]:.2g} in the "
+            f"end); an epoch has {epoch} steps.{_PER_BATCH.en if is_per_batch else ''}",
+            f"{len(rates)}ステップ中、最後の{stays}ステップは学習率が最大値{top:.2g}の千分の一未満です（最後は{rates[-1]:.2g}）。1エポックは{epoch}ステップです。"
+            f"{_PER_BATCH.ja if is_per_batch else ''}",
+        ),
+        {"highest": top, "lowest": rates[-1], "steps_after": stays, "steps_per_epoch": epoch},
+        severity="warning" if is_per_batch else "note",
     )
 
 

@@ -84,7 +84,7 @@ class Step:
     norm: float | None = None
     """Of all gradients that the optimizer holds, where looked at."""
     shrunk: float | None = None
-    """Norm of some gradients at the step, beside that behind the backward, where looked at."""
+    """Norm of some gradients at the step, beside that behind the backward without the scale of a GradScaler, where looked at."""
     zeros: float | None = None
     """Share of the numbers in the gradients that are exactly zero, where looked at."""
 
@@ -123,6 +123,10 @@ class LossFit:
     smoothing: float
     batch: int
     scaled: bool
+    entropy: float = float("nan")
+    """The plain cross-entropy of the scores with the labels, whatever the loss is."""
+    step: int = 0
+    """How many optimizer steps there were before."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,15 @@ class Probe:
     labels: Tensor | None
 
     @property
+    def is_one_shape(self) -> bool:
+        """Whether both modes give scores of one shape: a model may give features in one and scores in the other."""
+        return self.quiet.shape == self.loud.shape[1:]
+
+    @property
     def differs(self) -> bool:
         """Whether the mode changes anything."""
+        if not self.is_one_shape:
+            return True
         return float((self.quiet - self.loud).abs().max()) > 1e-5 * (1 + float(self.quiet.abs().max()))
 
 
@@ -167,6 +178,8 @@ class Record:
     """Backwards of a loss that depends on nothing."""
     loss_saw_scores: bool = False
     """Whether the loss module was given the model's scores themselves."""
+    loss_forms: list[str] = field(default_factory=list)
+    """What the first argument of the loss module looked like where it was not the model's scores themselves."""
     loss_saw_labels: bool = False
     """Whether it was given the labels that the loader gave."""
     early_scheduler_steps: list[int] = field(default_factory=list)

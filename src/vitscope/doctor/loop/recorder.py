@@ -6,6 +6,7 @@ wrong in here is noted and stays in here (`guard`).
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -38,6 +39,8 @@ class Recorder:
         self._pending: Tensor | None = None
         self._since = Step((), False, None, None, 0, 0)
         self._behind: float | None = None
+        self._scale = 1.0
+        """Of a GradScaler, at the last backward."""
         self._old = False
         self._fresh = False  # whether a gradient came since they were last cleared
 
@@ -119,6 +122,7 @@ class Recorder:
             yield
         finally:
             self._depth.discard("backward")
+            self._scale = self.forwards.scale
             self.forwards.end_backward()
             self._since.backwards += 1
             self._since.cleared, self._fresh = False, True
@@ -200,8 +204,8 @@ class Recorder:
         """What costs a little."""
         self.held.meet()
         step.norm, step.zeros = self.held.norm(), self.held.zeros()
-        if self._behind:
-            step.shrunk = self.held.norm_of_some() / self._behind
+        if self._behind and math.isfinite(self._behind):
+            step.shrunk = self.held.norm_of_some() / self._behind * self._scale
         arrived = self.record.arrived
         arrived |= {n for n, p in self.record.model.named_parameters() if n not in arrived and has_gradient(p)}
 

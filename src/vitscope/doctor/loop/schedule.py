@@ -12,7 +12,7 @@ from torch.optim.swa_utils import SWALR
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.lengths import too_fast, too_slow
-from vitscope.doctor.loop.rates import climbs_again, gone_early, hardly_moves, swings
+from vitscope.doctor.loop.rates import climbs_again, gone_early, hardly_moves, mostly_gone, swings
 from vitscope.doctor.loop.record import Record
 
 NEVER = Fault(
@@ -102,7 +102,7 @@ def schedule(record: Record) -> Iterator[Finding]:
     yield from _of_another(record, rates)
     found = None if scheduler is None else too_fast(record, scheduler) or too_slow(record, scheduler)
     found = found or climbs_again(record, rates) or swings(record, rates) or gone_early(record, rates)
-    found = found or hardly_moves(record, rates)
+    found = found or mostly_gone(record, rates) or hardly_moves(record, rates)
     if found is not None:
         yield found
     yield from _never(record)
