@@ -118,10 +118,12 @@ def unused(patient: Patient, census: Census) -> Iterator[Finding]:
         idle -= set(lost)
     if not idle:
         return
-    rest = [path for path in tops if path not in never.parts]
-    rest += [name for name in census.unused if name in idle and not any(name.startswith(f"{path}.") for path in rest)]
+    modules = [path for path in tops if path not in never.parts]
+    rest = modules + [
+        name for name in census.unused if name in idle and not any(name.startswith(f"{path}.") for path in modules)
+    ]
     numbers, evidence = sum(sizes[name] for name in idle), [name for name in census.unused if name in idle]
-    lost_work = _thrown_away(patient, rest, idle - census.never_called)
+    lost_work = _thrown_away(patient, modules, idle - census.never_called)
     if lost_work is not None:
         yield lost_work.found(
             Text(
