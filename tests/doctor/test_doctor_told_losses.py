@@ -173,7 +173,9 @@ def test_no_floor_is_told_where_an_images_own_scores_are_never_as_far_apart_as_t
     assert "cannot fall" not in finding.summary["en"]
 
 
-@pytest.mark.parametrize("finish", [torch.tanh, lambda x: -x.tanh(), F.softsign, F.relu6], ids=str)
+@pytest.mark.parametrize(
+    "finish", [torch.tanh, lambda x: -x.tanh(), F.softsign, F.relu6], ids=["tanh", "minus tanh", "softsign", "relu6"]
+)
 def test_bounds_of_each_score_by_itself_have_the_floor_of_their_width(finish: Finish) -> None:
     finding = finished(finish, "cross-entropy", 10)
     width = finding.evidence["highest"] - finding.evidence["lowest"]
