@@ -184,7 +184,8 @@ class Patient:
             LensError: the model takes batches of one larger size only.
         """
         if self.batch not in (None, 1):
-            raise LensError(_ONE_BATCH_SIZE.format(batch=self.batch))
+            en = f"the model takes batches of {self.batch} only, and the lens follows one image"
+            raise LensError(Text(en, f"バッチサイズが{self.batch}に限られるモデルの追跡には対応していません"))
 
     def _looked(self, name: str, find: Callable[[], _Found]) -> _Found:
         """What the lens finds, once; if it refuses, the same refusal each time."""
@@ -272,12 +273,6 @@ def not_followed(error: Exception) -> Text:
         f"the inside of this model was not followed so far: {said.en}",
         f"モデルの内部を追跡できませんでした: {said.ja}",
     )
-
-
-_ONE_BATCH_SIZE = Text(
-    "the model takes batches of {batch} only, and the lens follows one image",
-    "バッチサイズが{batch}に限られるモデルの追跡には対応していません",
-)
 
 
 def gradients_of(model: nn.Module, patient: Patient, images: Tensor, labels: Tensor) -> dict[str, Tensor | None]:
