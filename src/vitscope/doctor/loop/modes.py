@@ -231,7 +231,7 @@ def _dropout(record: Record) -> Iterator[Finding]:
         losses = cross_entropy(probe.quiet, probe.labels), sum(each) / len(each)
     rate = median(rates) if len(rates) >= 2 else 0.0
     chance = log(probe.quiet.shape[1])  # a loss far above it has other reasons
-    costs = losses is not None and losses[0] < chance + 1 and losses[1] - losses[0] >= max(GAP, 0.15 * losses[0])
+    costs = losses is not None and losses[0] < chance + 0.1 and losses[1] - losses[0] >= max(GAP, 0.15 * losses[0])
     if rate < MUCH and not costs:
         return
     said = Text(
