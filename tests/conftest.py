@@ -39,15 +39,16 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-_numbers = count()
+_numbers = count(1)
 
 
 @pytest.fixture(autouse=True)
 def _little_garbage() -> None:
-    """Accelerate and the doctor collect garbage: what the tests before left behind need not be walked each time."""
-    if next(_numbers) % 20 == 0:
+    """Accelerate and the doctor collect garbage: what the tests before left alive need not be walked each time. All of it is walked but rarely, for
+    what a module or a session kept; it takes a second."""
+    if next(_numbers) % 500 == 0:
         gc.unfreeze()
-        gc.collect()
+    gc.collect()
     gc.freeze()
 
 
