@@ -5,6 +5,7 @@ it is meant, or told in one sentence why it cannot be.
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -157,6 +158,7 @@ def test_an_error_of_a_data_set_is_told_wherever_it_was_raised(workers: int) -> 
     context = "fork" if workers else None
     with pytest.raises(DataError, match=r"\(FileNotFoundError: no such image: 0.png\)"):
         examine_data(DataLoader(Broken(), 8, num_workers=workers, multiprocessing_context=context))
+    assert not multiprocessing.active_children()
 
 
 def test_workers_read_as_one_process_does() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from traceback import clear_frames
 from typing import Any
 
 import torch
@@ -68,6 +69,7 @@ def look_at(source: Any, name: Text, seconds: float) -> Seen:
     except VitscopeError:
         raise
     except Exception as error:
+        clear_frames(error.__traceback__)  # a loader's iterator in them keeps its workers, for ten seconds more
         raise DataError(f"reading the {which} images failed ({_said(error)})") from error
 
 
