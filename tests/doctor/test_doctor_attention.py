@@ -126,7 +126,6 @@ def test_a_wrong_attention_is_one_finding(fault: str, severity: str, inside: Ins
     "inside",
     [
         written(E**-0.5),
-        written(1 / E),
         folded,
         by_alpha,
         cosine,
@@ -134,7 +133,7 @@ def test_a_wrong_attention_is_one_finding(fault: str, severity: str, inside: Ins
         F.scaled_dot_product_attention,
         lambda q, k, v: (q @ k.mT / math.sqrt(E)).masked_fill(torch.eye(16, dtype=torch.bool), -1e9).softmax(-1) @ v,
     ],
-    ids=["plain", "muP", "on both", "alpha", "cosine", "rotary", "fused", "not to itself"],
+    ids=["plain", "on both", "alpha", "cosine", "rotary", "fused", "not to itself"],
 )
 def test_a_right_one_is_none(inside: Inside) -> None:
     assert findings(inside) == []
@@ -246,3 +245,43 @@ def test_a_softmax_over_groups_of_heads_is_found(axis: int) -> None:
 
     (found,) = (each for each in findings(grouped, 64, 4) if each.id == "softmax-over-the-wrong-axis")
     assert found.evidence["axis"] == "heads"
+
+
+def on_queries(factor: float, scale: float | None = None) -> Inside:
+    return lambda q, k, v: F.scaled_dot_product_attention(q * factor, k, v, scale=scale)
+
+
+@pytest.mark.parametrize(
+    ("dim", "inside", "expected"),
+    [
+        (192, on_queries(64**-0.5), [("scaled-twice", "warning")]),
+        (192, lambda q, k, v: (q / 8 @ k.mT / 8).softmax(dim=-1) @ v, [("scaled-twice", "warning")]),
+        (192, lambda q, k, v: (q / 8 @ (k / 8).mT).softmax(dim=-1) @ v, [("scaled-twice", "warning")]),
+        (48, on_queries(E**-0.5), [("scaled-twice", "note")]),
+        (192, written(1 / 64), [("scaled-by-another-number", "note")]),
+        (192, on_queries(1.0, 1 / 64), [("scaled-by-another-number", "note")]),
+        (192, on_queries(1 / 8, 1.0), []),
+        (192, on_queries(64**-0.25, 64**-0.25), []),
+        (24, on_queries(8**-0.5), [("heads-too-narrow", "note")]),
+    ],
+    ids=["fused", "by hand", "both sides", "16 wide", "muP", "muP fused", "once", "two roots", "8 wide"],
+)
+def test_a_scale_applied_twice_is_told_and_mup_at_most_noted(
+    dim: int, inside: Inside, expected: list[tuple[str, str]]
+) -> None:
+    assert [(each.id, each.severity) for each in findings(inside, dim)] == expected
+
+
+def test_mup_is_named_in_the_note_of_one_over_the_width_and_left_alone_where_weights_are_larger() -> None:
+    (found,) = findings(written(1 / 64), 192)
+    assert "muP" in found.summary.en
+    assert "muP" in found.summary.ja
+    torch.manual_seed(0)
+    model = Small(written(1 / 64), 192)
+    for attn in model.attns:
+        nn.init.normal_(attn.qkv.weight[:384], std=(8 / 192) ** 0.5)
+    assert list(attention(patient_of(model))) == []
+    for attn in model.attns:
+        nn.init.zeros_(attn.qkv.weight[:192])
+        nn.init.zeros_(attn.qkv.bias[:192])
+    assert [each.id for each in attention(patient_of(model))] == ["heads-exactly-uniform"]

@@ -110,10 +110,10 @@ def attention(patient: Patient) -> Iterator[Finding]:
     measures how wide heads are and how spread their maps.
     Puts zeros and large numbers in the place of the scores and looks what becomes of the weights.
     Finds: softmax along queries, heads, an axis of length one or all at once, also by hand, log_softmax (M7), a scale behind the softmax, or one over
-    the number of tokens (M10), none (M8), a reciprocal (M11), another number's, zero, softmax of a softmax (M9), heads too narrow (M26), collapsed
-    (I5) or exactly uniform (I2).
-    Must not accuse: norms of queries and keys, cosine and learned temperatures, 1/width (muP), scales folded into queries and keys, sinks, talking
-    heads, attention across channels, one-hot heads among others, queries that start at zero.
+    the number of tokens (M10), none (M8), a reciprocal (M11), another number's, twice, zero, softmax of a softmax (M9), heads too narrow (M26),
+    collapsed (I5) or exactly uniform (I2).
+    Must not accuse: norms of queries and keys, cosine and learned temperatures, 1/width (muP: a note at most), scales folded into queries and
+    keys, sinks, talking heads, attention across channels, one-hot heads among others, queries that start at zero.
     Source: Vaswani et al. 2017, 3.2.1; Yang et al. 2022 (muP); Zhai et al. 2023 on entropy collapse.
     """
     try:

@@ -15,6 +15,8 @@ FAR_OFF = 4.0
 """A scale so many times off is no longer a matter of taste."""
 EVEN, SHARP = 0.1, 0.5
 """The spread of scores under which a small scale, and over which a large one, is not made up for by the weights."""
+WIDE = 16
+"""From heads of this width on, one over the width is far from one over its root."""
 ONE, NEAR = 1.5, 0.25
 """The spread of scores that a scale would leave, with some room; and how far from the root of a head's width the sizes of queries and keys may be
 apart."""
@@ -88,6 +90,25 @@ OTHER_WIDTH = Fault(
     "scale = head_dim**-0.5   # head_dim = dim // heads",
     explains=("heads-collapsed",),
 )
+TWICE = Fault(
+    "scaled-twice",
+    "M9",
+    "attention",
+    "warning",
+    Text(
+        "One over the root of the head's width brings scores to about one; taken twice, it brings them near zero. Attention is almost a mean over "
+        "all tokens at the start, and its queries and keys learn slowly.",
+        "1/√（ヘッドの幅）を1回掛けると、スコアは1程度の大きさになります。2回掛けるとゼロに近くなるため、初期のアテンションはほぼ全トークンの平均になり、"
+        "クエリとキーの学習も遅くなります。",
+    ),
+    Text(
+        "scale once: scaled_dot_product_attention does it itself, so give it queries that are not scaled, or scale=1.0; where 1/width is meant "
+        "(muP), write it in one place",
+        "スケーリングは1回だけにしてください。scaled_dot_product_attentionは内部でスケーリングするので、スケーリング前のクエリを渡すか、scale=1.0を"
+        "指定します。意図的に1/幅（muP）とする場合は、1か所にまとめて書いてください",
+    ),
+    "out = F.scaled_dot_product_attention(q, k, v)   # no q * scale before it",
+)
 
 
 def scaled_behind(measured: list[Measured]) -> Iterator[Finding]:
@@ -142,6 +163,7 @@ def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
     if found := by_kind.get("reciprocal"):
         said = Text("they are scaled the wrong way round", "スケーリングの向きが逆です")
         yield RECIPROCAL.found(*_scale_said(found, said))
+    yield from _over_the_width(by_kind)
     for kind, said in (
         ("width", Text("the width of all heads together was taken", "全ヘッドを合わせた幅が使われています")),
         ("heads", Text("the number of heads was taken", "ヘッドの数が使われています")),
@@ -153,9 +175,39 @@ def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
         yield OTHER_WIDTH.found(*_scale_said(found, _told(found[0])), severity="warning")
 
 
+def _over_the_width(by_kind: dict[str, list[Measured]]) -> Iterator[Finding]:
+    """One over the width of a head instead of its root: made of two scales, or written as one, which may be meant."""
+    if found := by_kind.get("twice"):
+        said = Text(
+            f"that is 1/{found[0].head_width}, the scale applied twice",
+            f"これは1/{found[0].head_width}で、スケーリングが2回行われています",
+        )
+        yield TWICE.found(*_scale_said(found, said), severity=_how_bad(found))
+    if found := by_kind.get("squared"):
+        number = found[0].head_width
+        said = Text(
+            f"that is 1/{number}, one over the width, not over its root, which is right only where it is meant (muP, with a learned temperature or "
+            "larger weights of queries and keys)",
+            f"これは平方根ではなく幅そのものの逆数（1/{number}）です。意図的なもの（muP。学習される温度や、クエリとキーの重みの大きな初期値を伴う）で"
+            "なければ誤りです",
+        )
+        yield OTHER_WIDTH.found(*_scale_said(found, said), severity="note")
+
+
+def _of_the_width_itself(of: Measured) -> str | None:
+    """`twice`, where two scales make one over the width of a head; `squared`, where it is written as one; None where weights make up for it, or
+    queries start at zero, as muP has it."""
+    halves = sum(are_alike(step, of.head_width**-0.5) for step in of.scaling.steps)
+    if of.head_width < WIDE or of.spread > SHARP:
+        return None
+    if halves == 2:
+        return "twice"
+    return "squared" if of.spread > 0 and len(of.scaling.steps) == 1 else None
+
+
 def _kind(of: Measured, layer: int) -> str | None:
-    """What is wrong with the factor before the softmax: `missing`, `reciprocal`, `width`, `heads`, `unknown`; None where nothing is, or it cannot
-    be told."""
+    """What is wrong with the factor before the softmax: `missing`, `reciprocal`, `twice`, `squared`, `width`, `heads`, `unknown`; None where
+    nothing is, or it cannot be told."""
     scale, head = of.scaling.before, float(of.head_width)
     if scale is None or head < 2 or of.is_across_channels or are_alike(scale, head**-0.5):
         return None
@@ -163,10 +215,13 @@ def _kind(of: Measured, layer: int) -> str | None:
         return "missing" if head >= 4 else None
     if any(are_alike(scale, float(number) ** 0.5) for number in of.widths.values()) or are_alike(scale, head):
         return "reciprocal"
+    own = _of_the_width_itself(of) if are_alike(scale, 1 / head) else None
+    if own == "twice":
+        return own
     for name in ("width", "heads"):
         if name in of.widths and are_alike(scale, float(of.widths[name]) ** -0.5):
             return name
-    return "unknown" if _is_far_off(of, scale * sqrt(head), layer) else None
+    return own or ("unknown" if _is_far_off(of, scale * sqrt(head), layer) else None)
 
 
 def _is_made_up_for(of: Measured) -> bool:

@@ -39,6 +39,8 @@ class Scaling:
     """By which the map is multiplied behind the softmax."""
     output: float
     """By which the module multiplies map · v, before anything is projected."""
+    steps: tuple[float, ...] = ()
+    """The constants other than one that make up `before`, each as it stands in the forward."""
 
 
 def are_alike(one: float, other: float) -> bool:
@@ -56,13 +58,17 @@ def scaling_of(tape: Tape, attention: Attention) -> Scaling:
         sides = begins.sources[:2]
         between: float | None = attention.q.shape[-1] ** -0.5 if own is None else abs(float(own))
         behind: float | None = 1.0
+        steps = [] if between is None else [between]
     else:
         sides = factors(begins)
-        between, behind = _around_softmax(tape, attention)
-        between = None if between is None else between * abs(float(begins.kwargs.get("alpha", 1)))
+        between, behind, steps = _around_softmax(tape, attention)
+        alpha = abs(float(begins.kwargs.get("alpha", 1)))
+        between, steps = None if between is None else between * alpha, [*steps, alpha]
     parts = [between, *(projected.factor(side) for side in sides)]
     before = None if any(part is None for part in parts) else _product([part for part in parts if part is not None])
-    return Scaling(before, behind, _output_factor(tape, attention.ends))
+    steps += [step for side in sides for step in projected.steps(side)]
+    written = tuple(step for step in steps if not are_alike(step, 1.0))
+    return Scaling(before, behind, _output_factor(tape, attention.ends), written)
 
 
 def _argument(call: Call, name: str) -> Any:
@@ -70,16 +76,16 @@ def _argument(call: Call, name: str) -> Any:
     return (dict(zip(names, call.args, strict=False)) | call.kwargs).get(name)
 
 
-def _around_softmax(tape: Tape, attention: Attention) -> tuple[float | None, float | None]:
-    """The factors between the product and the softmax, and between the softmax and the values."""
+def _around_softmax(tape: Tape, attention: Attention) -> tuple[float | None, float | None, list[float]]:
+    """The factors between the product and the softmax, and between the softmax and the values; and what makes up the first."""
     behind = Way(tape, SOFTMAX)
     for source in factors(attention.ends):
         found = behind.factor(source)
         if behind.reached:
             softmax = behind.reached[0]
             before = Way(tape, frozenset({attention.begins.name}), only=attention.begins)
-            return before.factor(softmax.sources[0]), found
-    return None, None
+            return before.factor(softmax.sources[0]), found, before.steps(softmax.sources[0])
+    return None, None, []
 
 
 def _output_factor(tape: Tape, ends: Call) -> float:
@@ -102,6 +108,11 @@ class Way:
         self.tape, self.stops, self.only = tape, stops, only
         self.reached: list[Call] = []
         self._known: dict[int, float | None] = {}
+        self._steps: dict[int, list[float]] = {}
+
+    def steps(self, source: Source) -> list[float]:
+        """The constants other than one that a factor is made of, along one of the ways."""
+        return [] if source.call is None else self._steps.get(source.call.number, [])
 
     def factor(self, source: Source) -> float | None:
         """None: it cannot be told, or two ways that meet have different ones."""
@@ -126,6 +137,8 @@ class Way:
         known = [each for each in before if each is not None]
         if len(known) < len(before) or not known or not all(are_alike(each, known[0]) for each in known):
             return None
+        behind = next(self.steps(source) for source in call.sources if self.tape.is_of_image(source))
+        self._steps[call.number] = behind if are_alike(own, 1.0) else [*behind, own]
         return own * known[0]
 
 
