@@ -12,15 +12,11 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.mixing.unproven import anatomy_as_far_as_followed
 from vitscope.doctor.patient import Patient
+from vitscope.doctor.reading.strips import FEW_TOKENS, SMALL_SIDE, few, strips
 from vitscope.lens.anatomy import Anatomy, as_tokens
 from vitscope.lens.layout import MIXED, Layout, find_layout
 from vitscope.lens.operations import CONVOLUTIONS, POOLINGS
 from vitscope.lens.tape import Call
-
-FEW_TOKENS, SMALL_SIDE = 36, 28
-"""Fewer patches than this are few for an image of at least this side (a rule of thumb for small images: 32 pixels want patches of 4 or 5)."""
-SHORTEST = 4
-"""A strip of fewer pixels than this is none."""
 
 _WHY = Text(
     "Neighbouring pixels do not stay together, so no token shows a piece of the picture and its place means nothing. The model learns all the same, "
@@ -56,41 +52,6 @@ NOT_TRANSPOSED = Fault(
     "tokens = nn.Unfold(P, stride=P)(x).transpose(1, 2)   # not .view(B, N, -1)",
     explains=("overfit", "position"),
 )
-FEW = Fault(
-    "too-few-tokens",
-    "M25",
-    "patch-layout",
-    "warning",
-    Text(
-        "Attention has little to compare, and each token has to hold a large piece of the picture in one linear map: accuracy stays low.",
-        "アテンションが比較できる対象が少なく、1つのトークンが画像の広い範囲を1回の線形変換だけで表すことになり、正解率が上がりません。",
-    ),
-    Text(
-        "use smaller patches (4 for 32 pixels, 16 for 224)",
-        "パッチを小さくしてください（32ピクセルなら4、224ピクセルなら16）",
-    ),
-    "patch_size = 4",
-)
-
-STRIPS = Fault(
-    "patches-are-strips",
-    "M4",
-    "patch-layout",
-    "warning",
-    Text(
-        "A strip of one row holds no shape: what stands above and below each pixel is in other tokens. That is legal and may be meant; it is also "
-        "what a reshape makes of an image whose rows were not cut into patches first.",
-        "1行だけの細長い断片には形が写りません。各画素のすぐ上と下は別のトークンに入ります。意図した設計なら問題ありませんが、行方向と列方向を分割せずに"
-        "reshapeした場合にも、こうなります。",
-    ),
-    Text(
-        "cut rows and columns first, then bring both cuts to the front, or use a convolution with stride = kernel = patch size; leave it where "
-        "strips are meant",
-        "先に行と列をそれぞれ分割し、パッチの番号の軸を前に移してからreshapeするか、カーネルとストライドをパッチサイズにした畳み込みを使ってください。"
-        "細長い断片が意図どおりなら、そのままでかまいません",
-    ),
-    "x = x.reshape(B, C, H // P, P, W // P, P).permute(0, 2, 4, 3, 5, 1).reshape(B, N, P * P * C)",
-)
 
 
 def patch_layout(patient: Patient) -> Iterator[Finding]:
@@ -123,16 +84,9 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
             return
     if "layout" not in patient._known or isinstance(patient._known["layout"], Skipped):
         return  # what was not followed may have had more patches before
-    yield from _strips(patient, anatomy, layout)
+    yield from strips(patient, anatomy, layout)
     if patches < FEW_TOKENS and min(patient.images.shape[-2:]) >= SMALL_SIDE:
-        height, width = patient.images.shape[-2:]
-        yield FEW.found(
-            Text(
-                f"The image of {height}×{width} pixels becomes {patches} patches ({layout.grid[0]}×{layout.grid[1]}) only.",
-                f"{height}×{width}ピクセルの画像が、わずか{patches}個のパッチ（{layout.grid[0]}×{layout.grid[1]}）にしか分割されていません。",
-            ),
-            {"patches": patches, "grid": list(layout.grid), "height": height, "width": width},
-        )
+        yield few(patient, layout.grid)
 
 
 def _front(patient: Patient) -> tuple[Anatomy, Layout]:
@@ -149,30 +103,6 @@ def _front(patient: Patient) -> tuple[Anatomy, Layout]:
             return anatomy, find_layout(patient.tape, anatomy)
         except (Skipped, LensError, RuntimeError, IndexError):
             raise why from None
-
-
-def _strips(patient: Patient, anatomy: Anatomy, layout: Layout) -> Iterator[Finding]:
-    """Patches that are pieces of a single row or column, as many pixels as a square patch would have: axes flattened as they lay. Whole rows and
-    columns, and what a convolution or an unfolding cuts, are meant."""
-    height, width = patient.images.shape[-2:]
-    down, across = height // layout.grid[0], width // layout.grid[1]
-    made = anatomy.patch_embedding
-    if layout.pixels is None or min(down, across) > 1 or (down, across) in ((1, width), (height, 1)):
-        return
-    length = down * across
-    side = round(length**0.5)
-    is_meant = made.name in CONVOLUTIONS | POOLINGS or any(c.name in ("im2col", "unfold") for c in patient.tape.calls)
-    if length < SHORTEST or side * side != length or height % side or width % side or is_meant:
-        return
-    yield STRIPS.found(
-        Text(
-            f"Each token is a strip of {down}×{across} pixels (height × width) of one {'row' if down == 1 else 'column'}, not a square of "
-            f"{side}×{side}.",
-            f"各トークンが、{side}×{side}の正方形ではなく、1つの{'行' if down == 1 else '列'}の中の{down}×{across}ピクセル（高さ×幅）の細長い断片に"
-            "なっています。",
-        ),
-        {"patch": [down, across], "square": side, "patches": layout.grid[0] * layout.grid[1]},
-    )
 
 
 def _side(patient: Patient, patches: int) -> tuple[int, int]:

@@ -13,6 +13,8 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.blindness import is_blind
 from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.operations import SUMS
+from vitscope.lens.tape import Source
 
 DROWNED = 1.5
 """Spread of the position embedding beside that of the patches, from which it drowns them: `torch.randn` over a default embedding has 1.7,
@@ -79,15 +81,11 @@ def position(patient: Patient) -> Iterator[Finding]:
     else:
         patient_seen = patient
     blind_to = _blind_to(patient_seen)
+    if blind_to is not None and patient.dtype != torch.float64 and _differs(_added(patient)):
+        raise Skipped(_TOO_SMALL)
     if blind_to is not None:
         if patient_seen is patient and not patient.is_trained and _blind_to(patient.trained) is None:
-            yield AT_START.found(
-                Text(
-                    "At the start the model does not know where a patch is; after some steps it does. The position embedding starts at zero.",
-                    "初期状態ではパッチの位置を区別しませんが、数ステップ学習すると区別するようになります。位置埋め込みがゼロで初期化されています。",
-                ),
-                {"square": blind_to},
-            )
+            yield _at_start(patient, blind_to)
         else:
             yield _blind(patient, blind_to)
     yield from _drowned(patient)
@@ -99,9 +97,50 @@ _NOTHING_READ = Text(
 )
 
 
+_TOO_SMALL = Text(
+    "a position embedding is added that differs from token to token, but beside tokens as large as these it is too little to be told from rounding "
+    "in float32; images of the usual size (mean 0, standard deviation 1) would show it",
+    "位置埋め込みはトークンごとに異なる値で足されていますが、トークンの値が大きいため、その影響をfloat32の丸め誤差と区別できません。標準化した画像"
+    "（平均0、標準偏差1）を渡すと確かめられます",
+)
+
+
+def _at_start(patient: Patient, side: int) -> Finding:
+    """The place comes to count: something starts at zero, as far as it was found."""
+    added = _added(patient)
+    is_zero = added is not None and not bool(added.any())
+    return AT_START.found(
+        Text(
+            "At the start the model does not know where a patch is; after some steps it does."
+            + (" The position embedding starts at zero." if is_zero else ""),
+            "初期状態ではパッチの位置を区別しませんが、数ステップ学習すると区別するようになります。"
+            + ("位置埋め込みがゼロで初期化されています。" if is_zero else ""),
+        ),
+        {"square": side},
+    )
+
+
+def _added(patient: Patient) -> Tensor | None:
+    """What is added for the place, where it was found."""
+    try:
+        call = patient.anatomy.with_position
+    except Skipped:
+        return None
+    sources = [] if call is None else [s for s in call.sources if not patient.tape.is_of_image(s) and s.tensor.ndim]
+    return patient.tape.value(sources[0]) if sources else None
+
+
+def _differs(added: Tensor | None) -> bool:
+    """Whether it is another for each token, or for some."""
+    if added is None or added.ndim < 2:
+        return False
+    rows = as_tokens(added)
+    return not torch.equal(rows, rows[:1].expand_as(rows))
+
+
 def _blind_to(patient: Patient) -> int | None:
     """The side of squares that may change places without changing any score; None where there is none."""
-    images = patient.images[: patient.batch or 2]
+    images = patient.images[: patient.batch or (2 if patient.is_large else 4)]  # two that are standardised are ±1 each
     here = patient.quiet_scores(images)
     for side in _sides(patient):
         if all(patient.same(here, patient.quiet_scores(_shuffled(images, side, seed))) for seed in (0, 1)):
@@ -154,18 +193,60 @@ def _mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
             Text(f"; {unused} is held and never added", f"。{unused}は定義されていますが、どこにも足されていません"),
             {"never_added": unused},
         )
-    try:
-        call = patient.anatomy.with_position
-    except Skipped:
-        return Text("", ""), {}
-    if call is None:
-        return Text("; nothing is added for the place", "。位置を表す値がどこにも足されていません"), {}
-    added = [s.tensor for s in call.sources if not patient.tape.is_of_image(s) and s.tensor.ndim]
-    if added and not bool(added[0].any()):
+    added = _added(patient)
+    if added is not None and not bool(added.any()):
         return Text("; what is added for the place is all zeros", "。位置として足される値はすべてゼロです"), {
             "position_norm": 0.0
         }
-    return Text("; what is added is the same for all tokens", "。足される値がすべてのトークンで同じです"), {}
+    if added is not None and not _differs(added):
+        return Text("; what is added is the same for all tokens", "。足される値がすべてのトークンで同じです"), {}
+    vector = _vector_for_all(patient)
+    if vector is not None:
+        return (
+            Text(
+                f"; the same vector is added to all tokens ({vector})",
+                f"。すべてのトークンに同じベクトル（{vector}）が足されています",
+            ),
+            {"same_for_all_tokens": vector},
+        )
+    try:
+        is_nothing = patient.anatomy.with_position is None
+    except Skipped:
+        is_nothing = False
+    if is_nothing:
+        return Text("; nothing is added for the place", "。位置を表す値がどこにも足されていません"), {}
+    return Text("", ""), {}
+
+
+def _vector_for_all(patient: Patient) -> str | None:
+    """A parameter of which one vector is added to every token, before the first block; None where there is none. An embedding's own bias is no
+    sum of its own on the tape."""
+    try:
+        first = patient.anatomy.blocks[0].attention.begins.number
+    except Skipped:
+        return None
+    names = {id(parameter): name for name, parameter in patient.model.named_parameters()}
+    for call in patient.tape.calls[:first]:
+        if call.name in SUMS and any(patient.tape.is_of_image(source) for source in call.sources):
+            for source in call.sources:
+                shape = source.tensor.shape
+                is_vector = source.tensor.numel() == max(shape, default=0) > 1 and not patient.tape.is_of_image(source)
+                known = [names[each] for each in _leaves(source) if each in names] if is_vector else []
+                if known:
+                    return known[0]
+    return None
+
+
+def _leaves(source: Source) -> Iterator[int]:
+    """What a number was made of that no call made, by `id`."""
+    waiting, seen = [source], set[int]()
+    while waiting:
+        here = waiting.pop()
+        if here.call is None:
+            yield id(here.tensor)
+        elif here.call.number not in seen:
+            seen.add(here.call.number)
+            waiting += here.call.sources
 
 
 def _unused_table(patient: Patient) -> str | None:

@@ -238,6 +238,7 @@ _JA = {
     "queries": "クエリ数",
     "rates": "学習率",
     "ratio": "比",
+    "same_for_all_tokens": "全トークンに共通のベクトル",
     "reference": "基準",
     "reference_acc": "基準の正解率（%）",
     "reference_rise": "基準の検証損失の上昇",

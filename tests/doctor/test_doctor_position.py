@@ -1,0 +1,125 @@
+"""What the check of positions says of the mechanism, and patches that are strips: nothing is told that is not so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from healthy_hosts import Host
+from sick_unfollowed import Fused
+from sound_hosts import LinearHost
+from torch import Tensor, nn
+
+from vitscope.doctor.examination import Examination
+from vitscope.doctor.examine import diagnose
+
+Place = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Placed(LinearHost):
+    """Adds to its tokens what it is given."""
+
+    def __init__(self, place: Place, shape: tuple[int, ...] = (1, 64, 48)) -> None:
+        super().__init__(Fused)
+        del self.position
+        self.place, self.table = place, nn.Parameter(torch.randn(shape) * 0.02)
+
+    def forward(self, img: Tensor) -> Tensor:
+        x = img.unflatten(3, (8, 4)).unflatten(2, (8, 4)).permute(0, 2, 4, 3, 5, 1).reshape(len(img), 64, 48)
+        x = self.place(self, self.to_tokens(x))
+        for norm, attn, mlp in self.layers:  # type: ignore[misc]
+            x = attn(norm(x)) + x
+            x = mlp(x) + x
+        return self.to_logits(x.mean(dim=1))
+
+
+def examined(model: nn.Module, check: str = "position", images: Tensor | None = None) -> Examination:
+    return diagnose(model, image_size=32, num_classes=10, checks=[check], images=images)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: Placed(lambda m, x: x + m.table, (1, 1, 48)),
+        lambda: Placed(lambda m, x: x + m.table[:, :1]),
+        lambda: Placed(lambda m, x: x + m.table[0, x.shape[1] - 1]),
+        lambda: Placed(lambda m, x: x + m.table[0].mean(0)),
+    ],
+    ids=["one row", "first row", "last row", "mean row"],
+)
+def test_one_vector_for_all_tokens_is_named(model: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    (found,) = examined(model()).findings
+    assert found.id == "position-blind"
+    assert "the same vector is added to all tokens (table)" in found.summary.en
+    assert "同じベクトル（table）" in found.summary.ja
+    assert found.evidence["same_for_all_tokens"] == "table"
+
+
+def test_nothing_is_added_where_nothing_is() -> None:
+    torch.manual_seed(0)
+    model = Placed(lambda m, x: x)
+    del model.table
+    (found,) = examined(model).findings
+    assert "nothing is added for the place" in found.summary.en
+
+
+class InFloat32(Placed):
+    def forward(self, img: Tensor) -> Tensor:
+        if img.dtype != torch.float32:
+            raise TypeError("float32 only")
+        return super().forward(img)
+
+
+def test_raw_pixels_in_float32_hide_a_position_and_that_is_said() -> None:
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
+    torch.manual_seed(0)
+    found = examined(InFloat32(lambda m, x: x + m.table / 20), images=pixels)
+    assert found.findings == ()
+    (skip,) = found.skipped
+    assert "too little to be told from rounding" in skip.why.en
+    torch.manual_seed(0)
+    (blind,) = examined(InFloat32(lambda m, x: x + m.table, (1, 1, 48)), images=pixels).findings
+    assert "the same vector" in blind.summary.en
+
+
+class Standardised(Host):
+    """Scores of a batch are standardised: those of two images are one and minus one, whatever they show."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)[:, :1]
+        spread = (scores - scores.mean(0)).pow(2).mean(0).sqrt() if len(scores) > 1 else 1.0
+        scores = (scores - (scores.mean(0) if len(scores) > 1 else 0.0)) / spread
+        return torch.cat([scores, -scores], dim=-1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_heads_that_are_standardised_over_the_batch_know_their_places(seed: int) -> None:
+    torch.manual_seed(seed)
+    found = diagnose(Standardised(), image_size=32, checks=["position"])
+    assert "position-blind" not in [each.id for each in found.findings]
+    assert "position-starts-at-zero" not in [each.id for each in found.findings]
+
+
+@pytest.mark.parametrize(("turned", "lines", "ja"), [(False, "rows", "行"), (True, "columns", "列")])
+def test_strips_of_whole_rows_are_called_strips(turned: bool, lines: str, ja: str) -> None:
+    class Strips(LinearHost):
+        def __init__(self) -> None:
+            super().__init__(Fused)
+            self.to_tokens, self.position = nn.Linear(2 * 96, 48), nn.Embedding(16, 48)
+
+        def forward(self, img: Tensor) -> Tensor:
+            x = img.permute(0, 3, 2, 1) if turned else img.permute(0, 2, 3, 1)
+            x = self.to_tokens(x.reshape(len(img), 16, 192)) + self.position(torch.arange(16))
+            for norm, attn, mlp in self.layers:  # type: ignore[misc]
+                x = attn(norm(x)) + x
+                x = mlp(x) + x
+            return self.to_logits(x.mean(dim=1))
+
+    torch.manual_seed(0)
+    (found,) = examined(Strips(), "patch-layout").findings
+    assert f"16 strips of whole {lines}" in found.summary.en
+    assert f"{ja}全体" in found.summary.ja
+    assert "patch_size" not in found.fault.code
+    assert "squares" in found.fault.advice.en
