@@ -56,11 +56,16 @@ class Fault:
         picture: Tensor | None = None,
     ) -> Finding:
         """This fault in one model: the sentence that says what is wrong there and the numbers that show it."""
-        return Finding(self, severity or self.severity, _in_words(summary), dict(evidence), picture)
+        return Finding(self, severity or self.severity, _in_words(summary), _shown(evidence), picture)
 
 
 _MODEL = re.compile(r"the model(?! ?[a-z'’])")
 _NAMES = re.compile(r"(?<![A-Za-z0-9_(.])[A-Za-z_][\w.]*(?:, [A-Za-z_][\w.]*)+")
+
+
+def _shown(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Without lists of nothing, which show nothing."""
+    return {name: value for name, value in evidence.items() if not (isinstance(value, list | tuple) and not value)}
 
 
 def _in_words(summary: Text) -> Text:

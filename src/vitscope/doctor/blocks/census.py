@@ -173,9 +173,12 @@ def _unregistered(model: nn.Module, tape: Tape, calls: set[int]) -> dict[str, in
         else:
             places[id(each.value)] = each.place
     found: dict[str, int] = {}
+    counted = set[int]()
     for tensor, call in _from_outside(tape, calls):
-        if tensor.requires_grad and _place(tensor) not in registered:
-            found[places.get(id(tensor), f"{call.path or 'the model'} (made in the forward)")] = tensor.numel()
+        if tensor.requires_grad and _place(tensor) not in registered and id(tensor) not in counted:
+            counted.add(id(tensor))
+            place = places.get(id(tensor), f"{call.path or 'the model'} (made in the forward)")
+            found[place] = found.get(place, 0) + tensor.numel()
     return found
 
 
