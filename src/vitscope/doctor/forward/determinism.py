@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from vitscope._core.text import Text
 from vitscope.doctor.copying import copied
-from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.finding import Finding
+from vitscope.doctor.forward.overridden import RANDOM, left_on
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.training import training_mode
 from vitscope.doctor.naming import listed
@@ -24,26 +25,6 @@ DRAWS = frozenset(
 _ORDERS = frozenset({"argsort", "sort", "topk", "randperm", "multinomial"})
 _DROPS = frozenset({"native_dropout", "bernoulli", "bernoulli_", "_fused_dropout"})
 
-RANDOM = Fault(
-    "random-in-evaluation",
-    "M27",
-    "determinism",
-    "error",
-    Text(
-        "In evaluation each prediction is another one, and noisier than the model has to be: measured accuracy is too "
-        "low and differs from run to run.",
-        "評価のたびに予測が変わり、本来より雑音の多い結果になります。測定される正解率は低めに出て、実行ごとに異なります。",
-    ),
-    Text(
-        "switch the noise off in evaluation: functional dropout takes `training=self.training`, a fused attention its `dropout_p` from it, and "
-        "layers are made in the constructor",
-        "評価時には乱数を使わないようにしてください。関数形式のドロップアウトには`training=self.training`を渡し、アテンションの`dropout_p`もそれに応じて"
-        "切り替え、層はコンストラクタで作ってください",
-    ),
-    "F.dropout(x, self.p, training=self.training)\n"
-    "F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0)",
-)
-
 
 def determinism(patient: Patient) -> Iterator[Finding]:
     """Whether two forwards of the same images give the same scores, and whether training mode is the same model but for its noise.
@@ -59,6 +40,7 @@ def determinism(patient: Patient) -> Iterator[Finding]:
     refuse_not_finite(patient)
     change = _largest_change(patient)
     if change == 0:
+        yield from left_on(patient)
         yield from training_mode(patient)
     if change == 0 or _only_counts(patient):
         return
