@@ -14,6 +14,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.copying import moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, first_line, scores_of
+from vitscope.doctor.unscored import NoScoresError, wrong_classes
 from vitscope.doctor.waking import settled
 from vitscope.lens.flow import is_of_two
 from vitscope.lens.operations import FUSED, PRODUCTS, SOFTMAX
@@ -41,14 +42,6 @@ HARD_WIRED_DTYPE = Fault(
     ),
     "torch.arange(n, device=x.device, dtype=x.dtype)   # not dtype=torch.float32",
 )
-
-
-class NoScoresError(ModelError):
-    """The model runs and gives back something that is no scores B Y; `shape` is that of what it gave."""
-
-    def __init__(self, message: str, answer: object) -> None:
-        super().__init__(message)
-        self.shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
 
 
 def admitted(
@@ -87,7 +80,7 @@ def admitted(
         raise NoScoresError(str(error), answer) from None
     classes = scores.shape[1]
     if num_classes is not None and num_classes != classes:
-        findings.append(_wrong_classes(num_classes, classes))
+        findings.append(wrong_classes(num_classes, classes))
     marks = _labels(labels, shown, classes)
     patient = Patient(
         model, shown, marks, classes, dtype, batch=batch, has_real_images=images is not None, batch_size=batch_size
@@ -117,44 +110,6 @@ _SETTLED = Text(
     "Batch norm that had seen no batch was given the statistics of the examined images first.",
     "まだ一度もバッチを処理していないバッチ正規化には、検査用画像の統計量を先に与えました。",
 )
-
-WRONG_SHAPE = Fault(
-    "wrong-output-shape",
-    "M28",
-    "forward",
-    "error",
-    Text(
-        "A loss for classification takes one row of scores for each image; anything else fails, or is broadcast silently into another loss.",
-        "分類の損失は、画像1枚につき1行のスコアを受け取ります。それ以外の形状はエラーになるか、暗黙のブロードキャストで別の損失になります。",
-    ),
-    Text(
-        "read the tokens out (class token or mean) before the head",
-        "ヘッドの前でトークンを読み出してください（クラストークンまたは平均）",
-    ),
-    "return self.head(self.norm(x)[:, 0])   # or self.norm(x).mean(dim=1)",
-)
-
-
-def _wrong_classes(asked: int, given: int) -> Finding:
-    return WRONG_SHAPE.found(
-        Text(
-            f"The model gives {given} scores for an image where {asked} classes were asked for.",
-            f"クラス数は{asked}と指定されましたが、モデルは画像1枚につき{given}個のスコアを返します。",
-        ),
-        {"scores": given, "classes": asked},
-    )
-
-
-def no_scores(error: NoScoresError) -> Finding:
-    """The finding for a model that gives back no scores."""
-    shape = error.shape if isinstance(error.shape, str) else "×".join(map(str, error.shape))
-    return WRONG_SHAPE.found(
-        Text(
-            f"For a batch of images the model gives back {shape} and no row of scores for each image.",
-            f"画像のバッチに対してモデルが返すのは{shape}で、画像ごとのスコアの行ではありません。",
-        ),
-        {"shape": error.shape},
-    )
 
 
 def _no_float64(failure: str) -> Text:
@@ -236,8 +191,20 @@ def _what_works(
     shape = "×".join(map(str, images.shape[1:]))
     raise ModelError(
         f"the model does not run on images of {shape} (channels, height, width) at any batch size that was tried: {said[torch.float32]}; "
-        "give the image size and channels that are its own, or mend its forward first"
+        f"{_what_to_do(said[torch.float32])}"
     )
+
+
+def _what_to_do(said: str) -> str:
+    """What helps, by what the forward said."""
+    if "memory" in said and ("alloc" in said or "out of memory" in said or said.startswith("MemoryError")):
+        return "it asks for more memory than there is; let nothing in its forward be that large, or give the doctor smaller images"
+    if said.startswith("TypeError") and "missing" in said and "argument" in said:
+        return (
+            "the doctor calls model(images) with nothing beside them; give it a module whose forward takes images alone (a wrapper that gives the "
+            "other arguments), or give those a default"
+        )
+    return "give the image size and channels that are its own, or mend its forward first"
 
 
 def _needed(model: nn.Module) -> tuple[int, ...]:

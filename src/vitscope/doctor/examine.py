@@ -18,19 +18,20 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import LensError, ModelError
 from vitscope._core.text import Text
-from vitscope.doctor.admission import NoScoresError, admitted, no_scores
+from vitscope.doctor.admission import admitted
 from vitscope.doctor.arguments import checks_given, counts_given, loss_named, size_given
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.patient import SEED, Patient, first_line, not_followed
+from vitscope.doctor.unscored import NoScoresError, no_scores
 from vitscope.lens.autocast import without_autocast
 from vitscope.lens.randomness import cuda_devices_begun
 
 LEARNING_SECONDS = 60.0
 """How long the learning checks may take together."""
-OF_SEVERAL_SCORES = ("output", "initial-loss", "overfit", "learning-rate")
+OF_SEVERAL_SCORES = ("initial-loss", "overfit", "learning-rate")
 """Checks that say nothing of a model with one score."""
 Progress = Callable[[str, int, int], None]
 """Told of each check before it begins: its id, its number from 0, and how many there are."""
@@ -63,7 +64,8 @@ def diagnose(
         channels: of its images, where no `images` are given.
         images: B C H W, as the model takes them (normalised), to examine it with; noise where left out.
         labels: B, of the images.
-        loss: what it is trained with (`cross-entropy`, `nll`, `bce`, `mse`, or torch's module): with it, an output that does not fit is an error.
+        loss: what it is trained with (`cross-entropy`, `nll`, `bce-with-logits`, `bce-of-probabilities`, `bce` for either of the two, `mse`, or
+            torch's name, class or module): with it, an output that does not fit is an error.
         lr: the learning rate it is trained with, to be held against the range in which it is stable.
         batch_size: that it is trained with; tried beside others.
         deep: do the learning checks of a large model too.
@@ -168,8 +170,8 @@ def run_checks(
             skipped.append(Skip(check, why.why))
         except LensError as error:
             skipped.append(Skip(check, not_followed(error)))
-        except Exception as error:  # whatever somebody's forward says: one check is not worth the examination
-            skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
+        except Exception:  # whatever somebody's forward says: one check is not worth the examination
+            skipped.append(Skip(check, _FAILED))
         seconds[check] = time.monotonic() - begun
     return findings, skipped, seconds
 
@@ -179,8 +181,8 @@ _ONE_SCORE = Text(
     "モデルのスコアは1つだけ（符号で2クラスを判別）なので、複数のスコアを比べるこのチェックは行いません",
 )
 _FAILED = Text(
-    "the experiment could not be made on this model ({kind}: {said})",
-    "このモデルでは実験を行えませんでした（{kind}: {said}）",
+    "the experiment could not be made on this model: with other numbers inside, or in another order, its forward does not run",
+    "このモデルでは実験を行えませんでした。内部の値や順序を変えると、順伝播が動かなくなります",
 )
 
 

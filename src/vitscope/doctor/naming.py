@@ -1,9 +1,12 @@
-"""How parts of a model are named in a sentence. Names in, words out."""
+"""How parts of a model, and errors of its own, are named in a sentence. Names in, words out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+
+from vitscope._core.errors import LensError
+from vitscope._core.text import Text
 
 SHOWN = 3
 
@@ -17,3 +20,10 @@ def listed(names: Iterable[str]) -> str:
 def without_numbers(path: str) -> str:
     """A path with a star for each number: the same for the same part of each block."""
     return re.sub(r"\d+", "*", path)
+
+
+def in_words(error: Exception) -> LensError:
+    """In the place of an error that is not the lens's, and says nothing to a reader, one that does."""
+    if isinstance(error, LensError):
+        return error
+    return LensError(Text("it is built in a way that is not known", "この構造にはまだ対応していません"))

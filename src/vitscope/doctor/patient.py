@@ -20,6 +20,7 @@ from vitscope._core.errors import LensError, ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.copying import without_reentrant_checkpoints
 from vitscope.doctor.finding import Skipped
+from vitscope.doctor.naming import in_words
 from vitscope.lens.anatomy import Anatomy, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
 from vitscope.lens.heads import with_heads_together
@@ -197,7 +198,7 @@ class Patient:
             except Skipped as why:
                 self._known[name] = why
             except Exception as error:  # an unusual model: what needs its inside is skipped
-                self._known[name] = Skipped(not_followed(error))
+                self._known[name] = Skipped(not_followed(in_words(error)))
         found = self._known[name]
         if isinstance(found, Skipped):
             raise found

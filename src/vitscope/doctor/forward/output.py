@@ -15,6 +15,7 @@ from vitscope.doctor.forward.dropout import draws_in_training
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.tail import Reach, Tail, are_probabilities, floor_of_width, reach_of, tail_of
 from vitscope.doctor.forward.told import misfit
+from vitscope.doctor.naming import in_words
 from vitscope.doctor.patient import Patient, not_followed, scores_of
 from vitscope.lens.operations import NORMS
 
@@ -130,7 +131,7 @@ def output(patient: Patient) -> Iterator[Finding]:
     Finds: softmax and sigmoid before cross-entropy, scores that are not what another loss takes that was told (M12), scores that are bounded,
     rectified or dropped out (M13).
     Must not accuse: log-softmax with its own loss, sigmoid with binary cross-entropy, scales and norms that are learned, soft caps far out, cosines,
-    logarithms of sigmoids, distances.
+    logarithms of sigmoids, distances; one score that is squeezed, where no loss was told.
     Source: torch.nn.CrossEntropyLoss and BCEWithLogitsLoss, which take logits, NLLLoss and BCELoss, which do not.
     """
     refuse_not_finite(patient)
@@ -140,11 +141,14 @@ def output(patient: Patient) -> Iterator[Finding]:
         reach = reach_of(tail)
     except (LensError, RuntimeError) as error:
         tail, reach = None, None
-        why = Skipped(not_followed(error))
+        why = Skipped(not_followed(in_words(error)))
     answers = patient.answers
     unfit = misfit(patient, tail, reach)
     if unfit is not None:
         yield unfit
+    elif patient.classes == 1:
+        if tail is not None and reach is not None and not tail.is_learned and reach.is_rectified:
+            yield from _squeezed(patient, tail, reach)
     elif are_probabilities(answers) and (reach is None or reach.sums_to_one):
         yield from _softmax(patient, answers)
     elif float(torch.logsumexp(answers, dim=-1).abs().max()) < 1e-6 * (1 + float(answers.abs().max())):

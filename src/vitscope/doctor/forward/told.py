@@ -72,6 +72,24 @@ SQUEEZED_TWICE = Fault(
     "return self.head(x)   # no sigmoid",
     explains=_TRAINING,
 )
+LOGARITHMS = Fault(
+    "log-softmax-before-bce",
+    "M12",
+    "output",
+    "error",
+    Text(
+        "BCEWithLogitsLoss takes a sigmoid of free scores. Logarithms of probabilities are never above zero, so no class can be called present with "
+        "more than one half, and the classes compete though their labels do not.",
+        "BCEWithLogitsLossは自由な値のスコアのsigmoidを計算します。確率の対数は常に0以下なので、どのクラスの確率も0.5を超えられません。また、独立した"
+        "ラベルのはずなのに、クラスどうしが競合します。",
+    ),
+    Text(
+        "return the scores as the last Linear gives them, or keep the log-softmax and train with NLLLoss, where each image has one class",
+        "最後のLinearの出力をそのまま返してください。画像ごとにクラスが1つなら、log-softmaxを残してNLLLossで学習することもできます",
+    ),
+    "return self.head(x)   # no log_softmax",
+    explains=_TRAINING,
+)
 
 
 def misfit(patient: Patient, tail: Tail | None, reach: Reach | None) -> Finding | None:
@@ -94,7 +112,7 @@ def _fits_in_training(patient: Patient) -> bool:
         return False
     if patient.loss == "nll":
         return _largest(scores) < _OFF
-    return _are_between(scores) if patient.loss == "bce-of-probabilities" else not _lie_between(scores)
+    return _are_between(scores) if patient.loss == "bce-of-probabilities" else not _are_squeezed(scores)
 
 
 def _nll(patient: Patient, tail: Tail | None, reach: Reach | None) -> Finding | None:
@@ -141,6 +159,8 @@ def _of_probabilities(patient: Patient, tail: Tail | None, reach: Reach | None) 
 
 def _with_logits(patient: Patient, tail: Tail | None, reach: Reach | None) -> Finding | None:
     answers = patient.answers
+    if answers.shape[1] > 1 and _largest(answers) < 1e-6 * (1 + float(answers.abs().max())):
+        return _logarithms(patient)
     is_softmax = are_probabilities(answers) and (reach is None or reach.sums_to_one)
     if not is_softmax:
         if tail is None or reach is None or tail.is_learned or not _lie_between(answers):
@@ -169,8 +189,25 @@ def _with_logits(patient: Patient, tail: Tail | None, reach: Reach | None) -> Fi
     )
 
 
+def _logarithms(patient: Patient) -> Finding:
+    highest = float(patient.answers.max())
+    return LOGARITHMS.found(
+        Text(
+            f"The scores are logarithms of probabilities (log-softmax; the highest is {highest:.3g}), and the loss is BCEWithLogitsLoss, which takes "
+            "free scores.",
+            f"スコアが確率の対数（log-softmax、最大値{highest:.3g}）になっていますが、損失のBCEWithLogitsLossは自由な値のスコアを受け取ります。",
+        ),
+        {"largest_logsumexp": _largest(patient.answers), "highest": highest, "loss": patient.loss},
+    )
+
+
 def _largest(scores: Tensor) -> float:
     return float(torch.logsumexp(scores.double(), dim=-1).abs().max())
+
+
+def _are_squeezed(scores: Tensor) -> bool:
+    """Whether they are probabilities, or logarithms of them."""
+    return _lie_between(scores) or (scores.shape[1] > 1 and _largest(scores) < _OFF)
 
 
 def _lie_between(scores: Tensor) -> bool:
