@@ -215,7 +215,8 @@ def _kind(of: Measured, layer: int) -> str | None:
         return "missing" if head >= 4 else None
     if any(are_alike(scale, float(number) ** 0.5) for number in of.widths.values()) or are_alike(scale, head):
         return "reciprocal"
-    own = _of_the_width_itself(of) if are_alike(scale, 1 / head) else None
+    is_by_layer = are_alike(scale * sqrt(head), 1 / (layer + 1))
+    own = _of_the_width_itself(of) if are_alike(scale, 1 / head) and not is_by_layer else None
     if own == "twice":
         return own
     for name in ("width", "heads"):

@@ -189,12 +189,14 @@ def largest_ratio(tape: Tape, weights: Weights) -> float | None:
     are made of; None where there is no such bound."""
     if can_be_learned(tape, weights):
         return None
-    by_scores = None if weights.source is None else _bound(tape, weights, weights.where_scores_are, 1.2)
-    return by_scores or _bound(tape, weights, weights.where_projections_are, 1.01)
+    by_scores = None if weights.source is None else _bound(tape, weights, weights.where_scores_are, (1.2, e))
+    return by_scores or _bound(tape, weights, weights.where_projections_are, (1.01, e**2))
 
 
-def _bound(tape: Tape, weights: Weights, where: Callable[[Tape, float], Tensor | None], least: float) -> float | None:
-    """The same, as two sizes of something in front of the weights show it."""
+def _bound(
+    tape: Tape, weights: Weights, where: Callable[[Tape, float], Tensor | None], between: tuple[float, float]
+) -> float | None:
+    """The same, as two sizes of something in front of the weights show it: e for what is squeezed between 0 and 1, its square for cosines."""
     ratios: list[float] = []
     for scale in HUGE:
         try:
@@ -207,7 +209,7 @@ def _bound(tape: Tape, weights: Weights, where: Callable[[Tape, float], Tensor |
         if not bool(((even > 0).sum(dim=-1) >= FEW).all()):
             return None
         ratio = _ratio(other, even)
-        if ratio is None or not least < ratio < e * (1 + 1e-6):
+        if ratio is None or not between[0] < ratio < between[1] * (1 + 1e-6):
             return None
         ratios.append(ratio)
     return ratios[1] if abs(ratios[1] - ratios[0]) < 1e-3 else None
