@@ -114,6 +114,42 @@ def test_zeros_that_are_biases_are_no_evidence_and_neither_are_empty_lists() -> 
     assert "mlps_without_skip" not in finding.evidence
 
 
+class Beside(Block):
+    """Attention and MLP read the same tokens and come back together."""
+
+    bends, is_one_sum = True, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not self.bends:
+            self.mlp[1] = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(x)
+        return x + (self.attn(y) + self.mlp(y)) if self.is_one_sum else x + self.attn(y) + self.mlp(y)
+
+
+@pytest.mark.parametrize("is_one_sum", [True, False], ids=["one sum", "two sums"])
+@pytest.mark.parametrize("bends", [True, False], ids=["gelu", "affine"])
+def test_an_mlp_without_an_activation_is_found_beside_the_attention_too(bends: bool, is_one_sum: bool) -> None:
+    kind = type("Kind", (Beside,), {"bends": bends, "is_one_sum": is_one_sum})
+    torch.manual_seed(0)
+    found = examined(Host(kind), "residual")
+    assert found.skipped == ()
+    assert ("mlp-without-activation" in [each.id for each in found.findings]) is not bends
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+def test_cosines_without_a_temperature_are_nearly_even(scale: float) -> None:
+    class Cosine(Split):
+        def scores(self, q: Tensor, k: Tensor) -> Tensor:
+            return nn.functional.normalize(q, dim=-1) @ nn.functional.normalize(k, dim=-1).mT * scale
+
+    torch.manual_seed(0)
+    found = [each.id for each in examined(Host(lambda: Block(Cosine)), "attention").findings]
+    assert ("weights-always-nearly-even" in found) is (scale == 1.0)
+
+
 class Dropping(Host):
     def __init__(self, *, is_kept_on: bool) -> None:
         super().__init__()

@@ -15,8 +15,8 @@ from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import SAME, Patient
 from vitscope.lens.blocks import Block
-from vitscope.lens.flow import unviewed, without_products
-from vitscope.lens.operations import CONVOLUTIONS, factors
+from vitscope.lens.flow import ancestors, unviewed, without_products
+from vitscope.lens.operations import CONVOLUTIONS, SUMS, factors
 from vitscope.lens.tape import Call, Source
 
 FAR = 100.0
@@ -66,9 +66,13 @@ def _affine_width(patient: Patient, block: Block) -> int:
     """How many hidden units a block's MLP has if all of it is affine; 0 if it is not, if it is narrower than its tokens, as a factored matrix is,
     or if its first layer starts at zero. Gates and shortcuts beside the layers belong to it."""
     products = products_between(patient, block.after_attention, block.after_mlp)
+    end = _branch_end(patient, block)
+    if not products:
+        end = _end_beside(patient, block)
+        own = set[int]() if end is None else ancestors(end) | {end.number}
+        products = [each for each in products_between(patient, block.enters, block.leaves) if each.number in own]
     inputs = [_tokens(patient, product) for product in products]
     calls = [None if each is None or each.call is None else unviewed(patient.tape, each.call) for each in inputs]
-    end = _branch_end(patient, block)
     if len(products) < 2 or end is None or calls[0] is None:
         return 0
     given, deep = calls[0], [n for n, call in enumerate(calls) if call is not calls[0]]
@@ -90,6 +94,24 @@ def _branch_end(patient: Patient, block: Block) -> Call | None:
         return None
     stream = without_products(patient.tape, block.after_attention)
     ends = [source.call for source in block.after_mlp.sources if source.call and source.call.number not in stream]
+    return ends[0] if len(ends) == 1 else None
+
+
+def _end_beside(patient: Patient, block: Block) -> Call | None:
+    """The same of an MLP that stands beside the attention, and is given the tokens that the attention is given."""
+    if block.enters is None or block.leaves is None:
+        return None
+    tape, sum_ = patient.tape, block.leaves
+    before, attention = ancestors(block.enters) | {block.enters.number}, block.attention.ends.number
+    waiting, ends = [s.call for s in sum_.sources if s.call is not None and tape.is_of_image(s)], list[Call]()
+    while waiting:
+        call = waiting.pop()
+        if call.number in before:
+            continue
+        if attention not in ancestors(call) | {call.number}:
+            ends.append(call)
+        elif call.name in SUMS:
+            waiting += [s.call for s in call.sources if s.call is not None and tape.is_of_image(s)]
     return ends[0] if len(ends) == 1 else None
 
 
