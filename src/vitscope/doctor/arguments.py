@@ -3,11 +3,13 @@ No torch: the command reads it before it loads any."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 from vitscope._core.errors import UsageError
-from vitscope._core.suggest import did_you_mean
+from vitscope._core.suggest import a_, did_you_mean
+from vitscope._core.text import Lang, Text
 
 LOSSES = ("cross-entropy", "nll", "bce", "mse", "bce-with-logits", "bce-of-probabilities")
 """Losses whose demands on a model's output are known; `bce` is either of the two that torch has."""
@@ -18,6 +20,14 @@ _TORCH = {
     "BCELoss": "bce-of-probabilities",
     "MSELoss": "mse",
 }
+
+
+class ArgumentError(UsageError):
+    """What the doctor was told does not fit. `str` is the sentence in the language that was asked for, `text` has both."""
+
+    def __init__(self, text: Text, lang: Lang = "en") -> None:
+        self.text = text
+        super().__init__(text[lang])
 
 
 def loss_named(loss: object) -> str | None:
@@ -46,7 +56,7 @@ def size_given(size: object) -> int | tuple[int, int] | None:
     sides: tuple[Any, ...] = tuple(size) if isinstance(size, Iterable) and not isinstance(size, str) else (size,)
     if size is None:
         return None
-    if not 1 <= len(sides) <= 2 or not all(_is_whole(side) for side in sides):
+    if not 1 <= len(sides) <= 2 or any(whole(side) is None for side in sides):
         raise UsageError(
             f"image_size is {size!r}, expected the side of the model's images in pixels as a whole number, or (height, width)"
         )
@@ -60,23 +70,94 @@ def counts_given(**counts: object) -> None:
         UsageError: such a one, by its name.
     """
     for name, count in counts.items():
-        if count is not None and not (_is_whole(count) and int(count) >= 1):  # type: ignore[call-overload]
+        number = whole(count)
+        if count is not None and (number is None or number < 1):
             raise UsageError(f"{name} is {count!r}, expected a whole number from 1 on")
 
 
-def checks_given(checks: Sequence[str] | None, known: Iterable[str]) -> tuple[str, ...]:
+def checks_given(checks: Any, known: Iterable[str]) -> tuple[str, ...]:
     """The ids that were asked for, in the order of the examination; all where none were. One may be given as it is.
 
     Raises:
-        UsageError: there is no such check.
+        UsageError: there is no such check, or what was given is no list of them.
     """
-    asked = (checks,) if isinstance(checks, str) else checks
     known = tuple(known)
-    for name in asked or ():
+    if checks is None:
+        return known
+    asked = (checks,) if isinstance(checks, str) else checks
+    names = list(asked) if isinstance(asked, Iterable) else [asked]
+    if not isinstance(asked, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ArgumentError(
+            Text(
+                f"checks is {shown(checks)}, expected ids of checks as a list of words; give some of {', '.join(known)}, or leave checks out",
+                f"checksに{shown(checks)}が渡されましたが、チェックのIDを文字列のリストで指定する必要があります。{'、'.join(known)}から選ぶか、"
+                "checksを省略してください",
+            )
+        )
+    for name in names:
         if name not in known:
             raise UsageError(f"there is no check '{name}'{did_you_mean(name, known)}; they are {', '.join(known)}")
-    return tuple(name for name in known if asked is None or name in asked)
+    return tuple(name for name in known if name in names)
 
 
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and number == int(number)
+def classes_given(classes: Any) -> int | None:
+    """How many scores the model gives; numpy's and torch's whole numbers are such, too.
+
+    Raises:
+        UsageError: it is no whole number from 1 on.
+    """
+    if classes is None:
+        return None
+    count = whole(classes)
+    if count is None or count < 1:
+        raise ArgumentError(
+            Text(
+                f"classes is {shown(classes)}, expected how many scores the model gives as a whole number from 1 on; give it, or leave classes out",
+                f"classesに{shown(classes)}が渡されましたが、モデルが出力するスコアの数を1以上の整数で指定する必要があります。指定するか、"
+                "classesを省略してください",
+            )
+        )
+    return count
+
+
+def kind_given(name: str, value: Any, kind: type, expected: Text) -> None:
+    """Refuses what is neither of a kind nor left out.
+
+    Args:
+        name: what the argument is called.
+        value: what was given.
+        kind: of which it has to be.
+        expected: what it is meant to be, and where it comes from.
+
+    Raises:
+        UsageError: it is of another kind.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise ArgumentError(
+            Text(
+                f"{name} is {shown(value)}, expected {expected.en}; give it, or leave {name} out",
+                f"{name}に{shown(value)}が渡されましたが、{expected.ja}を渡す必要があります。指定するか、{name}を省略してください",
+            )
+        )
+
+
+def whole(number: Any) -> int | None:
+    """A whole number of whatever make as Python's; None where it is none."""
+    if isinstance(number, bool):
+        return None
+    if isinstance(number, float):
+        return int(number) if number.is_integer() else None
+    try:
+        return operator.index(number)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def shown(value: Any) -> str:
+    """As Python writes it; of what is long, or an object that has no words of its own, what it is."""
+    try:
+        words = repr(value)
+    except Exception:  # whatever an object of the user's does here
+        words = ""
+    is_plain = words and len(words) <= 60 and "\n" not in words and " at 0x" not in words
+    return words if is_plain else a_(type(value).__name__)

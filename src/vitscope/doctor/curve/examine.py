@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from vitscope._core.errors import RunError, VitscopeError
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.curves import ReferenceCurve, load_reference
-from vitscope.doctor.arguments import checks_given
+from vitscope.doctor.arguments import ArgumentError, checks_given, classes_given, kind_given, shown
 from vitscope.doctor.curve.band import curve_band, curve_overfitting
 from vitscope.doctor.curve.chance import curve_chance
 from vitscope.doctor.curve.divergence import curve_divergence
@@ -52,10 +52,12 @@ def examine_curve(
         checks: only these, by their ids.
 
     Raises:
-        UsageError: there is no such check.
+        UsageError: there is no such check, or rows, classes, reference or settings are none.
     """
-    chosen = checks_given(checks, CURVE_CHECKS)
-    watched = Watched(tuple(rows), classes, reference, settings or Settings())
+    chosen, classes = checks_given(checks, CURVE_CHECKS), classes_given(classes)
+    kind_given("reference", reference, ReferenceCurve, _REFERENCE)
+    kind_given("settings", settings, Settings, _SETTINGS)
+    watched = Watched(_rows_given(rows), classes, reference, settings or Settings())
     findings: list[Finding] = []
     skipped: list[Skip] = []
     for check in chosen:
@@ -66,6 +68,26 @@ def examine_curve(
             skipped.append(Skip(check, why.why))
     undone = {skip.check for skip in skipped} - {finding.check for finding in findings}
     return Found(findings, skipped, tuple(check for check in chosen if check not in undone))
+
+
+def _rows_given(rows: Any) -> tuple[EpochMetrics, ...]:
+    given: list[Any] = (
+        list(rows) if isinstance(rows, Iterable) and not isinstance(rows, str | bytes | Mapping) else [None]
+    )
+    if not all(isinstance(row, EpochMetrics) for row in given):
+        raise ArgumentError(
+            Text(
+                f"rows is {shown(rows)}, expected a list of EpochMetrics, one an epoch; read them with read_metrics, or give the file to "
+                "examine_metrics_file",
+                f"rowsに{shown(rows)}が渡されましたが、エポックごとのEpochMetricsのリストを渡す必要があります。read_metricsで読み込むか、"
+                "ファイルをexamine_metrics_fileに渡してください",
+            )
+        )
+    return tuple(given)
+
+
+_REFERENCE = Text("a ReferenceCurve, as load_reference gives it", "load_referenceが返すReferenceCurve")
+_SETTINGS = Text("the Settings of that training", "その学習のSettings")
 
 
 def examine_metrics_file(

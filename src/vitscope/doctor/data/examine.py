@@ -8,12 +8,12 @@ from typing import Any
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.data.table import ImageTable
-from vitscope.doctor.arguments import checks_given
+from vitscope.doctor.arguments import checks_given, classes_given
 from vitscope.doctor.data.augmentation import data_augmentation
 from vitscope.doctor.data.balance import data_balance
 from vitscope.doctor.data.evaluation import data_evaluation
 from vitscope.doctor.data.generators import drawing_undone
-from vitscope.doctor.data.given import classes_given, seconds_given
+from vitscope.doctor.data.given import seconds_given
 from vitscope.doctor.data.labels import data_labels
 from vitscope.doctor.data.leak import data_leak
 from vitscope.doctor.data.normalisation import data_normalisation

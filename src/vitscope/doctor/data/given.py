@@ -4,26 +4,10 @@ later, or take for a fault of the data, is refused here."""
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
-from vitscope._core.errors import UsageError
-
-
-def classes_given(classes: Any) -> int | None:
-    """How many scores the model gives; numpy's and torch's whole numbers are such, too.
-
-    Raises:
-        UsageError: it is no whole number from 1 on.
-    """
-    if classes is None:
-        return None
-    count = _whole(classes)
-    if count is None or count < 1:
-        raise UsageError(
-            f"classes is {_shown(classes)}, expected how many scores the model gives as a whole number from 1 on; give it, or leave classes out"
-        )
-    return count
+from vitscope._core.text import Text
+from vitscope.doctor.arguments import ArgumentError, shown
 
 
 def seconds_given(seconds: Any) -> float:
@@ -37,24 +21,11 @@ def seconds_given(seconds: Any) -> float:
     except (TypeError, ValueError, RuntimeError):
         value = math.nan
     if not value > 0:
-        raise UsageError(
-            f"seconds is {_shown(seconds)}, expected how long one pass over one set may take as a number above 0; give it, or leave seconds out"
+        raise ArgumentError(
+            Text(
+                f"seconds is {shown(seconds)}, expected how long one pass over one set may take as a number above 0; give it, or leave seconds out",
+                f"secondsに{shown(seconds)}が渡されましたが、1つのデータを1回読む時間を0より大きい数（秒）で指定する必要があります。指定するか、"
+                "secondsを省略してください",
+            )
         )
     return value
-
-
-def _whole(number: Any) -> int | None:
-    if isinstance(number, bool):
-        return None
-    if isinstance(number, float):
-        return int(number) if number.is_integer() else None
-    try:
-        return operator.index(number)
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
-def _shown(value: Any) -> str:
-    """As Python writes it; of what is long, what it is."""
-    words = repr(value)
-    return words if len(words) <= 60 and "\n" not in words else f"a {type(value).__name__}"

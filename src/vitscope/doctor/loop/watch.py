@@ -14,10 +14,11 @@ from torch import nn
 
 from vitscope._core.errors import UsageError
 from vitscope._core.suggest import a_
-from vitscope._core.text import LANGS, Lang, Text
+from vitscope._core.text import Lang, Text
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.loop.checks import LOOP_CHECKS
+from vitscope.doctor.loop.given import lang_given, parts_given
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.recorder import Recorder
 from vitscope.doctor.loop.report import LoopExamination
@@ -101,18 +102,17 @@ def watch(
         lang: the language that the report is printed in, `en` or `ja`; the locale's where left out.
 
     Raises:
-        UsageError: the model is no module, the optimizer no optimizer, or there is no such language.
+        UsageError: the model is no module, the optimizer no optimizer, a loader, loss or scheduler none, or there is no such language.
     """
-    if lang is not None and lang not in LANGS:
-        raise UsageError(f"lang is {lang!r}, expected one of {', '.join(LANGS)}")
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"watch needs the nn.Module that the loop trains, got {a_(type(model).__name__)}")
+    spoken = lang_given(lang)
+    loaders = {"loader": loader, "val_loader": val_loader}
+    parts_given(model, optimizer, loaders=loaders, loss_fn=loss_fn, scheduler=scheduler, lang=spoken)
     recorder = Recorder(
         Record(
             model, _innermost(optimizer, "optimizer"), loader, val_loader, loss_fn, _innermost(scheduler, "scheduler")
         )
     )
-    watched = Watched(recorder, None if lang is None else "ja" if lang == "ja" else "en")
+    watched = Watched(recorder, spoken)
     recorder.start()
     error: BaseException | None = None
     try:
@@ -130,7 +130,7 @@ def _innermost(thing: Any, name: str) -> Any:
     """What a wrapper of Accelerate holds.
 
     Raises:
-        UsageError: it should be an optimizer and is none.
+        UsageError: it should be an optimizer that takes hooks, and is none.
     """
     wrapper = f"Accelerated{name.capitalize()}"
     while type(thing).__name__ == wrapper and hasattr(thing, name):
