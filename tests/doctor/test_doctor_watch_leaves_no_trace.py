@@ -221,7 +221,7 @@ def test_a_list_of_batches_cannot_be_watched_and_says_so() -> None:
 
 def test_what_is_no_model_or_no_optimizer_is_refused_before_anything_is_hooked() -> None:
     p = parts()
-    with pytest.raises(UsageError, match="watch needs"), vitscope.watch(p.model, object()):
+    with pytest.raises(UsageError, match="watch was given"), vitscope.watch(p.model, object()):
         pass
     assert not p.model._forward_hooks
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import median
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.record import Record, Step
+from vitscope.doctor.naming import listed
 
 NEVER_CLEARED = Fault(
     "gradients-not-cleared",
@@ -27,6 +30,11 @@ NEVER_CLEARED = Fault(
     "optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
     explains=("loss-not-finite", "learning-rate-too-high"),
 )
+_ALL = Text(
+    "clear the gradients of all parameters that the optimizer moves: optimizer.zero_grad(), not that of a part of the model",
+    "モデルの一部のzero_grad()ではなく、optimizer.zero_grad()で、更新するすべてのパラメータの勾配をクリアしてください",
+)
+_ALL_CODE = "optimizer.zero_grad()   # not model.blocks.zero_grad()\nloss.backward()\noptimizer.step()"
 CLEARED_BEFORE_STEP = Fault(
     "gradients-cleared-before-the-step",
     "L7",
@@ -94,7 +102,8 @@ def gradients(record: Record) -> Iterator[Finding]:
     """Whether each step goes by the gradients that were made for it, and by nothing else.
 
     Does: looks at the gradients before each backward, after it and at each step: is what the last step used still there, is anything there at all.
-    Finds: zero_grad missing or once per epoch, zero_grad between backward and step, accumulation that is cleared each batch, clipping to nothing.
+    Finds: zero_grad missing, once per epoch or for a part of the parameters, zero_grad between backward and step, accumulation that is cleared each
+    batch, clipping to nothing.
     Must not accuse: gradient accumulation (cleared at each of its steps), clearing by hand (`p.grad = None`), set_to_none=False, two optimizers.
     Source: PyTorch, "Zeroing out gradients".
     """
@@ -117,27 +126,56 @@ def gradients(record: Record) -> Iterator[Finding]:
         raise Skipped(
             Text(f"{len(steps)} steps are too few to tell", f"ステップが{len(steps)}回しかなく、判断できません")
         )
-    yield from _old(steps)
+    yield from _old(record, steps)
     yield from _gone(steps)
     yield from _clipped(record, steps)
     yield from _thrown(steps)
 
 
-def _old(steps: list[Step]) -> Iterator[Finding]:
+def _old(record: Record, steps: list[Step]) -> Iterator[Finding]:
+    part = _left_in_part(record, steps)
     stale = [step for step in steps if step.stale]
-    if len(stale) < 2 or len(stale) < 0.25 * len(steps):
-        return
     norms = [step.norm for step in steps if step.norm is not None]
     grew = norms[-1] / norms[0] if norms and norms[0] else float("nan")
-    yield NEVER_CLEARED.found(
-        Text(
-            f"At {len(stale)} of {len(steps)} optimizer steps the gradients still held those of the step before: zero_grad() is missing, or not "
-            f"called for every step.",
-            f"オプティマイザの{len(steps)}ステップ中{len(stale)}ステップで、前のステップの勾配が残っていました。zero_grad()がないか、"
-            "毎ステップ呼ばれていません。",
-        ),
-        {"steps": len(steps), "steps_with_old_gradients": len(stale), "gradient_norm_last_beside_first": grew},
-    )
+    numbers = {"steps": len(steps), "gradient_norm_last_beside_first": grew}
+    if part is not None:
+        names, count, looked = part
+        sizes = {name: p.numel() for name, p in record.model.named_parameters()}
+        share = sum(sizes[name] for name in names) / max(sum(sizes[name] for name in record.held), 1)
+        yield replace(NEVER_CLEARED, advice=_ALL, code=_ALL_CODE).found(
+            Text(
+                f"At {count} of the {looked} optimizer steps that were looked at, the gradients of {listed(names)} ({100 * share:.2g} % of what the "
+                "optimizer holds) still held those of the step before: they are not cleared, the others are.",
+                f"調べた{looked}ステップ中{count}ステップで、{listed(names)}（オプティマイザが持つ値の{100 * share:.2g} %）に"
+                "前のステップの勾配が残っていました。"
+                "ほかの勾配はクリアされていますが、これらはクリアされていません。",
+            ),
+            numbers | {"steps_with_old_gradients": count, "not_cleared": names, "share": share},
+        )
+    elif len(stale) >= 2 and len(stale) >= 0.25 * len(steps):
+        yield NEVER_CLEARED.found(
+            Text(
+                f"At {len(stale)} of {len(steps)} optimizer steps the gradients still held those of the step before: zero_grad() is missing, or not "
+                "called for every step.",
+                f"オプティマイザの{len(steps)}ステップ中{len(stale)}ステップで、前のステップの勾配が残っていました。zero_grad()がないか、"
+                "毎ステップ呼ばれていません。",
+            ),
+            numbers | {"steps_with_old_gradients": len(stale)},
+        )
+
+
+def _left_in_part(record: Record, steps: list[Step]) -> tuple[list[str], int, int] | None:
+    """The names of the parameters whose gradients are not cleared where others' are, at how many steps that is so, and of how many; None where all
+    are cleared alike."""
+    looked = [step for step in steps if step.left is not None]
+    names = record.names
+    times = Counter(names[each] for step in looked for each in step.left or () if each in names)
+    often = {name for name, count in times.items() if count >= 3 and count >= 0.25 * len(looked)}
+    others = (record.held & record.arrived) - set(times)
+    if not often or not others:
+        return None
+    count = sum(any(names.get(each) in often for each in step.left or ()) for step in looked)
+    return [name for name in names.values() if name in often], count, len(looked)
 
 
 def _gone(steps: list[Step]) -> Iterator[Finding]:

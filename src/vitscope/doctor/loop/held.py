@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ class Held:
         self._parameters: list[nn.Parameter] = []
         self._old: list[tuple[nn.Parameter, bool]] = []
         self._start: dict[int, tuple[nn.Parameter, Tensor]] = {}
+        self._left: list[tuple[nn.Parameter, weakref.ref[Tensor], int]] | None = None
         self.meet()
 
     def meet(self) -> None:
@@ -54,6 +56,26 @@ class Held:
         had = [parameter for parameter, was_there in self._old if was_there]
         return bool(had) and sum(has_gradient(parameter) for parameter in had) * 2 > len(had)
 
+    def remember_all(self) -> None:
+        """The step is done: every gradient that is there now, as it is, is old. None of them is kept alive by that."""
+        there = [(p, p.grad) for p in self.parameters() if p.grad is not None and not p.grad.is_sparse]
+        self._left = [(p, weakref.ref(gradient), gradient._version) for p, gradient in there]
+
+    def forget_all(self) -> None:
+        self._left = None
+
+    def see_all(self, *, is_added: bool) -> None:
+        """Lets go of the gradients that were cleared since, and, before anything was added to them, of those that were replaced or changed too."""
+        if self._left:
+            self._left = [each for each in self._left if (is_added or _is_untouched(*each)) and has_gradient(each[0])]
+
+    def left(self) -> frozenset[int] | None:
+        """Which parameters that are moved hold the gradient of the last step still, by identity; None where that was not looked at."""
+        if self._left is None:
+            return None
+        still = {id(p) for group in self.optimizer.param_groups if group.get("lr") == 0 for p in group["params"]}
+        return frozenset(id(p) for p, _, _ in self._left if id(p) not in still)
+
     def is_empty(self) -> bool:
         """Whether every gradient is missing or exactly zero."""
         return not any(has_gradient(p) for p in self.sample()) and not any(has_gradient(p) for p in self.parameters())
@@ -77,6 +99,12 @@ class Held:
             name: id(parameter) not in start or not _same(start[id(parameter)][1], _some(parameter))
             for name, parameter in self.model.named_parameters()
         }
+
+
+def _is_untouched(parameter: nn.Parameter, gradient: weakref.ref[Tensor], version: int) -> bool:
+    """Whether a gradient is the same tensor, and nothing was written into it."""
+    now = parameter.grad
+    return now is not None and now is gradient() and now._version == version
 
 
 def has_gradient(parameter: nn.Parameter) -> bool:

@@ -75,6 +75,8 @@ class Step:
     """That the loader gave since the last step."""
     stale: bool = False
     """The gradients still hold those of the step before."""
+    left: frozenset[int] | None = None
+    """The parameters, by identity, whose gradients were not cleared since the step before, where looked at."""
     empty: bool = False
     """Every gradient is missing or exactly zero."""
     cleared: bool = False

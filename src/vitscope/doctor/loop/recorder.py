@@ -23,6 +23,7 @@ from vitscope.doctor.loop.loaders import Loaders
 from vitscope.doctor.loop.patching import Observe, patch
 from vitscope.doctor.loop.probe import AT, probed
 from vitscope.doctor.loop.record import MOST, Backward, Phase, Record, Step
+from vitscope.doctor.loop.scaling import is_skipped_inside, scale_inside
 
 
 class Recorder:
@@ -42,6 +43,7 @@ class Recorder:
         self._scale = 1.0
         """Of a GradScaler, at the last backward."""
         self._old = False
+        self._is_skipped = False
         self._fresh = False  # whether a gradient came since they were last cleared
 
     # beginning and end
@@ -171,6 +173,7 @@ class Recorder:
         """Before anything is added to gradients, or just behind their clearing: are those of the last step gone?"""
         if self._old and not self.held.is_old_there():
             self._old = False
+        self.held.see_all(is_added=self._since.backwards > 0)
 
     # steps
 
@@ -181,7 +184,8 @@ class Recorder:
 
     def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         record, step, number = self.record, self._since, len(self.record.steps)
-        if number >= MOST:
+        self._is_skipped = is_skipped_inside(optimizer)
+        if number >= MOST or self._is_skipped:
             return
         rates = [group.get("lr") for group in optimizer.param_groups]
         step.lrs = tuple(float(rate) for rate in rates if isinstance(rate, int | float | Tensor))
@@ -193,30 +197,35 @@ class Recorder:
         self._see_gradients()
         if not step.closure:
             step.stale, step.empty = self._old and step.backwards > 0, self.held.is_empty()
+            step.left = self.held.left() if step.backwards else None
             if looks(number):
-                self._look(step)
+                self._look(step, scale_inside(optimizer))
         if number in AT and self.forwards.call is not None:
             args, kwargs, labels = self.forwards.call
             probe = probed(record.model, args, kwargs, labels, step=number)
             record.probes += [] if probe is None else [probe]
 
-    def _look(self, step: Step) -> None:
-        """What costs a little."""
+    def _look(self, step: Step, scale: float) -> None:
+        """What costs a little. Gradients may be scaled still, where the optimizer itself takes the scale out."""
         self.held.meet()
-        step.norm, step.zeros = self.held.norm(), self.held.zeros()
+        step.norm, step.zeros = self.held.norm() / scale, self.held.zeros()
         if self._behind and math.isfinite(self._behind):
-            step.shrunk = self.held.norm_of_some() / self._behind * self._scale
+            step.shrunk = self.held.norm_of_some() / scale / self._behind * self._scale
         arrived = self.record.arrived
         arrived |= {n for n, p in self.record.model.named_parameters() if n not in arrived and has_gradient(p)}
 
     def _after_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if len(self.record.steps) >= MOST:
+        if len(self.record.steps) >= MOST or self._is_skipped:
             return
         self.record.steps.append(self._since)
         self._begin_step()
         self._behind, self._fresh, self._old = None, False, False
         self.held.remember()
         self._old = True
+        if looks(len(self.record.steps)):
+            self.held.remember_all()
+        else:
+            self.held.forget_all()
 
     def _around_scheduler(self, scheduler: Any, *args: Any, **kwargs: Any) -> Observing:
         if scheduler is not self.record.scheduler or "scheduler" in self._depth:

@@ -204,6 +204,7 @@ _JA = {
     "norms": "正規化",
     "norms_at_one": "係数がすべて1の正規化の数",
     "not_held": "保持されていないもの",
+    "not_cleared": "クリアされていないもの",
     "number": "対応する数値",
     "numbers": "数値の個数",
     "numbers_per_call": "呼び出しごとの数値の個数",
