@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vitscope._core.text import Text
+from vitscope.doctor.data.origin import in_common
 from vitscope.doctor.data.seen import Seen
 from vitscope.doctor.data.sets import Sets
 from vitscope.doctor.finding import Fault, Finding, Severity, Skipped
@@ -44,9 +45,9 @@ class _Overlap(NamedTuple):
 def data_leak(sets: Sets) -> Iterator[Finding]:
     """Whether validation images are among the training images.
 
-    Does: compares where the images come from (file, stored pixels, number in one data set), where both data sets tell; else a digest of
-    each image that
-    no normalisation changes. Blank images do not count. Of a training set that was read in part, it reckons with the part.
+    Does: compares where the images come from (file, stored pixels, number in one data set or in two of the same images), where both tell;
+    else a digest of each image that no normalisation changes. Blank images do not count. Of a training set
+    that was read in part, it reckons with the part.
     Finds: validation that is training, or shares a fifth of its images with it (D3, an error), or a hundredth (a warning).
     Must not accuse: a few images that are in the set twice by nature (a note with their number). Augmented training images cannot be
     recognised: then,
@@ -65,7 +66,7 @@ def data_leak(sets: Sets) -> Iterator[Finding]:
 def _by_origin(train: Seen, validation: Seen) -> _Overlap | None:
     if not train.origin or not validation.origin:
         return None
-    both = len(train.origin & validation.origin)
+    both = in_common(train.origin, train.base, validation.origin, validation.base)
     if not both:
         return None  # other names say nothing: the same pixels may lie in two places
     return _Overlap(both, len(validation.origin), both / len(validation.origin), len(train.origin))

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from vitscope.doctor.data.drawing import places_drawn
+from vitscope.doctor.data.twins import are_twins
+
 MOST_ROWS, MOST_BYTES = 100_000, 1 << 30
 
 
@@ -21,11 +24,18 @@ def base_of(dataset: Any) -> Any:
     return _unwrapped(dataset)[0]
 
 
-def names_of(dataset: Any) -> frozenset[Hashable] | None:
-    """A name for each image: its file, its pixels as they are stored, or its number in the data set that all this stands on."""
+def names_of(dataset: Any, drawn: Sequence[int] | None = None) -> frozenset[Hashable] | None:
+    """A name for each image: its file, its pixels as they are stored, or its number in the data set that all this stands on.
+
+    Args:
+        dataset: anything that can be asked by number.
+        drawn: only these places of it; all where left out.
+    """
     base, places = _unwrapped(dataset)
     if places is None:
         return None
+    if drawn is not None:
+        places = [places[place] for place in drawn]
     files = _files(base)
     if files is not None:
         return frozenset(files[place] for place in places)
@@ -36,6 +46,28 @@ def names_of(dataset: Any) -> frozenset[Hashable] | None:
             blake2b(np.ascontiguousarray(rows[place]).tobytes(), digest_size=12).digest() for place in places
         )
     return frozenset((id(base), place) for place in places)
+
+
+def names_of_loader(loader: Any) -> frozenset[Hashable] | None:
+    """A name for each image that a loader draws."""
+    drawn = places_drawn(loader)
+    return None if drawn is None else names_of(loader.dataset, drawn)
+
+
+def in_common(one: frozenset[Hashable], of_one: Any, other: frozenset[Hashable], of_other: Any) -> int:
+    """How many of the other's images are the first's, by their names and by the data sets that they stand on."""
+    both = len(one & other)
+    if both or of_one is of_other or not (_is_numbered(one, of_one) and _is_numbered(other, of_other)):
+        return both
+    return len(_numbers(one) & _numbers(other)) if are_twins(of_one, of_other) else 0
+
+
+def _is_numbered(names: frozenset[Hashable], base: Any) -> bool:
+    return all(isinstance(each, tuple) and each[0] == id(base) for each in names)
+
+
+def _numbers(names: frozenset[Hashable]) -> set[Hashable]:
+    return {each[1] for each in names if isinstance(each, tuple)}
 
 
 def _files(base: Any) -> list[str] | None:

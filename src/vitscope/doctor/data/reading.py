@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from vitscope._core.errors import DataError, VitscopeError
 from vitscope._core.text import Text
 from vitscope.doctor.data.batches import as_batch, holds_images
-from vitscope.doctor.data.origin import base_of, names_of
+from vitscope.doctor.data.origin import base_of, names_of, names_of_loader
 from vitscope.doctor.data.seen import Again, Reading, Seen, of_set, tally
 from vitscope.doctor.patient import first_line
 
@@ -144,7 +144,7 @@ def _of_loader(loader: DataLoader[Any], name: Text, seconds: float) -> Seen:
     return replace(
         _seen(reading, total=total),
         again=again,
-        origin=names_of(dataset),
+        origin=names_of_loader(loader),
         base=base_of(dataset),
         left_out=(total or 0) % size if drops else 0,
     )

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitscope.doctor.data.seen import DIGESTED, picked, short_hash
+
 
 def size_of(batch: Any) -> int | None:
     """How many samples a batch, or one tensor of it, has."""
@@ -38,3 +40,14 @@ def tensors(batch: Any) -> Iterator[Tensor]:
 
 def _is_classes(tensor: Tensor) -> bool:
     return tensor.ndim == 1 and tensor.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
+
+
+def pixels_of(batch: Any) -> list[bytes]:
+    """What stands for the pixels of each image of a batch; nothing where they are on another device, and for images of one colour."""
+    images = next((each for each in tensors(batch) if each.ndim == 4), None)
+    if images is None or images.device.type != "cpu" or images.is_meta:
+        return []
+    few = picked(images.detach(), DIGESTED)
+    varied = (few != few[..., :1, :1]).flatten(1).any(1).tolist()
+    numbers = few.contiguous().view(torch.uint8).flatten(1).numpy() if few.numel() else ()
+    return [short_hash(each) for each, is_varied in zip(numbers, varied, strict=True) if is_varied]

@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, SequentialSampler
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.loop.leak import leak
 from vitscope.doctor.loop.record import Pass, Record
 
 _WHY = Text(
@@ -83,12 +84,13 @@ def data(record: Record) -> Iterator[Finding]:
 
     Does: counts what the loaders give and keeps the labels of the first batches of each pass.
     Finds: batches sorted by class, the same order in two epochs, the same first batch again and again, one loader for training and validation,
-    validation that leaves samples out.
+    validation images that are training images, validation that leaves samples out.
     Must not accuse: shuffled loaders, class-balanced batches, identity samplers (some images of each of some classes), loaders of one
     batch, validation that is broken off or distributed.
     Source: PyTorch, torch.utils.data
     """
     yield from _same_loader(record)
+    yield from leak(record)
     if not any(each.batches for each in record.passes):
         raise Skipped(
             Text(

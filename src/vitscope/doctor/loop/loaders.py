@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitscope.doctor.loop.batches import labels_of, size_of, tensors
+from vitscope.doctor.loop.batches import labels_of, pixels_of, size_of, tensors
 from vitscope.doctor.loop.guard import Guard, Observing
 from vitscope.doctor.loop.patching import Told
 from vitscope.doctor.loop.record import MOST, Pass, Phase, Record
 
 LABELED_BATCHES = 100
 """Of how many batches of a pass the labels are kept."""
+HASHED = 2000
+"""Of how many images of each loader the pixels are held against the other's."""
 RECENT = 4
 """How many batches of each loader are known again: some loops fetch ahead."""
 MARKS = 64
@@ -78,6 +80,8 @@ class Loaders:
         seen.samples += size_of(given) or 0
         batch = Batch(seen.phase, given)
         self._recent[seen.phase].append(batch)
+        if sum(len(each.pixels) for each in self.record.passes if each.phase == seen.phase) < HASHED:
+            seen.pixels += pixels_of(given)
         if batch.labels is not None and len(batch.labels):
             seen.meets(batch.labels.detach(), keep=len(seen.labels) < LABELED_BATCHES)
 

@@ -103,6 +103,8 @@ class Pass:
     """Of the first batches."""
     first: int | None = None
     """The first label of all."""
+    pixels: list[bytes] = field(default_factory=list)
+    """Of the first images, where they are on the CPU: what stands for the numbers of each."""
     has_classes: bool = False
     """Whether any label, of all batches, is another one."""
 
