@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -506,10 +507,14 @@ def _schedule(name: str, make: Callable[[torch.optim.Optimizer], object], *, eac
 _schedule("cosine_in_epochs_per_batch", lambda o: lr_scheduler.CosineAnnealingLR(o, 5), each_batch=True)
 _schedule("steps_in_epochs_per_batch", lambda o: lr_scheduler.StepLR(o, 2, 0.1), each_batch=True)
 _schedule("exponential_per_batch", lambda o: lr_scheduler.ExponentialLR(o, 0.4), each_batch=True)
-_schedule(
-    "lambda_that_climbs_again",
-    lambda o: lr_scheduler.LambdaLR(o, lambda t: 0.5 * (1 + float(torch.cos(torch.tensor(t / 8 * 3.1416))))),
-    each_batch=True,
+CASES.append(
+    Sick(
+        "lambda_that_climbs_again",
+        "scheduler-at-the-wrong-rate",
+        "note",  # cycles that are meant may look so
+        scheduled(lambda o: lr_scheduler.LambdaLR(o, lambda t: 0.5 * (1 + math.cos(math.pi * t / 8)))),
+        _stepping(each_batch=True),
+    )
 )
 _schedule("one_cycle_per_epoch", lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=50), each_batch=False)
 _schedule("long_cosine_per_epoch", lambda o: lr_scheduler.CosineAnnealingLR(o, 39_100), each_batch=False)
@@ -579,7 +584,7 @@ def scheduler_of_an_older_optimizer_per_epoch(p: Parts) -> None:
         p.scheduler.step()  # type: ignore[attr-defined]
 
 
-@sick("scheduler-never-stepped", "warning", scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, 30)))
+@sick("scheduler-never-stepped", "note", scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, 30)))
 def scheduler_forgotten(p: Parts) -> None:
     train(p, 2)
 

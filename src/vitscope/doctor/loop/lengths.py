@@ -11,9 +11,11 @@ from torch.optim import lr_scheduler
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Finding
-from vitscope.doctor.loop.rates import GONE, WRONG_RATE
+from vitscope.doctor.loop.rates import GONE, WRONG_RATE, gone_for, steps_below
 from vitscope.doctor.loop.record import Record
 
+DEEP = 1e-5
+"""No schedule is meant to end below this share of its peak."""
 LONG = 1000
 """A schedule of more steps than this is not meant in epochs."""
 
@@ -79,6 +81,31 @@ def too_fast(record: Record, scheduler: Any) -> Finding | None:
         {"scheduler": name, length.what.lower(): float(value), "calls_per_epoch": calls, "scheduler_steps": times},
         severity="warning" if went_on else "note",
     )
+
+
+def too_early(record: Record, scheduler: Any) -> Finding | None:
+    """A length in epochs that lasts some epochs all the same, stepped for each batch: the training goes on for a good part, an epoch and more, with
+    as good as no rate. What is counted in batches lasts whole epochs, or to the end; and nobody means to fall so deep."""
+    calls, epoch, rates = _calls_per_epoch(record), record.steps_per_epoch, record.rates
+    if calls is None or epoch is None or not rates or max(rates) <= 0:
+        return None
+    part, _ = _last_part(scheduler)
+    is_deep, top = rates[-1] < DEEP * max(rates), max(rates)
+    if type(part) is lr_scheduler.MultiStepLR:
+        stays, share, is_known = steps_below(rates, 1.001 * GONE * top), 0.5, True
+    elif type(part) is lr_scheduler.StepLR:
+        stays, share, is_known = steps_below(rates, 0.5 * GONE * top), 0.25, is_deep or part.step_size % epoch > 0
+    elif type(part) is lr_scheduler.ExponentialLR:
+        stays, share, is_known = (
+            steps_below(rates, 0.5 * GONE * top),
+            0.25,
+            is_deep or part.gamma == round(part.gamma, 2),
+        )
+    else:
+        return None
+    if not is_known or stays < max(5, epoch) or stays < share * len(rates):
+        return None
+    return gone_for(record, rates, stays, is_per_batch=True)
 
 
 def _impatient(record: Record, scheduler: Any, calls: int) -> Finding | None:

@@ -60,8 +60,7 @@ def climbs_again(record: Record, rates: list[float]) -> Finding | None:
         fell = fell or low < 0.67 * top
         if fell and rate > low + 0.1 * top and number - low_at >= 3 and steepest < 0.5 * top:
             recurs = any(b < a for a, b in pairwise(rates[number:]))
-            is_given = is_given or _is_cosine_in_epochs(record, rates, low_at)
-            if recurs and not is_given:
+            if recurs and not is_given and not _is_cosine_in_epochs(record, rates, low_at):
                 return None
             has_scheduler = record.scheduler is not None
             return _climbed(rates, low_at, number, is_given=is_given, has_scheduler=has_scheduler)
@@ -76,11 +75,11 @@ def _has_a_length(scheduler: Any) -> bool:
 
 def _is_cosine_in_epochs(record: Record, rates: list[float], low_at: int) -> bool:
     """Whether a function of the user's is one half of a cosine that went on: it is down in less than an epoch, stepped per batch, and climbs as it
-    fell. Cycles that are meant have other shapes, or jump."""
+    fell. Cycles that are meant may do that too; most have other shapes, or jump, or there is a whole number of them in an epoch."""
     top, low = max(rates), rates[low_at]
     begins = rates.index(top)
     fall, epoch = low_at - begins, record.steps_per_epoch
-    if record.scheduler is None or epoch is None or not 4 <= fall < epoch or top <= low:
+    if record.scheduler is None or epoch is None or not 4 <= fall < epoch or epoch % fall == 0 or top <= low:
         return False
     shape = [0.5 * (1 + cos(pi * number / fall)) for number in range(min(2 * fall + 1, len(rates) - begins))]
     return all(abs((rate - low) / (top - low) - x) < 0.02 for rate, x in zip(rates[begins:], shape, strict=False))
@@ -152,21 +151,32 @@ def gone_early(record: Record, rates: list[float]) -> Finding | None:
     )
 
 
+def steps_below(rates: list[float], rate: float) -> int:
+    """How many steps at the end are at a rate or below it."""
+    return next((number for number, each in enumerate(reversed(rates)) if each > rate), len(rates))
+
+
 def mostly_gone(record: Record, rates: list[float]) -> Finding | None:
     """A schedule in epochs, stepped for each batch, that lasts a little longer than an epoch: most of the steps, an epoch of them and more, run
     at the end of the block without a learning rate."""
     epoch, top = record.steps_per_epoch, max(rates)
     if epoch is None or top <= 0:
         return None
-    stays = next((n for n, rate in enumerate(reversed(rates)) if rate > GONE * top), len(rates))
+    stays = steps_below(rates, GONE * top)
     if stays < max(5, epoch) or 2 * stays <= len(rates):
         return None
     is_per_batch = record.scheduler is not None and len(record.scheduler_steps) > 0.8 * len(rates)
+    return gone_for(record, rates, stays, is_per_batch=is_per_batch)
+
+
+def gone_for(record: Record, rates: list[float], stays: int, *, is_per_batch: bool) -> Finding:
+    """So many steps at the end of the block are as good as none."""
+    epoch, top = record.steps_per_epoch, max(rates)
     return WRONG_RATE.found(
         Text(
-            f"In the last {stays} of {len(rates)} steps the learning rate is below a thousandth of its peak of {top:.2g} ({rates[-1]:.2g} in the "
+            f"In the last {stays} of {len(rates)} steps the learning rate is a thousandth of its peak of {top:.2g} or less ({rates[-1]:.2g} in the "
             f"end); an epoch has {epoch} steps.{_PER_BATCH.en if is_per_batch else ''}",
-            f"{len(rates)}ステップ中、最後の{stays}ステップは学習率が最大値{top:.2g}の千分の一未満です（最後は{rates[-1]:.2g}）。1エポックは{epoch}ステップです。"
+            f"{len(rates)}ステップ中、最後の{stays}ステップは学習率が最大値{top:.2g}の千分の一以下です（最後は{rates[-1]:.2g}）。1エポックは{epoch}ステップです。"
             f"{_PER_BATCH.ja if is_per_batch else ''}",
         ),
         {"highest": top, "lowest": rates[-1], "steps_after": stays, "steps_per_epoch": epoch},

@@ -11,9 +11,10 @@ from torch.optim.swa_utils import SWALR
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.loop.lengths import too_fast, too_slow
+from vitscope.doctor.loop.lengths import too_early, too_fast, too_slow
 from vitscope.doctor.loop.rates import climbs_again, gone_early, hardly_moves, mostly_gone, swings
 from vitscope.doctor.loop.record import Record
+from vitscope.doctor.loop.words import counted
 
 NEVER = Fault(
     "scheduler-never-stepped",
@@ -74,14 +75,20 @@ ORDER = Fault(
 )
 
 
+_PERHAPS_LATER = Text(
+    " Where it is to begin later, behind some epochs at a constant rate, that is meant.",
+    "一定の学習率で数エポック進めてから開始する意図なら問題ありません。",
+)
+
+
 def schedule(record: Record) -> Iterator[Finding]:
     """Whether the schedule counts what its step() is called for.
 
     Does: notes the learning rate at each optimizer step and when the scheduler steps; reads the lengths of PyTorch's own schedulers.
     Finds: a length in epochs stepped per batch and the other way round, a rate that is gone within an epoch, a warm-up that hardly moves, a scheduler
     that never steps or belongs to another optimizer, a first epoch at 0, the wrong order.
-    Must not accuse: warm restarts and cyclic schedules, one-cycle, warm-up with cosine per batch, plateau schedules, short windows, training that
-    ends within an epoch with its schedule.
+    Must not accuse: schedules that are to begin later (a note), warm restarts and cyclic schedules, one-cycle, warm-up with cosine
+    per batch, plateau schedules, short windows, training that ends within an epoch with its schedule.
     Source: PyTorch, torch.optim, "How to adjust learning rate"
     """
     if len(record.steps) < 5:
@@ -100,7 +107,11 @@ def schedule(record: Record) -> Iterator[Finding]:
             )
         )
     yield from _of_another(record, rates)
-    found = None if scheduler is None else too_fast(record, scheduler) or too_slow(record, scheduler)
+    found = (
+        None
+        if scheduler is None
+        else too_fast(record, scheduler) or too_slow(record, scheduler) or too_early(record, scheduler)
+    )
     found = found or climbs_again(record, rates) or swings(record, rates) or gone_early(record, rates)
     found = found or mostly_gone(record, rates) or hardly_moves(record, rates)
     if found is not None:
@@ -130,15 +141,24 @@ def _never(record: Record) -> Iterator[Finding]:
     rates = {step.lrs for step in record.steps}
     if not is_seen or record.scheduler_steps or not is_late or len(rates) > 1:
         return
+    rate, is_sure = max(record.steps[-1].lrs), _is_due(record)
+    perhaps = Text("", "") if is_sure else _PERHAPS_LATER
     yield NEVER.found(
         Text(
-            f"In {len(record.steps)} optimizer steps ({len(through)} whole epochs) scheduler.step() was not called; the learning rate stays at "
-            f"{max(record.steps[-1].lrs):.2g}.",
+            f"In {counted(len(record.steps), 'optimizer step')} ({counted(len(through), 'whole epoch')}) scheduler.step() was not called; the "
+            f"learning rate stays at {rate:.2g}.{perhaps.en}",
             f"{len(record.steps)}ステップ（完了したエポック数{len(through)}）の間、scheduler.step()が一度も呼ばれていません。学習率は"
-            f"{max(record.steps[-1].lrs):.2g}のままです。",
+            f"{rate:.2g}のままです。{perhaps.ja}",
         ),
-        {"steps": len(record.steps), "epochs": len(through), "lr": max(record.steps[-1].lrs)},
+        {"steps": len(record.steps), "epochs": len(through), "lr": rate},
+        severity="warning" if is_sure else "note",
     )
+
+
+def _is_due(record: Record) -> bool:
+    """Whether a schedule that was not begun is surely late: it begins with a warm-up, below the rate that the training is meant for."""
+    bases = [float(group.get("max_lr") or group.get("initial_lr") or 0.0) for group in record.optimizer.param_groups]
+    return max(bases, default=0.0) > 1.01 * max(record.steps[-1].lrs)
 
 
 def _waits(scheduler: Any) -> bool:

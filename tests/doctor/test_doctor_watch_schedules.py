@@ -1,0 +1,110 @@
+"""Schedules in epochs that are stepped for each batch and last some epochs all the same; what looks like them and is meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.optim import lr_scheduler
+from watch_healthy import per_batch, per_epoch
+from watch_parts import loader_of, parts, train
+
+import vitscope
+from vitscope.doctor.finding import Finding
+
+Make = Callable[[torch.optim.Optimizer], object]
+
+
+def found(make: Make, images: int, *, epochs: int, run: Callable[..., None] = per_batch) -> list[Finding]:
+    p = parts(loader=loader_of(images))
+    p.scheduler = make(p.optimizer)
+    with vitscope.watch(p.model, p.optimizer, p.loader, scheduler=p.scheduler) as watched:
+        run(p, epochs)
+    return list(watched.findings)
+
+
+def cosine(period: float) -> Make:
+    return lambda o: lr_scheduler.LambdaLR(o, lambda t: 0.5 * (1 + math.cos(math.pi * t / period)))
+
+
+IN_EPOCHS: dict[str, Make] = {
+    "step": lambda o: lr_scheduler.StepLR(o, 8, 0.1),
+    "half-a-step": lambda o: lr_scheduler.StepLR(o, 3, 0.5),
+    "exponential": lambda o: lr_scheduler.ExponentialLR(o, 0.8),
+    "three-milestones": lambda o: lr_scheduler.MultiStepLR(o, [10, 20, 25], 0.1),
+    "milestones-to-the-middle": lambda o: lr_scheduler.MultiStepLR(o, [9, 18, 30], 0.1),
+    "warmed-up": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, 0.1, total_iters=3), lr_scheduler.StepLR(o, 7, 0.1)], [3]
+    ),
+}
+IN_BATCHES: dict[str, Make] = {
+    "step-an-epoch": lambda o: lr_scheduler.StepLR(o, 20, 0.1),
+    "a-quarter": lambda o: lr_scheduler.StepLR(o, 15, 0.1),
+    "exponential-to-a-ten-thousandth": lambda o: lr_scheduler.ExponentialLR(o, 1e-4 ** (1 / 60)),
+    "exponential-to-a-thousandth": lambda o: lr_scheduler.ExponentialLR(o, 0.89),
+    "half-and-three-quarters": lambda o: lr_scheduler.MultiStepLR(o, [30, 45], 0.1),
+    "three-late-milestones": lambda o: lr_scheduler.MultiStepLR(o, [20, 35, 50], 0.1),
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 60),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, 60),
+}
+
+
+@pytest.mark.parametrize("images", [160, 320])
+@pytest.mark.parametrize("name", IN_EPOCHS)
+def test_a_schedule_that_is_over_while_the_training_goes_on_is_found(name: str, images: int) -> None:
+    (finding,) = found(IN_EPOCHS[name], images, epochs=960 // images)
+    assert (finding.id, finding.severity) == ("scheduler-at-the-wrong-rate", "warning")
+
+
+@pytest.mark.parametrize("images", [160, 320])
+@pytest.mark.parametrize("name", IN_BATCHES)
+def test_a_schedule_that_lasts_as_long_as_the_training_is_left_alone(name: str, images: int) -> None:
+    assert not found(IN_BATCHES[name], images, epochs=960 // images)
+
+
+@pytest.mark.parametrize("period", [5, 10])
+def test_cycles_that_are_meant_are_left_alone(period: int) -> None:
+    assert not found(cosine(period), 320, epochs=3)
+
+
+def test_other_cosines_of_a_function_are_asked_after() -> None:
+    (finding,) = found(cosine(8), 320, epochs=3)
+    assert (finding.id, finding.severity) == ("scheduler-at-the-wrong-rate", "note")
+    assert "whether that is meant" in finding.summary.en
+
+
+CONSTANT_FIRST: dict[str, Make] = {
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 30),
+    "decay": lambda o: lr_scheduler.LambdaLR(o, lambda t: 0.9**t),
+    "milestones": lambda o: lr_scheduler.MultiStepLR(o, [2, 4]),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT_FIRST)
+def test_a_schedule_that_may_begin_later_is_asked_after(name: str) -> None:
+    """As `if epoch >= 10: scheduler.step()`."""
+    (finding,) = found(CONSTANT_FIRST[name], 160, epochs=3, run=train)
+    assert (finding.id, finding.severity) == ("scheduler-never-stepped", "note")
+    assert "Where it is to begin later" in finding.summary.en
+    assert "開始する意図なら問題ありません" in finding.summary.ja
+
+
+WARM_UPS: dict[str, Make] = {
+    "linear": lambda o: lr_scheduler.LinearLR(o, 0.01, total_iters=5),
+    "one-cycle": lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=100),
+    "by-hand": lambda o: lr_scheduler.LambdaLR(o, lambda t: min(1.0, (t + 1) / 500)),
+}
+
+
+@pytest.mark.parametrize("name", WARM_UPS)
+def test_a_warm_up_that_is_not_stepped_is_found(name: str) -> None:
+    findings = {finding.id: finding.severity for finding in found(WARM_UPS[name], 160, epochs=2, run=train)}
+    assert findings == {"scheduler-never-stepped": "warning"}
+
+
+def test_a_schedule_that_is_constant_first_is_left_alone_where_it_is_stepped() -> None:
+    assert not found(
+        lambda o: lr_scheduler.LambdaLR(o, lambda t: 1.0 if t < 10 else 0.9**t), 160, epochs=4, run=per_epoch
+    )
