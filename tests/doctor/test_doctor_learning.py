@@ -199,6 +199,17 @@ def test_losses_are_as_large_as_cross_entropy_and_guessing_counts_labels() -> No
     assert guessing(torch.tensor([3, 3])) == 0
 
 
+@pytest.mark.parametrize("loss", ["mse", "bce-with-logits", "bce-of-probabilities", "cross-entropy"])
+def test_guessing_is_the_lowest_loss_of_scores_that_are_all_alike(loss: str) -> None:
+    labels = torch.arange(32) % 4
+    alike = torch.full((1, 4), 0.25, dtype=torch.float64)
+    alike = {"bce-with-logits": alike.logit(), "cross-entropy": alike.log()}.get(loss, alike)
+    expected = guessing(labels, loss)
+    assert float(loss_of(alike.expand(32, -1), labels, loss)) == pytest.approx(expected)
+    for change in torch.eye(4, dtype=torch.float64) * 0.05:
+        assert float(loss_of((alike + change).expand(32, -1), labels, loss)) > expected
+
+
 # the learning rate
 
 

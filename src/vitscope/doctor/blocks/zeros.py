@@ -74,7 +74,12 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
                 f"{len(asleep)}個の行列に勾配がまったく届きません。1つの積に複数のゼロが入っているためです: {listed(_weights(patient, zeros))}。"
                 "これらのゼロを小さな値に置き換えると、勾配が届くようになります。",
             ),
-            {"matrices": asleep, "zeros": _weights(patient, zeros), "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
+            {
+                "matrices": asleep,
+                "zeros": _weights(patient, zeros),
+                "gradient_at_start": 0.0,
+                "gradient_after_some_steps": 0.0,
+            },
         )
     rest = of_blocks(patient, [name for name in matrices if name not in woken])
     if rest:

@@ -121,7 +121,7 @@ def overfit(patient: Patient) -> Iterator[Finding]:
     refuse_not_finite(patient)
     _refuse_frozen(patient)
     images, labels = small_set(patient, IMAGES_OF_LARGE if patient.is_large else IMAGES)
-    chance = guessing(labels)
+    chance = guessing(labels, patient.loss)
     courses: dict[float, Course] = {}
     sees = not is_blind(patient) or not is_blind(patient.trained)
     for lr in RATES if sees else RATES[:1]:  # what never sees an image learns none at any rate

@@ -178,4 +178,8 @@ def _tried(patient: Patient, rate: float) -> tuple[float, float]:
     if course.out_of_time:
         raise Skipped(_LATE)
     end = course.losses[-1]
-    return (max(1 - end / guessing(labels), 0.0), max(course.losses[0] - end, 0.0)) if isfinite(end) else (0.0, 0.0)
+    return (
+        (max(1 - end / guessing(labels, patient.loss), 0.0), max(course.losses[0] - end, 0.0))
+        if isfinite(end)
+        else (0.0, 0.0)
+    )

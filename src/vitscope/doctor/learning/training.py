@@ -51,10 +51,15 @@ def small_set(patient: Patient, count: int) -> tuple[Tensor, Tensor]:
     return images.float(), labels[torch.randperm(count, generator=torch.Generator().manual_seed(4))]
 
 
-def guessing(labels: Tensor) -> float:
-    """The lowest cross-entropy of scores that are the same for all images: how even the labels are."""
+def guessing(labels: Tensor, loss: str | None = None) -> float:
+    """The lowest loss of scores that are the same for all images, as `loss_of` measures it: how even the labels are."""
     shares = torch.bincount(labels).double() / len(labels)
-    return float(-(shares[shares > 0] * shares[shares > 0].log()).sum())
+    shares, others = shares[shares > 0], 1 - shares[shares > 0]
+    if loss == "mse":
+        return float((shares * others).sum())
+    if loss is not None and loss.startswith("bce"):
+        return float(-(torch.xlogy(shares, shares) + torch.xlogy(others, others)).sum())
+    return float(-(shares * shares.log()).sum())
 
 
 def trainable(patient: Patient) -> nn.Module:
