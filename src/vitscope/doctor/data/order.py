@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median_high
 
 import numpy as np
 import torch
@@ -80,7 +81,8 @@ def data_order(sets: Sets) -> Iterator[Finding]:
     Finds: images sorted by class (D6, an error), though batches, or a buffer that is too small, be shuffled; the same order in two epochs (a
     warning).
     Must not accuse: data sets (their loader may shuffle them), one batch, sets where one class is nearly all, repeated augmentation, batches of P
-    classes with K images each, drawn anew (a note), streams and lists, whose order is no loader's doing, loaders that are told the epoch's number.
+    classes with K images each or about so many, drawn anew (a note), streams and lists, whose order is no loader's doing, loaders that are told
+    the epoch's number.
     """
     train = sets.train
     if train.is_table:
@@ -137,7 +139,8 @@ def _by_class(sets: Sets, labels: Tensor) -> Iterator[Finding]:
         "likeness_of_neighbours": drift,
     }
     each = held[held > 0].reshape(-1)
-    if _is_even(held) and drift < _telling(held):
+    is_drawn = _is_even(held) or _sizes_vary(sets.train.batches) or (sets.train.again and sets.train.again.anew)
+    if is_drawn and drift < _telling(held):
         yield _drawn(distinct, expected, float(each.mean()), numbers)
     elif together > TOGETHER or drift >= _telling(held):
         yield _sorted(size, distinct, expected, numbers)
@@ -199,6 +202,11 @@ def _is_even(held: Tensor) -> bool:
     return float(even.double().mean()) >= 0.8
 
 
+def _sizes_vary(batches: tuple[int, ...]) -> bool:
+    """Whether batches are as large as what was drawn for them, and not filled from a stream."""
+    return len(batches) >= 4 and sum(size != median_high(batches) for size in batches) > 0.25 * len(batches)
+
+
 def _sorted(size: float, distinct: float, expected: float, numbers: dict[str, float]) -> Finding:
     return CLASS_SORTED.found(
         Text(
@@ -213,9 +221,9 @@ def _sorted(size: float, distinct: float, expected: float, numbers: dict[str, fl
 def _drawn(distinct: float, expected: float, each: float, numbers: dict[str, float]) -> Finding:
     return BY_CLASS.found(
         Text(
-            f"A batch holds {distinct:.1f} classes with {each:.0f} images of each, where a shuffled one would hold {expected:.1f} "
-            "classes: it is drawn by class.",
-            f"1バッチに{distinct:.1f}クラスが{each:.0f}枚ずつ入っています（シャッフルされていれば{expected:.1f}クラス）。クラスを選んでからバッチを作っているようです。",
+            f"A batch holds {distinct:.1f} classes on average with about {each:.0f} images of each, where a shuffled one would hold "
+            f"{expected:.1f} classes: it is drawn by class.",
+            f"1バッチに平均{distinct:.1f}クラスが約{each:.0f}枚ずつ入っています（シャッフルされていれば{expected:.1f}クラス）。クラスを選んでからバッチを作っているようです。",
         ),
         numbers,
     )

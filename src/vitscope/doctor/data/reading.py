@@ -27,6 +27,8 @@ TWICE = 64
 """Images that a data set is asked for twice."""
 FIRST, FEWEST_IN_ORDER = 8, 20
 """Batches of two epochs whose order is compared, and images, under which chance could give the same."""
+BATCHES = 1000
+"""From this many on, batches of two epochs are not held against each other."""
 ONCE_ONLY = Text(
     "the {name} loader can be gone through once only", "{name}データのローダーは一度しか読み進められません"
 )
@@ -138,7 +140,7 @@ def _of_loader(loader: DataLoader[Any], name: Text, seconds: float) -> Seen:
         order = torch.randperm(_length(dataset) or 0, generator=torch.Generator().manual_seed(0)).tolist()
         collate = loader.collate_fn
         again = _asked_twice(dataset, order, lambda items: [as_batch(collate(items), name.en).images])
-        again = replace(again, same_order=_same_order(loader))
+        again = replace(again, same_order=_same_order(loader), anew=_is_drawn_anew(loader))
     size = loader.batch_size or 0
     drops = bool(loader.drop_last) and bool(size) and total is not None and total == _length(dataset)
     return replace(
@@ -228,6 +230,15 @@ def _same_order(loader: DataLoader[Any]) -> bool | None:
     if sum(map(len, one)) < FEWEST_IN_ORDER or not other:
         return None
     return bool(one == other)
+
+
+def _is_drawn_anew(loader: DataLoader[Any]) -> bool | None:
+    """Whether a second pass makes other batches of the images, as the sampler says; None where passes are long or hold one batch."""
+    one, other = ([frozenset(batch) for batch in islice(iter(loader.batch_sampler or ()), BATCHES)] for _ in range(2))
+    if not 2 <= len(one) < BATCHES:
+        return None
+    again = set(other)
+    return sum(batch in again for batch in one) < 0.1 * len(one)
 
 
 def _can_say_order(source: Any) -> bool:

@@ -47,6 +47,8 @@ class Again:
     """How many would, if nothing were done to images: fewer than were compared where each time others are drawn."""
     same_order: bool | None
     """Whether the labels came in the same order; None where that says nothing."""
+    anew: bool | None = None
+    """Whether hardly any batch of one pass is a batch of another, in whatever order; None where that is not known."""
 
     @property
     def share(self) -> float:

@@ -21,6 +21,15 @@ _WHY = Text(
     "Batches of one class pull the model to that class, and the next ones pull it away: it forgets as fast as it learns.",
     "同じクラスばかりのバッチはモデルをそのクラスへ引き寄せ、次のバッチがそこから引き離します。覚えるそばから忘れてしまいます。",
 )
+_DRAWN = Text(
+    "A loss that learns classes is pulled to that of the batch, and away from it by the next; one that compares images of a batch needs such as are "
+    "alike.",
+    "クラスを学習する損失なら、バッチのクラスへ引き寄せられては次のバッチで引き離されます。一方、バッチ内の画像を比べる損失には、同じクラスの画像が必要です。",
+)
+_WHERE_MEANT = Text(
+    "nothing to do where it is meant; else shuffle the training loader",
+    "意図したものなら対応は不要です。そうでなければ、学習用ローダーでシャッフルを有効にしてください",
+)
 SORTED = Fault(
     "batches-sorted-by-class",
     "D6",
@@ -124,10 +133,12 @@ def _sorted(record: Record) -> Iterator[Finding]:
         distinct = _distinct(labels)
         if runs > 1.5 * distinct or distinct * 4 > len(labels) or (distinct == 1 and not _is_a_class(record, each)):
             continue
-        per_batch = sum(_distinct(batch) for batch in each.labels) / len(each.labels)
-        if per_batch > 1.5 and not _goes_on(each.labels):
+        per_batch, goes_on = sum(_distinct(batch) for batch in each.labels) / len(each.labels), _goes_on(each.labels)
+        if per_batch > 1.5 and not goes_on:
             continue
-        yield SORTED.found(
+        is_trouble = goes_on or _is_cross_entropy(record)
+        fault = SORTED if is_trouble else replace(SORTED, why=_DRAWN, advice=_WHERE_MEANT)
+        yield fault.found(
             Text(
                 f"The training images come sorted by class: {len(labels)} in a row have {_counted(distinct, 'class', 'classes')} in "
                 f"{_counted(runs, 'run', 'runs')}, a batch {per_batch:.1f} on average.",
@@ -135,8 +146,14 @@ def _sorted(record: Record) -> Iterator[Finding]:
                 f"1バッチあたり{per_batch:.1f}クラスしかありません。",
             ),
             {"samples": len(labels), "classes": distinct, "runs": runs, "classes_per_batch": per_batch},
+            severity="error" if is_trouble else "note",
         )
         return
+
+
+def _is_cross_entropy(record: Record) -> bool:
+    """Whether the loss is known to pull to the classes that it is given."""
+    return 2 * sum(fit.is_cross_entropy for fit in record.fits) > len(record.fits)
 
 
 def _goes_on(batches: list[Tensor]) -> bool:
