@@ -121,7 +121,8 @@ def test_a_factory_that_fails_is_no_traceback() -> None:
         raise ZeroDivisionError("no")
 
     (skip,) = diagnose(Host(), image_size=32, checks=["parameters"], factory=broken).skipped
-    assert "the factory fails with ZeroDivisionError: no" in skip.why.en
+    assert skip.why.en == "the factory fails with ZeroDivisionError: no"
+    assert skip.why.ja == "factoryの呼び出しが失敗しました（ZeroDivisionError: no）"
 
 
 class FeaturesFirst(Host):

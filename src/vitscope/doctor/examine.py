@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import LensError, ModelError
+from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.admission import admitted
 from vitscope.doctor.arguments import checks_given, counts_given, loss_named, size_given
@@ -106,12 +106,13 @@ def _fresh(factory: Callable[[], nn.Module]) -> nn.Module:
     """What a factory makes, copied: it may give back the user's own model.
 
     Raises:
-        ModelError: it makes none.
+        Skipped: it makes none.
     """
     try:
         made = factory()
     except Exception as error:
-        raise ModelError(f"the factory fails with {type(error).__name__}: {first_line(error)}") from error
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise Skipped(Text(f"the factory fails with {said}", f"factoryの呼び出しが失敗しました（{said}）")) from error
     return copy_of(made)[0]
 
 
