@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import mean, median
+from typing import NamedTuple
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
@@ -49,6 +50,26 @@ _PERHAPS = Text(
 )
 
 
+_CAME_BACK = Text(
+    "The first steps overshoot: for a while the model is worse than one that knows nothing. It came back from that; others do not, and what it has "
+    "lost on the way a warm-up would have spared.",
+    "最初の更新が行き過ぎ、しばらくは何も学習していないモデルより悪くなっています。今回は回復しましたが、回復しないこともあります。ウォームアップを入れれば"
+    "この遠回りは避けられます。",
+)
+WIDTH = 5
+"""Steps in a row that one batch alone does not make."""
+ABOVE, FAR = 1.5, 1.75
+"""How far above the loss of a model that knows nothing steps overshoot, where the loss stays there, and where it comes back."""
+
+
+class _Climb(NamedTuple):
+    """The first, the highest and the last of losses that climb."""
+
+    first: float
+    peak: float
+    last: float
+
+
 def course(record: Record) -> Iterator[Finding]:
     """Where the loss goes over the steps."""
     losses: Sequence[float] = record.losses
@@ -71,33 +92,60 @@ def course(record: Record) -> Iterator[Finding]:
 
 def _climbs(record: Record, losses: list[float]) -> Iterator[Finding]:
     climb, is_one = _climb(losses, _worst_start(record, losses)), _is_one_cross_entropy(record)
-    if climb is None or is_one is False:
+    if climb is not None and is_one is not False:
+        is_known = is_one is True and not _came_late(record, losses)
+        yield _too_high(record, climb, TOO_HIGH if is_known else replace(TOO_HIGH, why=_PERHAPS), is_sure=is_known)
         return
-    is_known = is_one is True and not _came_late(record, losses)
+    shot = _overshoot(record)
+    if shot is not None:
+        climb, is_back = shot
+        yield _too_high(record, climb, replace(TOO_HIGH, why=_CAME_BACK) if is_back else TOO_HIGH, is_sure=not is_back)
+
+
+def _too_high(record: Record, climb: _Climb, fault: Fault, *, is_sure: bool) -> Finding:
     first, peak, last = climb
     rates = record.rates or [float("nan")]
-    yield (TOO_HIGH if is_known else replace(TOO_HIGH, why=_PERHAPS)).found(
+    return fault.found(
         Text(
             f"The loss climbs: {first:.3g} at the start, {peak:.3g} at its peak, {last:.3g} in the end (learning rate: up to {max(rates):.2g}).",
             f"損失が上昇しています。開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{max(rates):.2g}）。",
         ),
-        {"first": first, "peak": peak, "last": last, "largest_lr": max(rates), "steps": len(losses)},
-        severity="warning" if is_known else "note",
+        {"first": first, "peak": peak, "last": last, "largest_lr": max(rates), "steps": len(record.losses_of_steps)},
+        severity="warning" if is_sure else "note",
     )
 
 
-def _climb(losses: Sequence[float], start: float | None) -> tuple[float, float, float] | None:
-    """The first, the highest and the last of losses that climb; None where they do not."""
+def _climb(losses: Sequence[float], start: float | None) -> _Climb | None:
+    """Losses that climb, and are high in the end; None where they do not."""
     if len(losses) < 8:
         return None
-    quarter = max(3, len(losses) // 4)
-    first, last, peak = mean(losses[:3]), median(losses[-quarter:]), max(losses)
+    first, last, peak = mean(losses[:3]), _end_of(losses), max(losses)
     climbs = last > 1.2 * first and last - first > 0.2
     stuck = peak > 2 * first and last > 0.95 * first
     bursts = start is not None and peak > 3 * start and last > 1.1 * start
     if first <= 0 or not (climbs or stuck or bursts):
         return None
-    return (losses[0] if bursts else first), peak, last
+    return _Climb(losses[0] if bursts else first, peak, last)
+
+
+def _overshoot(record: Record) -> tuple[_Climb, bool] | None:
+    """Cross-entropies that were, for some steps in a row and before anything was learned, far above what knowing nothing costs, and whether they came
+    back. Nothing that is well goes there and stays; where it comes back, the first steps were too large, and no more is known."""
+    losses = [fit.entropy for fit in record.fits if fit.is_cross_entropy]
+    if len(losses) < 12 or len(losses) < 0.8 * len(record.fits) or (record.classes or 0) < 2:
+        return None
+    start = max(losses[0], math.log(record.classes or 0))
+    means = [mean(losses[number : number + WIDTH]) for number in range(len(losses) - WIDTH + 1)]
+    learned = next((number for number, value in enumerate(means) if value < 0.6 * start), len(means))
+    height, last = max(means[: max(learned, 1)]), _end_of(losses)
+    is_back = last < 0.9 * start
+    if height < (FAR if is_back else ABOVE) * start:
+        return None
+    return _Climb(losses[0], max(losses), last), is_back
+
+
+def _end_of(losses: Sequence[float]) -> float:
+    return median(losses[-max(3, len(losses) // 4) :])
 
 
 def _is_one_cross_entropy(record: Record) -> bool | None:

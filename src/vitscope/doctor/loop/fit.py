@@ -52,6 +52,13 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
     return LossFit(fits, size * len(z), smoothing, count, is_scaled, cross_entropy(z, labels))
 
 
+@torch.no_grad()
+def labels_in(gradient: Tensor) -> Tensor:
+    """The labels B that a cross-entropy would have left a gradient B Y for, where no loader tells any: each score is pushed down but one's. An image
+    without a gradient has no label."""
+    return torch.where((gradient != 0).any(-1), gradient.argmin(-1), -1)
+
+
 def _size_with_weights(z: Tensor, g: Tensor, labels: Tensor) -> float | None:
     """The size of a cross-entropy with a weight for each class, beside its weighted mean; None where it is none, or too few labels come twice."""
     is_probability = bool((z > 0).all() and (z < 1).all())  # of these, a squared error looks alike

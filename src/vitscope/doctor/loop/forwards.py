@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitscope._core.errors import ModelError
 from vitscope.doctor.loop.batches import size_of
-from vitscope.doctor.loop.fit import fitted, form_of
+from vitscope.doctor.loop.fit import fitted, form_of, labels_in
 from vitscope.doctor.loop.guard import Guard, Observing
 from vitscope.doctor.loop.loaders import Batch, Loaders
 from vitscope.doctor.loop.record import MOST, Forward, Record
@@ -118,12 +118,13 @@ class Forwards:
         seen.reaches, self._reached = True, seen
         self._back()
         scores, labels = self._scores, self._target if self._target is not None else self._labels()
-        if seen is not self._last or scores is None or labels is None or gradient.shape != scores.shape:
+        if seen is not self._last or scores is None or gradient.shape != scores.shape:
             return
         count = len(record.backwards)
         if scores.ndim == 2 and (looks(count) or (count < 1000 and count % 5 == 0)):
-            fit = fitted(scores, gradient, labels, scale=self.scale)
-            record.fits += [] if fit is None else [replace(fit, step=len(record.steps))]
+            fit = fitted(scores, gradient, labels_in(gradient) if labels is None else labels, scale=self.scale)
+            told = labels is not None
+            record.fits += [] if fit is None else [replace(fit, step=len(record.steps), is_told=told)]
 
     def around_loss(self, module: nn.Module, *args: Any, **kwargs: Any) -> Observing:
         """The user's loss module is called."""

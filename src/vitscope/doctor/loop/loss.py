@@ -115,7 +115,8 @@ def loss(record: Record) -> Iterator[Finding]:
     yield from _divided_by_the_loader(record)
     yield from course(record)
     yield from _no_scaler(record)
-    if not record.fits and not record.loss_saw_scores:
+    is_seen = any(fit.is_told or fit.is_cross_entropy for fit in record.fits)
+    if not is_seen and not record.loss_saw_scores:
         raise Skipped(_UNSEEN if record.forwards else _UNCALLED)
 
 

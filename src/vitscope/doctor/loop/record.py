@@ -131,6 +131,8 @@ class LossFit:
     """The plain cross-entropy of the scores with the labels, whatever the loss is."""
     step: int = 0
     """How many optimizer steps there were before."""
+    is_told: bool = True
+    """Whether the labels are the loader's or the loss's, and not read from the gradient."""
 
 
 @dataclass(frozen=True)
