@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch.utils.data import DataLoader, TensorDataset
-from watch_parts import images_of, parts, train
+from watch_parts import evaluate, images_of, loader_of, parts, train
 
 import vitscope
 
@@ -51,3 +53,33 @@ def test_one_parameter_gets_and_several_get() -> None:
         said += [finding.summary.en for finding in watched.findings]
     assert "gets gradients, but is not in the optimizer: it stays." in said[0]
     assert "get gradients, but are not in the optimizer: they stay." in said[1]
+
+
+def test_numbers_of_one_are_told_as_one() -> None:
+    """One batch an epoch, one step, one validation batch."""
+    p = parts(loader=loader_of(16), val=loader_of(16, seed=1))
+    assert p.val is not None
+    with vitscope.watch(p.model, p.optimizer, p.loader, val_loader=p.val) as watched:
+        train(p, 1)
+        evaluate(p, mode=True)
+    said = watched.text("en")
+    assert "1 of 1 validation batch went" in said
+    assert "1 step cannot tell" in said
+    assert "1 optimizer step cannot tell" in said
+    assert not re.search(
+        r"\b1 (steps|optimizer steps|validation batches|backward passes|parameters|times|epochs)\b", said
+    )
+
+
+def test_one_step_of_a_scaler_is_the_only_one() -> None:
+    p = parts(loader=loader_of(16))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
+    with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
+        for images, labels in p.loader:
+            with torch.autocast("cpu", torch.float16):
+                loss = torch.nn.functional.cross_entropy(p.model(images), labels)
+            scaler.scale(loss).backward()
+            scaler.step(p.optimizer)
+            scaler.update()
+    (finding,) = watched.findings
+    assert "The GradScaler skipped the only step:" in finding.summary.en

@@ -51,12 +51,19 @@ def test_a_rate_that_swings_within_an_epoch_is_seen_without_its_scheduler(given:
     assert ("times" in finding.evidence) is not given
 
 
-def test_an_interrupted_loop_had_no_error_of_its_own() -> None:
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_an_interrupted_loop_had_no_error_of_its_own(lang: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Watching prints nothing of its own accord, and the report says once what happened, however often it is asked for."""
     p = parts()
-    with pytest.raises(KeyboardInterrupt), vitscope.watch(p.model, p.optimizer, p.loader) as watched:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), vitscope.watch(p.model, p.optimizer, p.loader, lang=lang) as watched:  # noqa: PT012
         train(p, 1)
+        assert watched.report.notes
         raise KeyboardInterrupt
+    assert capfd.readouterr() == ("", "")
     assert watched.report.notes[0].en == "The loop was interrupted."
+    for said in (str(watched), str(watched.report), watched.text(), watched._repr_html_()):
+        assert said.count("The loop was interrupted." if lang == "en" else "ループは中断されました。") == 1
+        assert said.count("ViT") == 1
 
 
 def test_no_harm_is_said_of_a_mode_that_changes_nothing() -> None:

@@ -133,7 +133,7 @@ def _stuck(watched: Watched, rows: Sequence[EpochMetrics], classes: int) -> Find
         )
     return STUCK.found(
         Text(
-            f"After {rows[-1].epoch} epochs validation accuracy stands at {final:.1f} %, one in {classes}{named.en}.",
+            f"{_after(rows[-1].epoch)} validation accuracy stands at {final:.1f} %, one in {classes}{named.en}.",
             f"{rows[-1].epoch}エポック学習しても、検証画像の正解率は{final:.1f} %（{classes}分の1）のままです。{named.ja}",
         ),
         {
@@ -164,7 +164,7 @@ def _stuck_losses(watched: Watched, classes: int) -> Iterator[Finding]:
         return
     yield STUCK.found(
         Text(
-            f"After {watched.rows[-1].epoch} epochs the loss stands at {losses[-1]:.3f} (ln {classes} = {level:.3f}: equal scores for all classes).",
+            f"{_after(watched.rows[-1].epoch)} the loss stands at {losses[-1]:.3f} (ln {classes} = {level:.3f}: equal scores for all classes).",
             f"{watched.rows[-1].epoch}エポック学習しても、損失は{losses[-1]:.3f}のままです"
             f"（ln {classes} = {level:.3f}、全クラス同じスコアのときの値）。",
         ),
@@ -244,3 +244,7 @@ def _bounded(watched: Watched, classes: int) -> Iterator[Finding]:
         ),
         {"classes": classes, "floor": floor, "train_loss": end[-1].train_loss, "train_acc": end[-1].train_acc},
     )
+
+
+def _after(epochs: int) -> str:
+    return f"After {epochs} epoch{'' if epochs == 1 else 's'}"

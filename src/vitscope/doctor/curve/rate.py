@@ -154,7 +154,10 @@ def _no_rate(watched: Watched, rows: Sequence[EpochMetrics]) -> Iterator[Finding
     en = "is 0 in all" if worst.lr == 0 else f"falls to {worst.lr:g} (epoch {worst.epoch}) in"
     ja = "を通じて0です" if worst.lr == 0 else f"のうちに{worst.lr:g}（エポック{worst.epoch}）まで下がっています"
     yield NO_RATE.found(
-        Text(f"The learning rate {en} {len(rows)} epochs.", f"学習率が{len(rows)}エポック{ja}。"),
+        Text(
+            f"The learning rate {en} {len(rows)} epoch{'' if len(rows) == 1 else 's'}.",
+            f"学習率が{len(rows)}エポック{ja}。",
+        ),
         {"lowest": worst.lr, "epoch": worst.epoch, "epochs": len(rows)},
     )
 

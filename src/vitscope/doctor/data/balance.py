@@ -62,7 +62,7 @@ def data_balance(sets: Sets) -> Iterator[Finding]:
     if told < max(FEWEST, 5 * len(counts)) or not counts:
         raise Skipped(
             Text(
-                f"{told} labels are too few for {len(counts)} classes",
+                f"{told} label{'' if told == 1 else 's'} cannot tell of {len(counts)} class{'' if len(counts) == 1 else 'es'}",
                 f"{len(counts)}クラスに対してラベルが{told}個しかなく、判断できません",
             )
         )

@@ -105,7 +105,7 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
 def _not_finite(broken: list[Seen]) -> Finding:
     counts = {seen.name.en: int((~seen.images.isfinite()).flatten(1).any(1).sum()) for seen in broken}
     ja = "、".join(f"{seen.name.ja}画像{counts[seen.name.en]}枚" for seen in broken)
-    en = " and ".join(f"{count} {name} images" for name, count in counts.items())
+    en = " and ".join(f"{count} {name} image{'' if count == 1 else 's'}" for name, count in counts.items())
     return NOT_FINITE.found(
         Text(f"NaN or infinity is among the pixels of {en}.", f"{ja}の画素にNaNまたは無限大が含まれています。"),
         {"images": counts},

@@ -162,9 +162,10 @@ def _unlabelled(found: list[Seen]) -> Finding:
     seen = found[0]
     assert seen.labels is not None
     count, of = int((seen.labels == -1).sum()), len(seen.labels)
+    verb = "is" if count == 1 else "are"
     return NEGATIVE.found(
         Text(
-            f"{count:,} of {of:,} {seen.name.en} labels are -1, which is right only for a loss that is told so (ignore_index=-1).",
+            f"{count:,} of {of:,} {seen.name.en} labels {verb} -1, which is right only for a loss that is told so (ignore_index=-1).",
             f"{seen.name.ja}ラベル{of:,}個のうち{count:,}個が-1です。損失にignore_index=-1を指定している場合にだけ正しく動きます。",
         ),
         {"labels": of, "below_zero": count, "sets": [each.name.en for each in found]},

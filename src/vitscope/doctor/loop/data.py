@@ -16,6 +16,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.leak import leak
 from vitscope.doctor.loop.record import Pass, Record
+from vitscope.doctor.loop.words import counted
 
 _WHY = Text(
     "Batches of one class pull the model to that class, and the next ones pull it away: it forgets as fast as it learns.",
@@ -140,8 +141,8 @@ def _sorted(record: Record) -> Iterator[Finding]:
         fault = SORTED if is_trouble else replace(SORTED, why=_DRAWN, advice=_WHERE_MEANT)
         yield fault.found(
             Text(
-                f"The training images come sorted by class: {len(labels)} in a row have {_counted(distinct, 'class', 'classes')} in "
-                f"{_counted(runs, 'run', 'runs')}, a batch {per_batch:.1f} on average.",
+                f"The training images come sorted by class: {len(labels)} in a row have {counted(distinct, 'class', 'classes')} in "
+                f"{counted(runs, 'run', 'runs')}, a batch {per_batch:.1f} on average.",
                 f"学習画像がクラス順に並んでいます。連続する{len(labels)}枚に{distinct}クラスが{runs}個のかたまりで現れ、"
                 f"1バッチあたり{per_batch:.1f}クラスしかありません。",
             ),
@@ -169,10 +170,6 @@ def _is_a_class(record: Record, seen: Pass) -> bool:
     has_others = seen.has_classes or not seen.exhausted
     is_learned = record.loss_saw_labels or any(fit.is_cross_entropy for fit in record.fits)
     return has_others and is_learned and (record.classes or 1) > 1
-
-
-def _counted(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
 
 
 def _distinct(labels: Tensor) -> int:
@@ -228,7 +225,7 @@ def _begins_anew(record: Record) -> Finding | None:
         return None
     return replace(SAME_ORDER, why=_ONE_BATCH, advice=_GO_ON, code=_GOES_ON).found(
         Text(
-            f"The training loader was begun {len(passes)} times, broken off after {_counted(longest, 'batch', 'batches')} at most, and gave the same "
+            f"The training loader was begun {len(passes)} times, broken off after {counted(longest, 'batch', 'batches')} at most, and gave the same "
             f"{len(first)} labels first each time: what comes later in it is never seen.",
             f"学習用ローダーの反復が{len(passes)}回始まり、毎回最大{longest}バッチで打ち切られています。先頭の{len(first)}個のラベルは毎回同じで、"
             "その先の画像は一度も使われていません。",
@@ -253,7 +250,7 @@ def _part(record: Record) -> Iterator[Finding]:
     dropped = bool(getattr(record.val_loader, "drop_last", False))
     yield PART.found(
         Text(
-            f"Validation goes through {last.samples} of {total} samples{' (drop_last=True)' if dropped else ''}.",
+            f"Validation goes through {last.samples} of {counted(total, 'sample')}{' (drop_last=True)' if dropped else ''}.",
             f"検証で使われているのは{total}枚中{last.samples}枚です{'（drop_last=True）' if dropped else ''}。",
         ),
         {"evaluated": last.samples, "samples": total, "drop_last": dropped},

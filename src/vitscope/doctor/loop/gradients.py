@@ -10,6 +10,7 @@ from statistics import median
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.record import Record, Step
+from vitscope.doctor.loop.words import counted
 from vitscope.doctor.naming import listed
 
 NEVER_CLEARED = Fault(
@@ -124,7 +125,7 @@ def gradients(record: Record) -> Iterator[Finding]:
         )
     if len(steps) < 3:
         raise Skipped(
-            Text(f"{len(steps)} steps are too few to tell", f"ステップが{len(steps)}回しかなく、判断できません")
+            Text(f"{counted(len(steps), 'step')} cannot tell", f"ステップが{len(steps)}回しかなく、判断できません")
         )
     yield from _old(record, steps)
     yield from _gone(steps)
@@ -233,7 +234,7 @@ def _thrown(steps: list[Step]) -> Iterator[Finding]:
     per_step = round(median(step.backwards for step in thrown))
     yield THROWN.found(
         Text(
-            f"Each step comes after {per_step} batches, but zero_grad() for each: {per_step - 1} of {per_step} gradients are lost.",
+            f"Each step comes after {per_step} batches, but zero_grad() for each: of {per_step} gradients only the last counts.",
             f"{per_step}バッチごとに1ステップですが、zero_grad()は毎バッチ呼ばれており、{per_step}個中{per_step - 1}個の勾配が失われています。",
         ),
         {"backwards_per_step": per_step, "steps": len(steps), "steps_with_lost_gradients": len(thrown)},

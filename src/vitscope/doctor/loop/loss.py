@@ -13,6 +13,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.course import course
 from vitscope.doctor.loop.record import Record
+from vitscope.doctor.loop.words import counted
 
 DETACHED = Fault(
     "loss-detached",
@@ -127,11 +128,12 @@ def _detached(record: Record) -> Iterator[Finding]:
     cut = record.cut_losses + len(record.backwards)
     if not known or reaching or not record.forwards or record.uses_closure or cut < (1 if record.cut_losses else 3):
         return
+    times = counted(cut, "backward pass", "backward passes")
     switched_off = "" if learning else " (the model ran with gradients switched off)"
     off = "" if learning else "（モデルは勾配計算を無効にして実行されています）"
     yield DETACHED.found(
         Text(
-            f"In {cut} backward passes no gradient came from the loss to the model's scores{switched_off}: it is cut off from them.",
+            f"In {times} no gradient came from the loss to the model's scores{switched_off}: it is cut off from them.",
             f"{cut}回のbackwardで、損失からモデルのスコアへ勾配が一度も届きませんでした{off}。損失がモデルから切り離されています。",
         ),
         {"backwards": cut, "losses_without_history": record.cut_losses, "forwards": len(record.forwards)},

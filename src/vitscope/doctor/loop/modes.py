@@ -16,6 +16,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.fit import cross_entropy
 from vitscope.doctor.loop.record import Forward, Record
+from vitscope.doctor.loop.words import counted
 
 EVAL_STEPS = Fault(
     "trained-in-evaluation-mode",
@@ -111,7 +112,7 @@ def modes(record: Record) -> Iterator[Finding]:
         if record.steps:
             yield UNSEEN.found(
                 Text(
-                    f"In {len(record.steps)} optimizer steps the model that watch was given was not called once.",
+                    f"In {counted(len(record.steps), 'optimizer step')} the model that watch was given was not called once.",
                     f"オプティマイザの{len(record.steps)}ステップの間、watchに渡されたモデル本体は一度も呼び出されていません。",
                 ),
                 {"steps": len(record.steps), "backwards": len(record.backwards)},
@@ -171,9 +172,10 @@ def _train_validation(record: Record) -> Iterator[Finding]:
     if not wrong or len(wrong) < 0.5 * len(judged):
         return
     harmless = record.mode_matters is False
+    batches = counted(len(judged), "validation batch", "validation batches")
     yield _judged(TRAIN_VALIDATION, harmless=harmless).found(
         Text(
-            f"{len(wrong)} of {len(judged)} validation batches went through the model in training mode.{_NO_EFFECT.en if harmless else ''}",
+            f"{len(wrong)} of {batches} went through the model in training mode.{_NO_EFFECT.en if harmless else ''}",
             f"検証の{len(judged)}バッチ中{len(wrong)}バッチで、モデルが学習モードのままでした。{_NO_EFFECT.ja if harmless else ''}",
         ),
         {"validation_batches": len(judged), "in_training_mode": len(wrong), "mode_matters": record.mode_matters},

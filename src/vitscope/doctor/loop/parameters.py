@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.record import Record
+from vitscope.doctor.loop.words import counted
 from vitscope.doctor.naming import listed
 
 _ADVICE = Text(
@@ -110,7 +111,8 @@ def parameters(record: Record) -> Iterator[Finding]:
     if learns and not record.held and not moved & learns:
         yield OTHERS.found(
             Text(
-                f"The optimizer holds {strangers} parameters, and not one of them is the model's: after {len(record.steps)} steps the model is "
+                f"The optimizer holds {counted(strangers, 'parameter')}, none of them the model's: after "
+                f"{counted(len(record.steps), 'step')} the model is "
                 "exactly what it was.",
                 f"オプティマイザが持つ{strangers}個のパラメータは、どれもこのモデルのものではありません。{len(record.steps)}ステップ後も、"
                 "モデルはまったく変わっていません。",
@@ -136,9 +138,10 @@ def _no_step(record: Record) -> Iterator[Finding]:
         )
     evidence = {"backwards": count, "steps": 0, "skipped_by_the_scaler": record.scaler_skips}
     if record.scaler_skips:
+        skipped = "the only step" if record.scaler_skips == 1 else f"all {record.scaler_skips} steps"
         yield NO_STEP.found(
             Text(
-                f"The GradScaler skipped all {record.scaler_skips} steps: the gradients were not finite. A few at the start are usual.",
+                f"The GradScaler skipped {skipped}: the gradients were not finite. A few at the start are usual.",
                 f"GradScalerが{record.scaler_skips}回のステップをすべて飛ばしました。勾配が有限でなかったためです。開始直後の数回なら普通です。",
             ),
             evidence,
@@ -165,8 +168,8 @@ def _replaced(record: Record, missing: set[str], strangers: int) -> Iterator[Fin
         return
     yield REPLACED.found(
         Text(
-            f"{listed(sorted(missing))} of the model {'are' if len(missing) > 1 else 'is'} not in the optimizer, which holds {strangers} "
-            "parameters that the model no longer has: the model was changed after the optimizer was made.",
+            f"{listed(sorted(missing))} of the model {'are' if len(missing) > 1 else 'is'} not in the optimizer, which holds "
+            f"{counted(strangers, 'parameter')} that the model no longer has: the model was changed after the optimizer was made.",
             f"モデルの{listed(sorted(missing))}がオプティマイザに含まれていません。逆にオプティマイザは、モデルにもうないパラメータを{strangers}個持っています。"
             "オプティマイザの作成後にモデルが変更されています。",
         ),

@@ -94,7 +94,7 @@ def schedule(record: Record) -> Iterator[Finding]:
     if len(record.steps) < 5:
         raise Skipped(
             Text(
-                f"{len(record.steps)} optimizer steps are too few to tell",
+                f"{counted(len(record.steps), 'optimizer step')} cannot tell",
                 f"ステップが{len(record.steps)}回しかなく、判断できません",
             )
         )
@@ -180,8 +180,8 @@ def _of_another(record: Record, rates: list[float]) -> Iterator[Finding]:
     times = len(record.scheduler_steps)
     yield OTHER.found(
         Text(
-            f"The scheduler stepped {times} times and belongs to another optimizer, whose learning rate is now {theirs:.2g}; the one that is watched "
-            f"stays at {rates[-1]:.2g} in {len(rates)} steps.",
+            f"The scheduler stepped {counted(times, 'time')} and belongs to another optimizer, whose learning rate is now {theirs:.2g}; the one that "
+            f"is watched stays at {rates[-1]:.2g} in {len(rates)} steps.",
             f"スケジューラ（step()は{times}回）は別のオプティマイザに結び付いており、そちらの学習率は現在{theirs:.2g}です。監視している"
             f"オプティマイザの学習率は、{len(rates)}ステップの間{rates[-1]:.2g}のままです。",
         ),
@@ -195,7 +195,7 @@ def _zero(record: Record, rates: list[float]) -> Iterator[Finding]:
         return
     yield ZERO.found(
         Text(
-            f"The first {zero} of {len(rates)} optimizer steps are at a learning rate of 0.",
+            f"The learning rate is 0 at the first {zero} of {counted(len(rates), 'optimizer step')}.",
             f"{len(rates)}ステップ中、最初の{zero}ステップは学習率が0です。",
         ),
         {"steps_at_zero": zero, "steps": len(rates)},

@@ -83,7 +83,7 @@ def settings(record: Record) -> Iterator[Finding]:
         largest = max(small.values())
         yield DECAY_EVERYWHERE.found(
             Text(
-                f"Weight decay ({largest:g}) also pulls on {len(small)} norms, biases, positions or tokens: {listed(sorted(small))}.",
+                f"Weight decay ({largest:g}) also pulls on norms, biases, positions or tokens: {listed(sorted(small))}.",
                 f"重み減衰（{largest:g}）が、正規化・バイアス・位置・トークンのパラメータ{len(small)}個にもかかっています（{listed(sorted(small))}）。",
             ),
             {"weight_decay": largest, "count": len(small), "parameters": sorted(small)[:20]},
