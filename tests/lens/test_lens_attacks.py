@@ -147,9 +147,46 @@ def test_patches_that_are_not_the_images_own_pixels_are_not_shown(cut: Callable[
     assert "patches" not in found
 
 
-def hand_made(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def divided(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     a = (q @ k.mT * 12**-0.5).exp()
     return (a / a.sum(dim=-1, keepdim=True)) @ v
+
+
+def largest_first(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = torch.einsum("bhid,bhjd->bhij", q, k) / 12**0.5
+    raised = torch.exp(scores - scores.max(dim=-1, keepdim=True)[0])
+    return torch.einsum("bhij,bhjd->bhid", raised * raised.sum(dim=-1, keepdim=True).reciprocal(), v)
+
+
+def in_place(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = (q * 12**-0.5) @ k.mT
+    scores.sub_(scores.amax(dim=-1, keepdim=True)).exp_()
+    return scores.div_(scores.sum(dim=-1, keepdim=True)) @ v
+
+
+def by_logarithms(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = q @ k.mT * 12**-0.5
+    return (scores - scores.logsumexp(dim=-1, keepdim=True)).exp() @ v
+
+
+@pytest.mark.parametrize("core", [divided, largest_first, in_place, by_logarithms])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_softmax_that_is_written_out_is_one(core: Core, dtype: torch.dtype) -> None:
+    image = tiny_image().to(dtype)
+    ours, theirs = (trace(Written(cores=(each,) * 3).to(dtype), image) for each in (core, plain_core))
+    for block in range(3):
+        name = f"block{block:02}/attention"
+        torch.testing.assert_close(ours[name], theirs[name])
+        torch.testing.assert_close(ours[name].sum(dim=-1), torch.ones_like(ours[name][..., 0]))
+
+
+def sigmoid_core(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.sigmoid(q @ k.mT) @ v / k.shape[-2]
+
+
+def with_a_sink(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    raised = (q @ k.mT * 12**-0.5).exp()
+    return (raised / (1 + raised.sum(dim=-1, keepdim=True))) @ v
 
 
 def linear_core(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -161,7 +198,7 @@ def across_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return mixed.permute(0, 3, 1, 2) @ v
 
 
-@pytest.mark.parametrize("core", [hand_made, linear_core, across_heads])
+@pytest.mark.parametrize("core", [linear_core, across_heads, sigmoid_core, with_a_sink])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_an_attention_that_is_not_known_is_never_left_out_in_silence(core: Core, place: int) -> None:
     cores = [plain_core] * 3

@@ -248,9 +248,9 @@ def test_a_map_that_is_not_the_modules_own_is_never_shown(monkeypatch: pytest.Mo
     """A proof that cannot fail is none: a map that is a little wrong is refused."""
     from vitscope.lens import attention
 
-    right = attention._made_again
+    right = attention.made_again
     monkeypatch.setattr(
-        attention, "_made_again", lambda tape, way, *start, **how: right(tape, way, *start, **how).roll(1, dims=-1)
+        attention, "made_again", lambda tape, way, *start, **how: right(tape, way, *start, **how).roll(1, dims=-1)
     )
     with pytest.raises(LensError, match=r"map · v is off by .*; no picture is drawn of it"):
         trace(our_vit(), tiny_image())

@@ -1,8 +1,9 @@
 """The attentions of one forward: queries, keys, values and map of each, found on the tape and proved.
 
 An attention is a softmax whose argument comes from a product of two tensors that were computed, and whose result is multiplied with a
-third; or torch's fused operation, which is given all three. The map is made again from the module's own queries and keys, along the
-module's own way (its scaling, its mask), and stands only if map · v gives what the module went on with.
+third; or one that the module writes out, exponentials over their sum; or torch's fused operation, which is given all three. The map is made
+again from the module's own queries and keys, along the module's own way (its scaling, its mask), and stands only if map · v gives what the
+module went on with.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.lens.operations import DROPOUTS, FUSED, PRODUCTS, RESIDUALS, SCALES, SOFTMAX, VIEWS, factors
+from vitscope.lens.flow import is_of_two
+from vitscope.lens.operations import FUSED, SOFTMAX, factors
 from vitscope.lens.refusals import refuse_foreign, refuse_what_is_left, where_not_finite
-from vitscope.lens.tape import Call, Source, Tape
+from vitscope.lens.tape import Call, Tape
+from vitscope.lens.ways import made_again, way_by_hand, way_from_product, way_to_values
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Largest error of map · v beside the largest number of the module's own result, by its dtype: some ten times its rounding."""
@@ -79,7 +81,8 @@ def find_attentions(tape: Tape) -> tuple[Attention, ...]:
     """
     refuse_foreign(tape)
     try:
-        found = sorted([*_fused(tape), *_explicit(tape)], key=lambda attention: attention.begins.number)
+        found = [*_fused(tape), *_explicit(tape)]
+        found = sorted([*found, *_by_hand(tape, found)], key=lambda attention: attention.begins.number)
         found += _learned_read_outs(tape, found)
     except RuntimeError as fault:  # shapes that do not fit: something unknown stands between map and values
         raise LensError(
@@ -152,14 +155,39 @@ def _explicit(tape: Tape) -> Iterator[Attention]:
 
 def _of_softmax(tape: Tape, softmax: Call, *, learned: bool = False) -> Attention | None:
     """The attention that is written out around a softmax, if it is one; with `learned`, one whose queries or keys are a parameter."""
-    way, use = _way_from_product(tape, softmax.sources[0], learned), _way_to_values(tape, softmax)
+    way, use = way_from_product(tape, softmax.sources[0], learned), way_to_values(tape, softmax)
     if way is None or use is None:
         return None
     between, ends = use
-    whole = [*way, softmax, *between]
-    first, second = (tape.value(source) for source in factors(way[0]))
+    return _of_calls(tape, [*way, softmax, *between], ends)
+
+
+def _by_hand(tape: Tape, found: list[Attention]) -> Iterator[Attention]:
+    """Those whose weights are made of a product of two computed tensors by any operations but products, and sum to one along an axis."""
+    ends = {attention.ends.number for attention in found}
+    for call in tape.calls:
+        if call.number in ends or not is_of_two(tape, call):
+            continue
+        for source in factors(call):
+            way = way_by_hand(tape, source)
+            if way and _sums_to_one(tape.value(source)):
+                attention = _of_calls(tape, way, call)
+                if attention is not None:
+                    yield attention
+                break
+
+
+def _sums_to_one(weights: Tensor) -> bool:
+    """Whether weights are shares along one of their axes."""
+    sums = (weights.double().sum(dim=axis) for axis in range(weights.ndim))
+    return bool((weights >= 0).all()) and any(float((each - 1).abs().max()) < 1e-3 for each in sums)
+
+
+def _of_calls(tape: Tape, whole: list[Call], ends: Call) -> Attention | None:
+    """The attention whose map all these calls make, the product of queries and keys first, and which `ends` multiplies with values."""
+    first, second = (tape.value(source) for source in factors(whole[0]))
     is_turned = factors(ends)[1].call is whole[-1] and factors(ends)[0].call is not whole[-1]  # valuesᵀ · mapᵀ
-    map_, output = _made_again(tape, whole), tape.value(ends)
+    map_, output = made_again(tape, whole), tape.value(ends)
     v = tape.value(factors(ends)[0 if is_turned else 1])
     if is_turned:
         v, map_, output = v.mT, map_.mT, output.mT
@@ -168,76 +196,25 @@ def _of_softmax(tape: Tape, softmax: Call, *, learned: bool = False) -> Attentio
         q, k = k, q
     if (q.shape[-2], k.shape[-2]) != tuple(map_.shape[-2:]):
         return None
-    found = _proved(way[0], ends, q, k, v, map_, output, is_turned=is_turned)
+    found = _proved(whole[0], ends, q, k, v, map_, output, is_turned=is_turned)
     if found.error <= found.tolerance:
         return found
-    own = _made_again(
+    own = made_again(
         tape, whole, is_exact=False
     )  # scores may be so large that the map hangs on how the module rounds them
-    return _proved(way[0], ends, q, k, v, own.mT if is_turned else own, output, is_turned=is_turned)
+    return _proved(whole[0], ends, q, k, v, own.mT if is_turned else own, output, is_turned=is_turned)
 
 
 def _asks(tape: Tape, whole: list[Call], map_: Tensor, *, is_turned: bool) -> bool:
     """Whether the first factor's rows are those that ask: changing the product's first row changes one row of the map. Else it changes a
     column, and with it, by the softmax, all rows. The product is one of zeros, where no softmax is at its end."""
-    even = torch.zeros_like(_made_again(tape, whole[:1]))
+    even = torch.zeros_like(made_again(tape, whole[:1]))
     product = even.clone()
     product[..., 0, :] += torch.linspace(0, 1, product.shape[-1], dtype=product.dtype, device=product.device)
-    was, changed = (_made_again(tape, whole, start) for start in (even, product))
+    was, changed = (made_again(tape, whole, start) for start in (even, product))
     differs = (changed.mT != was.mT) if is_turned else (changed != was)
     rows = differs.any(dim=-1).reshape(-1, map_.shape[-2]).any(dim=0)
     return int(rows.sum()) <= 1 or map_.shape[-1] == 1
-
-
-def _way_from_product(tape: Tape, source: Source, learned: bool) -> list[Call] | None:
-    """The calls from a product of two computed tensors (with `learned`, of one) to this source, product first; None where it comes from none."""
-    call = source.call
-    if call is None:
-        return None
-    if call.name in PRODUCTS:
-        return [call] if sum(tape.is_of_image(factor) for factor in factors(call)) == (1 if learned else 2) else None
-    if call.name in VIEWS | SCALES:
-        for before in call.sources:
-            way = _way_from_product(tape, before, learned)
-            if way is not None:
-                return [*way, call]
-    return None
-
-
-def _way_to_values(tape: Tape, softmax: Call) -> tuple[list[Call], Call] | None:
-    """The calls from a softmax's result to the product with the values, and that product."""
-    waiting, seen = [[softmax]], {softmax.number}
-    while waiting:
-        way = waiting.pop(0)
-        for user in tape.users(way[-1]):
-            if user.number in seen:
-                continue
-            seen.add(user.number)
-            if user.name in PRODUCTS:
-                first, second = factors(user)
-                if way[-1] in (first.call, second.call) and tape.is_of_image(first) and tape.is_of_image(second):
-                    return way[1:], user
-            elif user.name in VIEWS | SCALES - RESIDUALS | DROPOUTS:  # behind a sum it is no map any more
-                waiting.append([*way, user])
-    return None
-
-
-def _made_again(tape: Tape, way: list[Call], start: Tensor | None = None, *, is_exact: bool | None = None) -> Tensor:
-    """What the last of these calls gives, each made from the one before it: from the factors of the first, or from `start` in the place of
-    what the first gave. In float64, or as the module rounds: left out, where the product is in half precision."""
-    if is_exact is None:
-        is_exact = way[0].outputs[0].dtype not in (torch.bfloat16, torch.float16)
-    made, before = (torch.empty(0), None) if start is None else (start, way[0])
-    for call in way if start is None else way[1:]:
-        values = [made if source.call is before and before else tape.value(source) for source in call.sources]
-        given = iter([x.double() if is_exact and x.is_floating_point() else x for x in values])
-        args, kwargs = tree_map(
-            lambda x, given=given: next(given) if isinstance(x, Tensor) else x,
-            (call.args, {key: x for key, x in call.kwargs.items() if not (is_exact and key == "dtype")}),
-        )
-        result = call.op(*args, **kwargs)
-        made, before = result if isinstance(result, Tensor) else result[0], call
-    return made
 
 
 def _proved(

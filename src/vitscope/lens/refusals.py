@@ -85,8 +85,8 @@ def refuse_what_is_left(tape: Tape, found: list[Attention]) -> None:
             raise LensError(
                 Text(
                     f"{call.path or 'the model'} multiplies two computed tensors in a way that is no attention the lens knows "
-                    "(a softmax by hand, linear or talking-heads attention); it would be left out, so nothing is shown",
+                    "(linear or talking-heads attention, weights that are no softmax); it would be left out, so nothing is shown",
                     f"{call.path or 'モデル本体'}に、計算で得た2つのテンソルの積のうち、対応しているどのアテンションにも当てはまらないものがあります"
-                    "（手書きのsoftmax、線形アテンション、talking-headsアテンションなど）。このまま続けるとその計算が抜け落ちるため、何も表示しません",
+                    "（線形アテンション、talking-headsアテンション、softmax以外の重みなど）。このまま続けるとその計算が抜け落ちるため、何も表示しません",
                 )
             )
