@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import vitscope
-from vitscope._core.errors import UsageError
+from vitscope._core.errors import ModelError, UsageError
 from vitscope.doctor.examination import Examination
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import BadViTFault, BadViTSpec, GoodViTSpec
@@ -195,6 +195,14 @@ def test_a_given_module_s_hooks_and_start_are_told() -> None:
     assert found.race is not None
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_which_of_the_two_is_no_vit_is_said(is_first: bool) -> None:
+    cnn = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    pair = (cnn, good()) if is_first else (good(), cnn)
+    with pytest.raises(ModelError, match=f"^{'one' if is_first else 'two'}: there is no attention in this model"):
+        compare(*pair, image_size=8, checks=["output"], names=("one", "two"))
+
+
 def test_what_cannot_be_trained_leaves_both_examinations() -> None:
     class InferenceOnly(nn.Module):
         def __init__(self) -> None:
@@ -207,7 +215,8 @@ def test_what_cannot_be_trained_leaves_both_examinations() -> None:
 
     found = compare(good(), InferenceOnly(), image_size=8, checks=["output"], course=tiny_course(Wanted(seeds=1)))
     assert found.race is None
-    assert "B cannot be trained: AssertionError (inference only)" in found.verdict.en
+    assert "B cannot be trained: AssertionError (inference only); mend that first." in found.verdict.en
+    assert "（Bを学習できません：AssertionError (inference only)。先にこれを直してください）" in found.verdict.ja
     assert (found.one.target, found.other.target) == ("A", "B")
 
 

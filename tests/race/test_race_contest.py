@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import Interrupted, ModelError
+from vitscope._core.errors import Interrupted
 from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.text import Text
 from vitscope.augment import AugmentSpec
 from vitscope.data import DataSplits, ImageTable
-from vitscope.race.contest import Arm, heat_of, made, race
+from vitscope.race.contest import Arm, NotTrainedError, heat_of, in_words, made, mended, race
 from vitscope.race.course import Course
 from vitscope.train.duration import Duration
 
@@ -113,8 +114,14 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(error: type[Exception]) ->
         def forward(self, x: Tensor) -> Tensor:
             raise error("no way")
 
-    with pytest.raises(ModelError, match=rf"broken cannot be trained: {error.__name__} \(no way\)"):
+    with pytest.raises(NotTrainedError, match=rf"broken cannot be trained: {error.__name__} \(no way\)") as raised:
         heat_of(Arm("broken", lambda: Broken(4)), course(), 0)
+    assert raised.value.text.ja == f"brokenを学習できません：{error.__name__} (no way)。先にこれを直してください"
+
+
+def test_a_mended_copy_is_called_so_in_both_languages() -> None:
+    assert in_words(mended("x")) == Text("x, mended", "x（修正したコピー）")
+    assert in_words("x") == Text("x", "x")
 
 
 def test_an_interruption_is_no_failure_of_the_model() -> None:

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from vitscope._core.errors import ModelError
 from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.text import Text
 from vitscope.data import DataSplits, ImageTable
 from vitscope.doctor.examine import diagnose
 from vitscope.doctor.finding import Finding
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import BadViTFault, BadViTSpec
 from vitscope.race import contest, mending
-from vitscope.race.contest import Arm, Race, race
+from vitscope.race.contest import Arm, NotTrainedError, Race, race
 from vitscope.race.course import Course
 from vitscope.race.gaps import Heat
 from vitscope.race.mending import Only, raced_mends
@@ -54,7 +54,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, reached: Reached, seeds: int) -> R
     def heat_of(arm: Arm, course: Course, seed: int) -> Heat:
         accuracy = float(reached[arm.name](seed))
         if accuracy < 0:
-            raise ModelError(f"{arm.name} cannot be trained: it broke")
+            raise NotTrainedError(Text(f"{arm.name} cannot be trained: it broke", f"{arm.name}を学習できません"))
         right = np.random.Generator(np.random.PCG64(seed)).permutation(1000) < 10 * accuracy
         return Heat(arm.name, seed, accuracy, 1.0, right=right)
 
@@ -103,6 +103,7 @@ def test_a_mended_copy_that_cannot_be_trained_says_why(monkeypatch: pytest.Monke
     assert (cause.done, cause.heats, cause.confirmed) == (None, (), False)
     assert cause.why_not is not None
     assert cause.why_not.en == "owner, mended cannot be trained: it broke"
+    assert cause.why_not.ja == "owner, mendedを学習できません"
 
 
 def test_models_that_break_on_a_later_seed_leave_the_seeds_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vitscope._core.errors import UsageError
+from vitscope._core.errors import ModelError, UsageError
 from vitscope.race.contest import made
+from vitscope.race.names import names_of
 from vitscope.race.targets import Pair, Wanted, open_pair
 
 CODE = """
@@ -78,6 +79,32 @@ def test_a_constructor_that_keeps_nothing_is_not_told(folder: Path) -> None:
     assert pair.notes == ()
     one, other = (torch.cat([p.flatten() for p in made(pair.other.make, seed).parameters()]) for seed in (0, 1))
     assert not torch.equal(one, other)
+
+
+def test_the_same_code_twice_is_told_apart(folder: Path) -> None:
+    def named(one: dict[str, object] | None, other: dict[str, object] | None) -> tuple[str, str]:
+        pair = open_pair("its_code:fresh", "its_code:fresh", Wanted((one, other), image_size=8))
+        return pair.one.name, pair.other.name
+
+    assert named({"heads": 2}, {"heads": 4}) == ("its_code:fresh(heads=2)", "its_code:fresh(heads=4)")
+    assert named(None, {"heads": 4}) == ("its_code:fresh", "its_code:fresh(heads=4)")
+    assert named(None, None) == ("its_code:fresh (A)", "its_code:fresh (B)")
+    with pytest.raises(ModelError, match=r"^B: "):
+        named(None, {"heads": 0})
+
+
+def test_notes_name_the_one_that_they_are_of(folder: Path) -> None:
+    pair = open_pair("its_code:seeded", "its_code:seeded", Wanted(image_size=8))
+    assert [note.en.split(" makes")[0] for note in pair.notes] == ["its_code:seeded (A)", "its_code:seeded (B)"]
+
+
+def test_names_differ_whatever_is_given() -> None:
+    assert names_of(("runs/a/x", "runs/b/x"), ("x", "x"), (None, None)) == ("runs/a/x", "runs/b/x")
+    long = {"words": "w" * 80}
+    assert names_of(("m:f", "m:f"), ("m:f", "m:f"), (long, None)) == ("m:f (A)", "m:f (B)")
+    assert names_of(("m:f", "m:f"), ("m:f", "m:f"), ({"a": "b: c"}, None)) == ("m:f (A)", "m:f (B)")
+    both = ({"a": 1, "b": 2}, {"a": 1, "b": 3})
+    assert names_of(("m:f", "m:f"), ("m:f", "m:f"), both) == ("m:f(b=2)", "m:f(b=3)")
 
 
 @pytest.mark.parametrize("side", ["a", "b"])

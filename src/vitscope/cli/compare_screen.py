@@ -27,13 +27,13 @@ def say(note: Text, lang: Lang) -> None:
 @contextmanager
 def race_progress(lang: Lang) -> Iterator[Callable[[str, int, int], None]]:
     """A progress callback: which check of which model runs, and who is being trained. A log gets a line for each training."""
+    from vitscope.race.contest import in_words
+
     console = err()
 
     def tell(what: str, number: int, total: int) -> None:
-        is_check = ": " in what
-        if lang == "ja":
-            what = what.replace(", mended", "（修正したコピー）")
-        words = what if is_check else Text(f"training {what}", f"{what}を学習中")[lang]
+        is_check, arm = ": " in what, in_words(what)
+        words = what if is_check else Text(f"training {arm.en}", f"{arm.ja}を学習中")[lang]
         update(words, number, total)
         if not console.is_terminal and (not is_check or number == 0):
             shown = (

@@ -16,11 +16,12 @@ from vitscope.doctor.admission import admitted
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import as_it_was, diagnose
-from vitscope.doctor.patient import SEED, first_line
+from vitscope.doctor.patient import SEED
 from vitscope.race.comparison import Cause, Comparison
-from vitscope.race.contest import Arm, Progress, made, race
+from vitscope.race.contest import Arm, NotTrainedError, Progress, made, race
 from vitscope.race.course import Course
 from vitscope.race.mending import Only, raced_mends
+from vitscope.race.names import names_of
 from vitscope.race.structure import structure
 
 Make = Callable[[], nn.Module]
@@ -73,9 +74,8 @@ def compare(
         return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), why_not, notes)
     try:
         run = race(Arm(one.name, one.make), Arm(other.name, other.make), course, progress)
-    except ModelError as error:
-        why_not = _NOT_TRAINED.format(why=first_line(error))
-        return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), why_not, notes)
+    except NotTrainedError as error:
+        return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), error.text, notes)
     run, causes = raced_mends(_only_one(one, other, found), run, progress)
     return Comparison(found[0], found[1], rows, run, causes, None, notes)
 
@@ -90,7 +90,6 @@ _OTHER_DATA = Text(
     "they give {one} scores for an image, and {data} has {classes} classes",
     "画像1枚あたりのスコアは{one}個ですが、{data}は{classes}クラスです",
 )
-_NOT_TRAINED = Text("{why}", "学習できません: {why}")
 
 
 def _why_no_race(found: Sequence[Examination], course: Course | None) -> Text | None:
@@ -108,9 +107,8 @@ def _entrants(a: nn.Module | Entrant, b: nn.Module | Entrant, names: tuple[str, 
     if len(names) != 2 or not all(isinstance(name, str) and name for name in names):
         raise UsageError(f"names are {names!r}, expected one word for each of the two models")
     one, other = _entrant(a, names[0]), _entrant(b, names[1])
-    if one.name == other.name:
-        return replace(one, name=f"{one.name} (A)"), replace(other, name=f"{other.name} (B)")
-    return one, other
+    ours, theirs = names_of((one.name, other.name), (one.name, other.name), (None, None))
+    return replace(one, name=ours), replace(other, name=theirs)
 
 
 def _entrant(given: nn.Module | Entrant, name: str) -> Entrant:
@@ -159,15 +157,18 @@ def _examined(
 
     with as_it_was():
         model = made(entrant.make, SEED)
-    return diagnose(
-        model,
-        image_size=image_size,
-        channels=channels,
-        checks=checks,
-        factory=entrant.make,
-        target=entrant.name,
-        progress=tell,
-    )
+    try:
+        return diagnose(
+            model,
+            image_size=image_size,
+            channels=channels,
+            checks=checks,
+            factory=entrant.make,
+            target=entrant.name,
+            progress=tell,
+        )
+    except ModelError as error:
+        raise ModelError(f"{entrant.name}: {error}") from error
 
 
 def _patient(entrant: Entrant, image_size: int | tuple[int, int], channels: int) -> Any:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import Interrupted, ModelError, NonFiniteLossError, VitscopeError
+from vitscope._core.text import Text
 from vitscope.augment import Augmentation
 from vitscope.data import BatchLoader
 from vitscope.doctor.copying import copied, unwrapped
@@ -38,6 +39,14 @@ class Arm:
 
     name: str
     make: Callable[[], nn.Module]
+
+
+class NotTrainedError(ModelError):
+    """An arm that cannot be trained; `text` says it in both languages, for verdicts quote it."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        super().__init__(text.en)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +99,7 @@ def heat_of(arm: Arm, course: Course, seed: int) -> Heat:
     """Trains one arm on one seed and measures it.
 
     Raises:
-        ModelError: it cannot be trained.
+        NotTrainedError: it cannot be trained.
     """
     begun = time.monotonic()
     losses: list[float] = []
@@ -110,16 +119,38 @@ def heat_of(arm: Arm, course: Course, seed: int) -> Heat:
         except NonFiniteLossError:
             seconds = time.monotonic() - begun
             return Heat(arm.name, seed, 100 / course.classes, float("nan"), seconds, diverged=True)
-        except Interrupted:
+        except (Interrupted, NotTrainedError):
             raise
         except VitscopeError as error:
-            raise ModelError(f"{arm.name} cannot be trained: {error}") from error
+            raise _not_trained(arm, str(error)) from error
         except Exception as error:  # whatever somebody's forward does
-            raise ModelError(
-                f"{arm.name} cannot be trained: {type(error).__name__} ({first_line(error)}); mend that first"
-            ) from error
+            raise _not_trained(arm, f"{type(error).__name__} ({first_line(error)})", hint=_MEND_THAT) from error
     loss = losses[-1] if losses else float("nan")
     return Heat(arm.name, seed, 100 * float(right.mean()), loss, time.monotonic() - begun, right=right)
+
+
+_MEND_THAT = Text("; mend that first", "。先にこれを直してください")
+
+
+def _not_trained(arm: Arm, said: str, *, hint: Text | None = None) -> NotTrainedError:
+    name, hint = in_words(arm.name), hint or Text("", "")
+    return NotTrainedError(
+        Text(f"{name.en} cannot be trained: {said}{hint.en}", f"{name.ja}を学習できません：{said}{hint.ja}")
+    )
+
+
+def mended(name: str) -> str:
+    """What the mended copy of a model is called."""
+    return f"{name}{_MENDED}"
+
+
+def in_words(arm: str) -> Text:
+    """An arm's name in both languages."""
+    name = arm.removesuffix(_MENDED)
+    return Text(arm, arm if name == arm else f"{name}（修正したコピー）")
+
+
+_MENDED = ", mended"
 
 
 def made(make: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -16,9 +16,9 @@ from vitscope._core.errors import ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.examine import as_it_was, diagnose
 from vitscope.doctor.finding import Finding
-from vitscope.doctor.patient import SEED, first_line
+from vitscope.doctor.patient import SEED
 from vitscope.race.comparison import Cause
-from vitscope.race.contest import Arm, Progress, Race, heat_of, made
+from vitscope.race.contest import Arm, NotTrainedError, Progress, Race, heat_of, made, mended
 from vitscope.race.course import Course
 from vitscope.race.gaps import Heat, gap, is_beyond_doubt
 from vitscope.race.repair import Mended, tried
@@ -51,9 +51,8 @@ class _Mending:
             return
         try:
             self.heats.append(heat_of(self.arm, course, seed))
-        except ModelError as error:
-            said = first_line(error)
-            self.arm, self.why_not, self.heats = None, Text(said, f"学習できません: {said}"), []
+        except NotTrainedError as error:
+            self.arm, self.why_not, self.heats = None, error.text, []
 
     def cause(self, run: Race) -> Cause:
         """What it comes to."""
@@ -93,12 +92,13 @@ def _prepared(only: Only, images: Tensor) -> _Mending:
     def make() -> nn.Module:
         repaired = tried(owner.make(), finding, images)
         if not isinstance(repaired, Mended):
-            raise ModelError(f"{owner.name} could not be mended once more")
+            raise NotTrainedError(_NOT_AGAIN.format(model=owner.name))
         return repaired.model
 
-    return _Mending(only, Arm(f"{owner.name}, mended", make), trial.done, is_gone)
+    return _Mending(only, Arm(mended(owner.name), make), trial.done, is_gone)
 
 
+_NOT_AGAIN = Text("{model} could not be mended once more", "{model}をもう一度修正できませんでした")
 _STILL_FOUND = Text(
     "the check still finds the fault in the mended copy", "修正したコピーでも、同じチェックで問題が見つかります"
 )
@@ -118,7 +118,7 @@ def _run_on(run: Race, mendings: Sequence[_Mending], seeds: Sequence[int], progr
                 if progress is not None:
                     progress(arm.name, number, len(seeds))
                 heats.append(heat_of(arm, run.course, seed))
-        except ModelError:  # it could be trained on the seeds before; they stand
+        except NotTrainedError:  # it could be trained on the seeds before; they stand
             break
         for mending in running:
             mending.run(run.course, seed)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from vitscope._core.errors import ConfigError, UsageError
+from vitscope._core.errors import ConfigError, UsageError, VitscopeError
 from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data, peek
@@ -24,6 +24,7 @@ from vitscope.model.create import build
 from vitscope.race.comparing import FINISHED, Entrant
 from vitscope.race.contest import seed_all
 from vitscope.race.course import SEEDS, STEPS, Course
+from vitscope.race.names import names_of
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
 from vitscope.recipes.subject import Subject, open_subject
@@ -79,17 +80,23 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
     opened: dict[int, Subject] = {}
     for index in sorted((0, 1), key=lambda i: kinds[i] == "code"):  # code last: it may take what the other takes
         first = next(iter(opened.values()), None)
-        opened[index] = _opened((a, b)[index], kinds[index], wanted, wanted.kwargs[index], first)
+        try:
+            opened[index] = _opened((a, b)[index], kinds[index], wanted, wanted.kwargs[index], first)
+        except VitscopeError as error:
+            if a != b:
+                raise
+            raise type(error)(f"{'AB'[index]}: {error}") from error
     one, other = opened[0], opened[1]
     ours, theirs = one.preprocessing, other.preprocessing
+    names = names_of((a, b), (one.name, other.name), wanted.kwargs)
     if (ours.image_size, ours.channels) != (theirs.image_size, theirs.channels):
         raise UsageError(
-            f"{a} takes images of {_said(ours)} and {b} of {_said(theirs)}; a race needs the same for both: choose models of one size, "
+            f"{names[0]} takes images of {_said(ours)} and {names[1]} of {_said(theirs)}; a race needs the same for both: choose models of one size, "
             "or say it with --image-size and --channels where code takes several"
         )
     entrants = [
-        _entrant(target, kind, subject, given)
-        for target, kind, subject, given in zip((a, b), kinds, (one, other), wanted.kwargs, strict=True)
+        _entrant(target, name, subject, given)
+        for target, name, subject, given in zip((a, b), names, (one, other), wanted.kwargs, strict=True)
     ]
     notes = tuple(note for _, note in entrants if note is not None)
     return Pair(entrants[0][0], entrants[1][0], ours.image_size, ours.channels, (_classes(one), _classes(other)), notes)
@@ -111,16 +118,16 @@ def _said(images: Preprocessing) -> str:
     return f"{height}×{width} pixels with {images.channels} channel{'s' if images.channels > 1 else ''}"
 
 
-def _entrant(target: str, kind: str, subject: Subject, kwargs: Mapping[str, Any] | None) -> tuple[Entrant, Text | None]:
+def _entrant(target: str, name: str, subject: Subject, kwargs: Mapping[str, Any] | None) -> tuple[Entrant, Text | None]:
     """What makes one anew, and what a reader must know of it."""
     spec = subject.spec
     if spec is not None:
-        return Entrant(subject.name, lambda: build(spec)), _FRESH.format(run=subject.name) if kind == "run" else None
+        return Entrant(name, lambda: build(spec)), _FRESH.format(run=name) if kind_of(target) == "run" else None
 
     def make() -> nn.Module:
         return model_from_code(target, kwargs).cpu()
 
-    return Entrant(subject.name, make), _of_its_starts(subject.name, make)
+    return Entrant(name, make), _of_its_starts(name, make)
 
 
 def _of_its_starts(name: str, make: Callable[[], nn.Module]) -> Text | None:
@@ -192,7 +199,7 @@ def open_course(pair: Pair, wanted: Wanted) -> tuple[Course, Text]:
     was = f" ({native[0]}×{native[1]})" if native and native != pair.image_size else ""
     fitted = Text(
         f"Images: {course.data}{was}, fitted to {height}×{width} pixels and {pair.channels} channel{'s' if pair.channels > 1 else ''}.",
-        f"画像：{course.data}{was.replace(' (', '（').replace(')', '）')}を{height}×{width}ピクセル、{pair.channels}チャネルに合わせて使います。",
+        f"画像：{course.data}{was.replace(' (', '（').replace(')', '）')}を{height}×{width}画素、{pair.channels}チャネルに合わせて使います。",
     )
     return course, fitted
 
