@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from vitscope._core.errors import ModelError, UsageError
+from vitscope._core.raised import CodeError, raised
 from vitscope._core.suggest import a_, did_you_mean
+from vitscope._core.text import Text
 
 
 def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
@@ -46,8 +48,9 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
     try:
         model = found(**given)
     except (Exception, SystemExit) as error:
-        advice = _advice(error) or "mend it, or give it what it needs with --kwargs"
-        raise ModelError(f"{place} raised {_said(error)}; {advice}") from error
+        told = raised(error)
+        advice = _advice(error) or told.advice or _MEND
+        raise CodeError(Text(f"{place} {told.did.en}; {advice.en}", f"{place}が{told.did.ja}。{advice.ja}")) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{place} gave {a_(type(model).__name__)}, expected an nn.Module")
     return model
@@ -98,8 +101,14 @@ def _imported(name: str, place: str) -> Any:
             ) from error
         raise ModelError(f"{name} cannot be imported: {_said(error)}; install what it needs beside vitscope") from error
     except (Exception, SystemExit) as error:  # whatever somebody's file does when it is imported
-        advice = _advice(error) or f"mend it (python -c 'import {name}' shows where)"
-        raise ModelError(f"{name} cannot be imported: it raised {_said(error)}; {advice}") from error
+        told = raised(error)
+        advice = _advice(error) or told.advice or _MEND_FILE.format(name=name)
+        raise CodeError(
+            Text(
+                f"{name} cannot be imported: it {told.did.en}; {advice.en}",
+                f"{name}をインポートできません。{told.did.ja}。{advice.ja}",
+            )
+        ) from error
     finally:
         sys.path.remove(here)
 
@@ -129,14 +138,26 @@ def _refuse_wrong_arguments(place: str, found: Any, given: dict[str, Any]) -> No
         ) from None
 
 
-def _advice(error: BaseException) -> str | None:
+_MEND = Text(
+    "mend it, or give it what it needs with --kwargs",
+    "修正するか、必要な引数を--kwargsで渡してください",
+)
+_MEND_FILE = Text(
+    "mend it (python -c 'import {name}' shows where)",
+    "修正してください（python -c 'import {name}'で場所が分かります）",
+)
+
+
+def _advice(error: BaseException) -> Text | None:
     """What to do about an error that is known: timm, transformers and vit-pytorch import torchvision, whose wheel fits one torch only."""
     seen: BaseException | None = error
     while seen is not None:
         if "operator torchvision::" in str(seen):
-            return (
+            return Text(
                 f"the torchvision that is installed does not belong to torch {torch.__version__} and fails when it is imported; "
-                "install the one that does (pip install --force-reinstall torch torchvision, both from the same index)"
+                "install the one that does (pip install --force-reinstall torch torchvision, both from the same index)",
+                f"インストールされているtorchvisionがtorch {torch.__version__}に対応しておらず、インポートに失敗しています。対応するものを"
+                "インストールしてください（pip install --force-reinstall torch torchvision、どちらも同じインデックスから）",
             )
         seen = seen.__cause__ or seen.__context__
     return None

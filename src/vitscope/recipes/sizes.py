@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from vitscope._core.errors import ModelError
+from vitscope._core.raised import CodeError, Raised, raised
+from vitscope._core.text import Text
 from vitscope.train.randomness import global_generator_restored
 
 SMALL_FIRST = (32, 28, 64, 96, 128, 160, 192, 224, 240, 256, 288, 336, 384, 448, 512, 518)
@@ -22,7 +23,11 @@ SMALL_FIRST = (32, 28, 64, 96, 128, 160, 192, 224, 240, 256, 288, 336, 384, 448,
 LARGE_PATCH, FEWEST_A_SIDE = 14, 4
 """Pixels of a patch from which on 224 is tried first; patches in a row, with fewer of which a size is tried last."""
 _SIDES, _DEPTHS = ("image_size", "img_size", "input_size", "resolution"), ("channels", "in_chans", "in_channels")
+MOST_OTHERS = 8
+"""Shapes that are tried beside those that somebody asked for, to say what a model takes instead."""
 Size = tuple[int, int]
+Shape = tuple[Size, Literal[1, 3]]
+"""Of images: height and width, and channels."""
 
 
 def own_word(model: nn.Module, made_with: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,35 +126,79 @@ def first_that_runs(
         is_sure: whether somebody asked for this very size.
 
     Raises:
-        ModelError: it takes none of those that are tried; with what it said of the first.
+        ModelError: it takes none of those that are tried; with what it said of the first, and what helps.
     """
-    others = [] if is_sure and size is not None else [(each, each) for each in _in_order(model)]
+    others = [(each, each) for each in _in_order(model)]
     sizes = [*([size] if size is not None else []), *(each for each in others if each != size)]
+    asked = sizes[:1] if is_sure and size is not None else sizes
     first: BaseException | None = None
-    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-    tries = [(batch, side, depth) for batch in batches for side, depth in _candidates(sizes, channels)]
-    for batch, side, depth in tries:
-        try:
-            with torch.no_grad(), global_generator_restored(), torch.compiler.set_stance("force_eager"):
-                model(torch.zeros(batch, depth, *side, device=weight.device, dtype=weight.dtype))
-        except (Exception, SystemExit) as error:
-            first = first or error
-            if isinstance(error, MemoryError) or "allocate memory" in str(error):
-                break  # another size would only fill the memory once more
-        else:
+    said: set[str] = set()
+    for batch, side, depth in [(batch, *each) for batch in batches for each in _candidates(asked, channels)]:
+        error = _error_of(model, batch, side, depth)
+        if error is None:
             return side, depth, side != size
-    said = next(iter(str(first).splitlines()), "")[:160]
-    tried = (
-        f"images of {size[0]}×{size[1]} pixels"
-        if size is not None and not others
-        else f"any size that was tried ({min(SMALL_FIRST)} to {max(SMALL_FIRST)} pixels)"
+        first = first or error
+        said.add(f"{type(error)}{error}")
+        if raised(error).advice is not None:
+            break  # another size would end alike
+    assert first is not None
+    tried = list(_candidates(asked, channels))
+    rest = [each for each in _candidates(sizes, None) if each not in tried]
+    raise CodeError(_refused(place, model, raised(first), said, tried, rest)) from first
+
+
+def _refused(
+    place: str, model: nn.Module, first: Raised, words: set[str], tried: Sequence[Shape], rest: Sequence[Shape]
+) -> Text:
+    """Why a model takes none of the images that were tried; others show whether that is because of their shape."""
+    did, advice = first.did, first.advice
+    if advice is not None:
+        return Text(
+            f"{place} does not run: its forward {did.en}; {advice.en}",
+            f"{place}は実行できません。forwardが{did.ja}。{advice.ja}",
+        )
+    (height, width), depth = tried[0]
+    shape, shape_ja = f"images of {height}×{width} pixels", f"{height}×{width}画素の画像"
+    if len(tried) > 2:
+        span = f"{min(SMALL_FIRST)}", f"{max(SMALL_FIRST)}"
+        shape = f"any size that was tried ({span[0]} to {span[1]} pixels)"
+        shape_ja = f"試したどのサイズの画像（{span[0]}〜{span[1]}画素）"
+    said = Text(f"{place} does not take {shape}: it {did.en}", f"{place}は{shape_ja}を受け付けません。{did.ja}")
+    for (height, width), depth in rest[:MOST_OTHERS]:
+        error = _error_of(model, 1, (height, width), depth)
+        if error is None:
+            return Text(
+                f"{said.en}; it takes {height}×{width} pixels with {depth} channel{'s' if depth > 1 else ''}: give these with --image-size and "
+                "--channels, or neither",
+                f"{said.ja}。{height}×{width}画素、{depth}チャネルの画像なら受け付けます。--image-sizeと--channelsにそれを指定するか、どちらも省略して"
+                "ください",
+            )
+        words.add(f"{type(error)}{error}")
+    if len(tried) + len(rest) > 1 and len(words) == 1:
+        return Text(
+            f"{place} does not run: whatever the size of the images, its forward {did.en}; mend it (--debug shows the traceback), or give the "
+            "model other arguments with --kwargs",
+            f"{place}は実行できません。画像のサイズにかかわらず、forwardが{did.ja}。forwardを修正するか（--debugでトレースバックを表示）、--kwargsで"
+            "モデルに別の引数を渡してください",
+        )
+    return Text(
+        f"{said.en}; say its own with --image-size and --channels, or mend its forward if this is not for the size",
+        f"{said.ja}。正しいサイズを--image-sizeと--channelsで指定するか、サイズが原因でなければforwardを修正してください",
     )
-    raise ModelError(
-        f"{place} does not take {tried}: it raised {type(first).__name__} ({said}); say its own with --image-size and --channels"
-    ) from first
 
 
-def _candidates(sizes: Sequence[Size], channels: int | None) -> Iterator[tuple[Size, Literal[1, 3]]]:
+def _error_of(model: nn.Module, batch: int, side: Size, depth: int) -> BaseException | None:
+    """What a forward of black images raises; None where it ends well."""
+    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    try:
+        with torch.no_grad(), global_generator_restored(), torch.compiler.set_stance("force_eager"):
+            model(torch.zeros(batch, depth, *side, device=weight.device, dtype=weight.dtype))
+    except (Exception, SystemExit) as error:
+        return error
+    return None
+
+
+def _candidates(sizes: Sequence[Size], channels: int | None) -> Iterator[Shape]:
     for depth in (3, 1) if channels is None else (channels,):
         for side in sizes:
             yield side, 1 if depth == 1 else 3
