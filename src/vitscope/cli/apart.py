@@ -12,11 +12,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from vitscope._core.errors import ModelError, UsageError
+from vitscope._core.raised import CodeError, raised
+from vitscope._core.text import Lang, Text
 
 _MARK = "VITSCOPE_APART"
 _FINISHED = "VITSCOPE_FINISHED"
@@ -39,45 +42,70 @@ def refuse_no_time(seconds: float) -> None:
         raise UsageError(f"--time-limit is {seconds:g}, expected seconds")
 
 
-def run_apart(words: Sequence[str], *, what: str, seconds: float) -> int:
+def run_apart(words: Sequence[str], *, what: str, seconds: float, lang: Lang = "en") -> int:
     """Runs `vitscope WORDS` in a process of its own; its exit code.
 
     Args:
         words: the command line.
         what: whose code it is, for the sentence.
         seconds: after which it is ended.
+        lang: of the sentence.
 
     Raises:
-        ModelError: it did not end in time, or the system ended it.
+        ModelError: it did not end in time, or not by itself.
+        SystemExit: it was interrupted, and has said so.
     """
     with tempfile.TemporaryDirectory() as folder:
         finished = Path(folder) / "finished"
-        environment = {**os.environ, _MARK: str(os.getpid()), _FINISHED: str(finished)}
+        environment = {"PYTHONHASHSEED": "0", **os.environ, _MARK: str(os.getpid()), _FINISHED: str(finished)}
         process = subprocess.Popen([sys.executable, "-m", "vitscope", *words], env=environment, start_new_session=True)
         try:
             code = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise ModelError(
-                f"{what} did not come to an end within {seconds:g} s and was ended; if it is only slow, give it longer with --time-limit"
-            ) from None
+            raise ModelError(_TOO_LONG.format(what=what, seconds=f"{seconds:g}")[lang]) from None
         finally:
-            _end(process)
-        if code in (0, 1) and not finished.exists():
-            raise ModelError(
-                f"{what} ended the process that ran it (exit code {code}) before the examination was done; mend that first"
-            )
-    if code < 0:
-        name = signal.Signals(-code).name
-        why = "for want of memory, most likely" if -code == signal.SIGKILL else f"by {name}"
-        raise ModelError(f"the process that ran {what} was ended {why}; mend it, or try it on a smaller image")
-    return code
+            _end(process, f"{_FINISHED}={finished}")
+        if finished.exists():
+            if code == 130:
+                raise SystemExit(code)
+            return code
+    if code >= 0:
+        raise ModelError(_ENDED_ITSELF.format(what=what, code=code)[lang])
+    why = _FOR_MEMORY if -code == signal.SIGKILL else _BY_SIGNAL.format(name=signal.Signals(-code).name)
+    raise ModelError(_WAS_ENDED.format(what=what, why=why[lang])[lang])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process and all that it has started."""
+_TOO_LONG = Text(
+    "{what} did not come to an end within {seconds} s and was ended; if it is only slow, give it longer with --time-limit",
+    "{what}は{seconds}秒以内に終わらなかったため、停止しました。時間がかかるだけなら、--time-limitを長くしてください",
+)
+_ENDED_ITSELF = Text(
+    "{what} ended the process that ran it (exit code {code}) before it was done; mend that first",
+    "{what}は、処理が終わる前に自分のプロセスを終了させました（終了コード{code}）。まずそれを修正してください",
+)
+_WAS_ENDED = Text(
+    "the process that ran {what} was ended {why}",
+    "{what}を実行していたプロセスが{why}",
+)
+_FOR_MEMORY = Text(
+    "for want of memory, most likely; mend it, or try it on a smaller image",
+    "強制終了されました。メモリ不足と思われます。修正するか、より小さな画像で試してください",
+)
+_BY_SIGNAL = Text(
+    "by {name}: compiled code that it calls crashed; mend it (python -X faulthandler shows where)",
+    "{name}で異常終了しました。呼び出しているコンパイル済みのコードに問題があります。修正してください（python -X faulthandlerで場所が分かります）",
+)
+
+
+def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Ends a process and all that it has started, what left its group too: a mark in their environment tells them."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"\0{mark}\0".encode() in b"\0" + each.read_bytes():
+                os.kill(int(each.parent.name), signal.SIGKILL)
 
 
 def keep_within_limits() -> None:
@@ -94,10 +122,33 @@ def keep_within_limits() -> None:
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
 
 
-def tell_finished() -> None:
-    """In the process apart, behind its last word: somebody's code may end it earlier, with any exit code."""
-    if _FINISHED in os.environ:
+def end_apart(code: int) -> NoReturn:
+    """In the process apart, behind its last word: tells that the exit code is the command's own, and ends at once, whatever somebody's code has
+    left running."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    with suppress(OSError, KeyError):
         Path(os.environ[_FINISHED]).touch()
+    os._exit(code)
+
+
+@contextmanager
+def no_interrupt_of_theirs(what: str) -> Iterator[None]:
+    """In the process apart nobody presses Ctrl-C: an interrupt in the block is one that somebody's code raised.
+
+    Raises:
+        CodeError: it did.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        told = raised(error)
+        if not is_apart() or told.advice is None:
+            raise
+        raise CodeError(
+            Text(f"{what} {told.did.en}; {told.advice.en}", f"{what}が{told.did.ja}。{told.advice.ja}")
+        ) from error
 
 
 def _end_with(starter: int) -> None:

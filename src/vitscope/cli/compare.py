@@ -9,7 +9,7 @@ import typer
 
 from vitscope._core.errors import UsageError
 from vitscope._core.text import Text
-from vitscope.cli.apart import is_apart, keep_within_limits, refuse_no_time, run_apart, tell_finished
+from vitscope.cli.apart import is_apart, keep_within_limits, no_interrupt_of_theirs, refuse_no_time, run_apart
 from vitscope.cli.compare_screen import race_progress, say, show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
 from vitscope.cli.options import (
@@ -22,7 +22,7 @@ from vitscope.cli.options import (
     TimeLimitOption,
     chosen,
 )
-from vitscope.cli.screen import err, print_json
+from vitscope.cli.screen import err, print_json, told_in
 
 if TYPE_CHECKING:
     from vitscope._core.text import Lang
@@ -74,7 +74,7 @@ def compare(
     refuse_no_time(time_limit)
     given = (_kwargs(kwargs_a, "--kwargs-a"), _kwargs(kwargs_b, "--kwargs-b"))
     if "code" in (kind_of(a), kind_of(b)) and not is_apart():
-        raise typer.Exit(run_apart(ctx.obj, what=f"{a} and {b}", seconds=time_limit))
+        raise typer.Exit(run_apart(ctx.obj, what=f"{a} and {b}", seconds=time_limit, lang=chosen(lang)))
     if is_apart():
         keep_within_limits()
     from vitscope.race.targets import Wanted
@@ -88,7 +88,7 @@ def _compare(a: str, b: str, wanted: Wanted, page: Path | None, *, is_json: bool
     from vitscope._core.files import write_text
     from vitscope.report.comparing.page import page_of
 
-    with output_and_folder_stay_ours():
+    with told_in(lang), no_interrupt_of_theirs(f"{a} or {b}"), output_and_folder_stay_ours():
         found = _found(a, b, wanted, lang)
     if is_json:
         print_json({**found.to_dict(lang), "page": str(page) if page else None})
@@ -97,7 +97,6 @@ def _compare(a: str, b: str, wanted: Wanted, page: Path | None, *, is_json: bool
     if page is not None:
         write_text(page, page_of(found, lang))
         err().print(Text(f"wrote {page}", f"{page} を書き出しました")[lang])
-    tell_finished()
     if not found.healthy:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ import typer
 
 from vitscope._core.errors import UsageError
 from vitscope._core.text import Lang, Text
-from vitscope.cli.apart import is_apart, keep_within_limits, refuse_no_time, run_apart, tell_finished
+from vitscope.cli.apart import is_apart, keep_within_limits, no_interrupt_of_theirs, refuse_no_time, run_apart
 from vitscope.cli.doctor_screen import show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
 from vitscope.cli.options import (
@@ -21,7 +21,7 @@ from vitscope.cli.options import (
     TimeLimitOption,
     chosen,
 )
-from vitscope.cli.screen import err, named_progress, print_json
+from vitscope.cli.screen import err, named_progress, print_json, told_in
 from vitscope.doctor.arguments import LOSSES
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def doctor(
     _refuse_odd_numbers(loss, lr, batch_size, classes)
     is_code = not is_curve(target) and kind_of(target) == "code"
     if is_code and not is_apart():
-        raise typer.Exit(run_apart(ctx.obj, what=target, seconds=time_limit))
+        raise typer.Exit(run_apart(ctx.obj, what=target, seconds=time_limit, lang=chosen(lang)))
     if is_apart():
         keep_within_limits()
     from vitscope.recipes.code import parse_kwargs
@@ -157,7 +157,12 @@ def _examine(target: str, question: Question, page: Path | None, *, is_json: boo
     from vitscope.recipes.examining import examine_target
     from vitscope.report.doctoring.page import page_of
 
-    with output_and_folder_stay_ours(), named_progress(OPENING[lang]) as progress:
+    with (
+        told_in(lang),
+        no_interrupt_of_theirs(target),
+        output_and_folder_stay_ours(),
+        named_progress(OPENING[lang]) as progress,
+    ):
         found = examine_target(target, question, progress)
     if is_json:
         print_json({**found.to_dict(lang), "page": str(page) if page else None})
@@ -166,7 +171,6 @@ def _examine(target: str, question: Question, page: Path | None, *, is_json: boo
     if page is not None:
         write_text(page, page_of(found, lang))
         err().print(Text(f"wrote {page}", f"{page} を書き出しました")[lang])
-    tell_finished()
     if not found.healthy:
         raise typer.Exit(1)
 

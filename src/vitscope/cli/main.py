@@ -23,6 +23,7 @@ import typer
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
 from vitscope.cli import bench, compare, curve, doctor, explain, lists, look, measure, predict, report, train
+from vitscope.cli.apart import end_apart, is_apart
 from vitscope.cli.options import Command, command_help
 from vitscope.cli.screen import fail
 
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  until the process ends
     with _sigterm_like_ctrl_c():
         code = _run(words, debug="--debug" in words)
+    if is_apart():
+        end_apart(code)
     sys.exit(code)
 
 
