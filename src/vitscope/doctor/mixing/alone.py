@@ -38,13 +38,20 @@ ALONE = Fault(
 )
 
 
-def blocks_alone(patient: Patient, blocks: tuple[Block, ...], pairs: list[Tensor]) -> Iterator[Finding]:
-    """Blocks at whose end each token hangs on itself only, now and after some steps of training."""
+def alone(patient: Patient, blocks: tuple[Block, ...], pairs: list[Tensor]) -> list[int]:
+    """The numbers of blocks at whose end each token hangs on itself only, now and after some steps of training."""
     found = [number for number, block in enumerate(blocks) if _is_alone(patient.tape, block, pairs[number])]
     if not patient.is_trained and not all(_is_awake(patient.tape, blocks[number]) for number in found):
         later = patient.trained
         there = later.anatomy.blocks
         found = [n for n in found if n < len(there) and _is_alone(later.tape, there[n], pairs[n])]
+    return found
+
+
+def blocks_alone(
+    patient: Patient, blocks: tuple[Block, ...], pairs: list[Tensor], found: list[int]
+) -> Iterator[Finding]:
+    """The finding of those numbers."""
     if not found:
         return
     first = blocks[found[0]]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.mixing.alone import blocks_alone
-from vitscope.doctor.mixing.apart import apart, apart_unproved
+from vitscope.doctor.mixing.alone import alone, blocks_alone
+from vitscope.doctor.mixing.apart import NEVER_MEET, apart, apart_unproved
+from vitscope.doctor.mixing.between import Between, between_heads, told
 from vitscope.doctor.mixing.centred import normed_over_tokens
 from vitscope.doctor.mixing.experiments import Tokens
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
@@ -80,28 +82,58 @@ def token_mixing(patient: Patient) -> Iterator[Finding]:
         yield from _as_far_as_followed(patient)
         raise
     try:
-        across = list(_heads_across(patient, blocks))
+        between = {
+            number: found for number, found in enumerate(between_heads(patient.tape, b) for b in blocks) if found
+        }
+        across = list(_heads_across(patient, tuple(b for number, b in enumerate(blocks) if number not in between)))
         yield from across
         if not across:
-            pairs = [allowed(patient.tape, block.attention) for block in blocks]
-            met = list(_meeting(patient, blocks, pairs))
-            yield from met
-            if not met:
-                yield from blocks_alone(patient, blocks, pairs)
+            yield from _met(patient, blocks, between)
         yield from normed_over_tokens(patient, blocks)
     except LensError as error:
         raise Skipped(not_followed(error)) from None
 
 
+def _met(patient: Patient, blocks: tuple[Block, ...], between: dict[int, Between]) -> Iterator[Finding]:
+    """What keeps tokens apart, in all blocks together or in single ones."""
+    pairs = [
+        torch.eye(between[number].tokens, dtype=torch.bool)[None]
+        if number in between
+        else allowed(patient.tape, block.attention)
+        for number, block in enumerate(blocks)
+    ]
+    met = list(_meeting(patient, blocks, pairs))
+    never_met = next((finding for finding in met if finding.fault is NEVER_MEET), None)
+    lonely = alone(patient, blocks, pairs) if between or not met else []
+    heads = [each for number, each in between.items() if each.is_torn or number in lonely]
+    if heads:
+        yield told(heads, len(blocks), never_met)
+    yield from (each for each in met if each is not never_met or len(heads) < len(blocks))
+    if not met:
+        yield from blocks_alone(patient, blocks, pairs, [number for number in lonely if number not in between])
+
+
 def _as_far_as_followed(patient: Patient) -> Iterator[Finding]:
     """What heads do across tokens, and whether any tokens meet, where no map of attention was proved."""
     with suppress(LensError, Skipped, RuntimeError):
-        across = list(_heads_across(patient, anatomy_as_far_as_followed(patient).blocks))
+        blocks = anatomy_as_far_as_followed(patient).blocks
+        heads = [found for found in (between_heads(patient.tape, block) for block in blocks) if found]
+        if heads and len(heads) == len(blocks):
+            yield from _unproved(patient, heads)
+            return
+        across = list(_heads_across(patient, blocks))
         yield from across
         if across:
             return
     with suppress(LensError, Skipped, RuntimeError):
         yield from apart_unproved(patient)
+
+
+def _unproved(patient: Patient, heads: list[Between]) -> Iterator[Finding]:
+    """Attention between heads that was not proved, where no tokens meet, or their results are torn."""
+    never_met = next(iter(apart_unproved(patient)), None)
+    if never_met is not None or any(each.is_torn for each in heads):
+        yield told(heads, len(heads), never_met)
 
 
 def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:
