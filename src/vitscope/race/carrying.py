@@ -12,30 +12,41 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Skipped
 from vitscope.doctor.patient import Patient
 from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.layout import MIXED
 from vitscope.lens.operations import FUSED, PRODUCTS
 from vitscope.lens.tape import Call
+from vitscope.race.structure_texts import ALIKE, OTHER_ORDER, OTHER_PIXELS, OTHER_TOKENS, RESHAPED, filled, which
+
+SAME = 1e-6
+"""How far tokens may be apart, beside the largest number, to count as the same."""
 
 
 @torch.no_grad()
 def carried(one: Patient, other: Patient) -> Text | None:
-    """Carries the first embedding's weights, pixel by pixel, into the second's own operation and compares the tokens that both give."""
+    """Carries the first embedding's weights, pixel by pixel, into the second's own operation and compares the tokens that both give; says whether
+    they are the same function, and where they are not, why. None where nothing could be carried."""
     try:
-        weights, order = _weights_by_pixel(one), _same_pixels(one, other)
-        if weights is None or order is None or weights.shape != _shape_by_pixel(other):
+        weights = _weights_by_pixel(one)
+        if weights is None or weights.shape != _shape_by_pixel(other):
             return None
-        theirs, ours = _tokens_with(other, weights[order]), _tokens_with(one, weights)
+        order = same_pixels(one, other)
+        if order is None:
+            return OTHER_PIXELS.format(pixels=len(weights))
+        ours, theirs = _tokens_with(one, weights), _tokens_with(other, weights[order])
     except (Skipped, LensError, RuntimeError, IndexError):
         return None
-    error = float((theirs - ours).abs().max() / ours.abs().max().clamp(min=1e-12))
-    if error > 1e-6:
-        return None
+    error = _apart(ours, theirs)
+    if error > SAME:
+        is_in_another_order = _apart(ours, theirs[torch.cdist(ours, theirs).argmin(dim=1)]) <= SAME
+        return OTHER_ORDER if is_in_another_order else OTHER_TOKENS.format(error=f"{error:.1g}")
+    if mixes(one) or mixes(other):
+        return filled(RESHAPED, which=which(mixes(one), mixes(other)))
     pixels, width = weights.shape
-    return Text(
-        f"No: both are one linear map of a patch's {pixels} numbers to {width}. The weights of one, carried into the other pixel by pixel, give "
-        f"the same tokens (largest relative difference {error:.0e}).",
-        f"影響しません。どちらもパッチの数値{pixels}個から{width}次元への線形変換です。一方の重みを画素ごとにもう一方へ移すと、"
-        f"同じトークンになります（相対的な差は最大{error:.0e}）。",
-    )
+    return ALIKE.format(pixels=pixels, width=width, error=f"{error:.0e}" if error else "0")
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> float:
+    return float((theirs - ours).abs().max() / ours.abs().max().clamp(min=1e-12))
 
 
 def _weights_by_pixel(patient: Patient) -> Tensor | None:
@@ -52,7 +63,12 @@ def _shape_by_pixel(patient: Patient) -> torch.Size | None:
     return None if weights is None else weights.shape
 
 
-def _same_pixels(one: Patient, other: Patient) -> Tensor | None:
+def mixes(patient: Patient) -> bool:
+    """Whether pieces of several patches end in one token: a reshape where a transpose belongs."""
+    return MIXED in patient.layout.patch_of_token
+
+
+def same_pixels(one: Patient, other: Patient) -> Tensor | None:
     """Where in one's patch each number of the other's stands; None where they cut the image in other patches."""
     a, b = one.layout.pixels, other.layout.pixels
     if a is None or b is None or a.shape != b.shape:

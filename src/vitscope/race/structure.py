@@ -18,9 +18,18 @@ from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import CONVOLUTIONS, NORMS, PRODUCTS, factors
 from vitscope.lens.reading import find_class_token, read_tokens
 from vitscope.lens.tape import Call
-from vitscope.race.carrying import carried, weight_of
+from vitscope.race.carrying import carried, mixes, weight_of
 from vitscope.race.insides import attention_bias, bias_numbers, mlp, norms
-from vitscope.race.structure_texts import NOT_FOUND, PARTS, PATCHES_ALIKE, TOKENS_APART, UNKNOWN
+from vitscope.race.structure_texts import (
+    CUT_OTHERWISE,
+    NOT_FOUND,
+    PARTS,
+    PATCHES_ALIKE,
+    TOKENS_APART,
+    UNKNOWN,
+    filled,
+    which,
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,8 @@ def structure(one: Patient, other: Patient) -> tuple[Row, ...]:
             said = UNKNOWN
         elif differs and name == "embedding":
             said = carried(one, other) or said
-        elif differs and name == "tokens" and one.layout.grid == other.layout.grid:
-            said = _beside_patches(one, other)
+        elif differs and name == "tokens":
+            said = _beside_patches(one, other) or said
         elif differs and name == "bias":
             count = max(bias_numbers(one), bias_numbers(other))
             said = said.format(count=f"{count:,}")
@@ -103,14 +112,24 @@ def _tokens(patient: Patient) -> Text:
     layout = patient.layout
     extra = len(layout.extra)
     rows, columns = layout.grid
+    patches = Text(f"patches in {rows} rows of {columns}", f"パッチ{rows}行×{columns}列")
+    if mixes(patient):
+        patches = Text("pieces of several patches in each", "それぞれに複数のパッチの値が混在")
+    elif not layout.are_squares:
+        patches = Text("pixels of no square in each", "それぞれの画素が正方形にまとまらない")
     return Text(
-        f"{len(layout.patch_of_token)} (patches in {rows} rows of {columns}, {extra} more)",
-        f"{len(layout.patch_of_token)}個（パッチ{rows}行×{columns}列、その他{extra}個）",
+        f"{len(layout.patch_of_token)} ({patches.en}, {extra} more)",
+        f"{len(layout.patch_of_token)}個（{patches.ja}、その他{extra}個）",
     )
 
 
-def _beside_patches(one: Patient, other: Patient) -> Text:
-    """What it means that of the same patches other tokens are made: the class token is no finer detail."""
+def _beside_patches(one: Patient, other: Patient) -> Text | None:
+    """What it means that of as many patches other tokens are made (the class token is no finer detail), or that patches are no squares."""
+    first, second = (mixes(each) or not each.layout.are_squares for each in (one, other))
+    if first or second:
+        return filled(CUT_OTHERWISE, which=which(first, second))
+    if one.layout.grid != other.layout.grid:
+        return None
     count = abs(len(one.layout.extra) - len(other.layout.extra))
     if not count:
         return TOKENS_APART

@@ -2,23 +2,69 @@
 
 from __future__ import annotations
 
-from vitscope._core.text import Text
+from vitscope._core.text import LANGS, Text
 
 NOT_FOUND = Text("not found", "見つかりません")
 UNKNOWN = Text(
     "Not known: this part of one of the two could not be followed.",
     "不明です。一方のモデルでこの部分を追跡できませんでした。",
 )
+ALIKE = Text(
+    "No: both are one linear map of a patch's {pixels} numbers to {width}. The weights of one, carried into the other pixel by pixel, give "
+    "the same tokens (largest relative difference {error}).",
+    "影響しません。どちらもパッチの数値{pixels}個から{width}次元への線形変換です。一方の重みを画素ごとにもう一方へ移すと、"
+    "同じトークンになります（相対的な差は最大{error}）。",
+)
+RESHAPED = Text(
+    "It can, and much: the weights of one, carried into the other pixel by pixel, give the same products, but in {which} a reshape then puts pieces "
+    "of several patches into one token. The two are not the same function.",
+    "大きく影響しうる違いです。一方の重みを画素ごとにもう一方へ移すと積は同じになりますが、{which}では、その後の形状変更で"
+    "複数のパッチの値が1つのトークンに混ざります。同じ関数ではありません。",
+)
+OTHER_PIXELS = Text(
+    "It can: both map {pixels} numbers of the image to a token, but not the same ones. The two cut the image into other pieces, so no weights "
+    "carried from one give the same tokens in the other.",
+    "影響しうる違いです。どちらも画像の数値{pixels}個を1つのトークンに変換しますが、切り出す画素が異なります。"
+    "重みを移しても同じトークンにはなりません。",
+)
+OTHER_ORDER = Text(
+    "Little: the weights of one, carried into the other pixel by pixel, give the same tokens in another order, which a learned position embedding "
+    "takes up.",
+    "影響は小さめです。一方の重みを画素ごとにもう一方へ移すと、同じトークンが別の順序で並びます。学習する位置埋め込みなら吸収できます。",
+)
+OTHER_TOKENS = Text(
+    "It can: the weights of one, carried into the other pixel by pixel, give other tokens (largest relative difference {error}).",
+    "影響しうる違いです。一方の重みを画素ごとにもう一方へ移しても、同じトークンにはなりません（相対的な差は最大{error}）。",
+)
+CUT_OTHERWISE = Text(
+    "It can, and much: in {which} the pixels of a token do not lie together in one square, so no token shows a part of the picture.",
+    "大きく影響しうる違いです。{which}では、1つのトークンに入る画素が1つの正方形にまとまっていないため、"
+    "どのトークンも画像の一部分を表しません。",
+)
 PATCHES_ALIKE = Text(
-    "Little as a rule: the patches are the same, only the number of tokens that are no patch (class token, registers) differs, by {count}. The row "
+    "Little as a rule: there are as many patches, only the number of tokens that are no patch (class token, registers) differs, by {count}. The row "
     "'read out' says which tokens are used.",
-    "影響は小さめです。パッチの並びは同じで、パッチでないトークン（クラストークンやレジスタ）の数が{count}個違うだけです。"
+    "影響は小さめです。パッチの数は同じで、パッチでないトークン（クラストークンやレジスタ）の数が{count}個違うだけです。"
     "どのトークンを使うかは「読み出し」の行を見てください。",
 )
 TOKENS_APART = Text(
     "It can: both cut the same number of patches, but pass on another number of tokens.",
     "影響しうる違いです。パッチの並びは同じですが、ブロックに渡すトークンの数が異なります。",
 )
+
+
+def which(first: bool, second: bool) -> Text:
+    """Which of the two models something is said of, at least one of them."""
+    if first and second:
+        return Text("both", "どちらのモデル")
+    return Text("the first", "1つ目のモデル") if first else Text("the second", "2つ目のモデル")
+
+
+def filled(words: Text, **values: Text) -> Text:
+    """Words with other words filled in, each in its language."""
+    return Text(*(words[lang].format(**{key: value[lang] for key, value in values.items()}) for lang in LANGS))
+
+
 PARTS: dict[str, tuple[Text, Text]] = {
     "embedding": (
         Text("patch embedding", "パッチ埋め込み"),
