@@ -92,7 +92,7 @@ class Silenced(Block):
     ("build", "cause", "said"),
     [
         (lambda: Host(lambda: Block(PaddedAway)), "patches-never-meet", "A mask forbids 98.5 % of the pairs"),
-        (lambda: Host(lambda: Block(OverHeads)), "patches-never-meet", "compares 4 of 65 tokens"),
+        (lambda: Host(lambda: Block(OverHeads)), "attention-between-heads", "4 × 4 for each token, not 65 × 65"),
         (lambda: Host(lambda: Block(Unmixed)), "patches-never-meet", "The shares are not multiplied"),
         (lambda: Host(Asleep), "blocked-by-zeros", "several zeros stand in one product"),
         (ReadsTheEmbedding, "work-thrown-away", "blocks"),
@@ -118,7 +118,7 @@ class OverHeadsAndNothing(Host):
 
 def test_where_the_picture_is_lost_elsewhere_both_are_causes() -> None:
     found = examined(lambda: OverHeadsAndNothing(lambda: Block(OverHeads)), "input-blindness", "token-mixing")
-    assert [each.id for each in found.causes] == [BLIND, "patches-never-meet"]
+    assert [each.id for each in found.causes] == [BLIND, "attention-between-heads"]
 
 
 def test_by_itself_the_finding_says_what_is_taken() -> None:

@@ -82,7 +82,7 @@ UNREAD = Fault(
     explains=(*(each for each in CONSEQUENCES if each != "blocked-by-zeros"), "attention", *OF_THE_BLOCKS),
 )
 """Says no more than that; zeros that block each other are its cause, never its consequence."""
-OF_ITS_OWN = ("patches-never-meet", "causal-mask", "block-does-nothing")
+OF_ITS_OWN = ("patches-never-meet", "attention-between-heads", "causal-mask", "block-does-nothing")
 """What keeps patches from the token that is read. Where the picture is lost elsewhere, it is another fault, and stands beside this one."""
 DETACHED = Fault(
     "read-out-detached",
