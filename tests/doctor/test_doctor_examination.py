@@ -61,7 +61,7 @@ def test_json_is_the_contracts() -> None:
     said = json.loads(json.dumps(found.to_dict("ja"), allow_nan=False))
     assert {"target", "healthy", "checks_run", "skipped", "findings"} <= set(said)
     assert said["healthy"] is False
-    assert said["skipped"] == [{"check": "third", "why": "否"}]
+    assert said["skipped"] == [{"check": "third", "why": "否", "left_out": False}]
     wanted = {"check", "severity", "summary", "evidence", "why_it_matters", "advice", "folded_under", "proof"}
     assert wanted <= set(said["findings"][0])
     assert said["findings"][0]["evidence"] == {"value": "nan", "many": [1, 2]}
@@ -97,6 +97,43 @@ def test_the_headline_calls_nothing_healthy_that_has_a_warning(findings: tuple[F
 def test_nothing_done_is_not_called_healthy() -> None:
     found = Examination("m:f", (), (), (Skip("first", Text("no", "否")),), {}, {})
     assert "nothing could be examined" in found.text("en")
+
+
+@pytest.mark.parametrize(
+    ("findings", "en", "ja"),
+    [
+        ((), "healthy as far as examined; 2 of 5 checks could not be made", "検査できた範囲では健全。5項目中2項目は検査できませんでした"),
+        ((finding("a", "first", "note"),), "healthy as far as examined; 1 note; 2 of", "検査できた範囲では健全。参考1件。5項目中2"),
+        ((finding("a", "first"),), "NOT healthy; 1 error; 2 of 5", "異常あり。エラー1件。5項目中2項目"),
+    ],
+)  # fmt: skip
+def test_the_headline_says_how_much_could_not_be_made(findings: tuple[Finding, ...], en: str, ja: str) -> None:
+    no = Text("no", "否")
+    skipped = (
+        Skip("x", no),
+        Skip("y", no),
+        Skip("first", no),
+        Skip("rate", Text("not told", "指定なし"), is_left_out=True),
+    )
+    found = Examination("m:f", in_order(findings, ORDER), ("first", "second", "third"), skipped, {}, {})
+    assert verdict(found).en.startswith(en)
+    assert verdict(found).ja.startswith(ja)
+    shown = found.text("en")
+    could, left = (
+        shown.index("could not be made, so nothing is known there:"),
+        shown.index("left out, as not asked for"),
+    )
+    assert could < shown.index("– y: no") < left < shown.index("– rate: not told")
+    assert "検査できなかったもの（問題の有無は不明）：" in found.text("ja")
+    assert "Left" not in shown
+    assert found._repr_html_().index("could not be made, so") < found._repr_html_().index("left out, as not")
+
+
+def test_what_was_not_asked_for_takes_nothing_from_the_headline() -> None:
+    left = (Skip("rate", Text("not told", "指定なし"), is_left_out=True),)
+    found = Examination("m:f", (), ("first",), left, {}, {})
+    assert verdict(found).en == "healthy; nothing wrong was found"
+    assert found.to_dict()["skipped"] == [{"check": "rate", "why": "not told", "left_out": True}]
 
 
 def test_print_shows_what_the_terminal_shows_and_a_notebook_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,3 +173,13 @@ def test_findings_of_data_and_curves_print_too() -> None:
     assert found.text("en").startswith("data: no error; 1 warning")
     assert "data-leak" in str(found)
     assert repr(Found([], [], ("curve-band",))).startswith("<Examination of curve: healthy")
+
+
+def test_of_several_causes_the_one_that_names_the_finding_is_its_cause() -> None:
+    plateau = finding("plateau", "third", "warning")
+    whole, named = (
+        finding("whole", "first", explains=("third",)),
+        finding("named", "second", explains=("third", "plateau")),
+    )
+    folded = {each.id: each.folded_under for each in in_order([whole, named, plateau], ORDER)}
+    assert folded == {"whole": None, "named": None, "plateau": "named"}

@@ -228,9 +228,17 @@ def test_streams_that_are_weighed_break_nothing() -> None:
     assert not found.findings
 
 
-def test_without_blocks_it_is_skipped() -> None:
+def test_products_that_are_no_attentions_are_not_taken_for_blocks() -> None:
+    class Weighed(Host):
+        """What stands between the blocks mixes two computed tensors, as dynamic hyper-connections do."""
+
+        def embed(self, x: Tensor) -> Tensor:
+            tokens = super().embed(x)
+            streams = torch.stack([tokens, tokens], dim=2)
+            return (torch.tanh(streams.mean(dim=-1, keepdim=True)).mT @ streams).squeeze(2)
+
     from healthy_attentions import Sigmoid
 
-    found = examined(partial(Host, partial(Block, Sigmoid)))
+    found = examined(partial(Weighed, partial(Block, Sigmoid)))
     assert ids(found) == []
     assert [each.check for each in found.skipped] == ["residual"]

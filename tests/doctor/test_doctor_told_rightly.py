@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -73,8 +74,16 @@ def test_a_check_that_fails_is_skipped_in_words(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setitem(examine.CHECKS, "residual", fails)
     (skip,) = examined(Host(), "residual").skipped
-    assert "invalid for input" not in skip.why.en + skip.why.ja
-    assert "RuntimeError" not in skip.why.en + skip.why.ja
+    for said, began in ((skip.why.en, "the experiment ended in an error"), (skip.why.ja, "実験がエラーで終わりました")):
+        assert said.startswith(began)
+        assert "RuntimeError" in said
+        assert "invalid for input" in said
+
+
+def test_a_model_that_leaves_in_one_experiment_ends_no_examination(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(examine.CHECKS, "residual", lambda _: sys.exit(3))
+    (skip,) = examined(Host(), "residual").skipped
+    assert "SystemExit (3)" in skip.why.en
 
 
 def test_a_part_that_is_not_found_is_skipped_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

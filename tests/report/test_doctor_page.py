@@ -29,10 +29,10 @@ EVIDENCE = {
 }
 
 
-def examined(*faults: Fault) -> Examination:
+def examined(*faults: Fault, more: tuple[Skip, ...] = ()) -> Examination:
     findings = [fault.found(Text("It is <odd>.", "異常です。"), EVIDENCE) for fault in faults]
     checks = ("forward", "output", "residual", "position")
-    skipped = (Skip("learning-rate", Text("none was given", "指定なし")),)
+    skipped = (Skip("learning-rate", Text("none was given", "指定なし"), is_left_out=True), *more)
     return Examination("m:f", in_order(findings, checks), checks, skipped, {"forward": 1.0}, {"parameters": 12345})
 
 
@@ -82,6 +82,17 @@ def test_a_warning_alone_is_called_neither_healthy_nor_an_error() -> None:
     assert '<p class="verdict careful">no error; 1 warning.</p>' in html
     assert "ealthy" not in html
     assert '<p class="verdict ok">healthy; nothing wrong was found.</p>' in page_of(examined())
+
+
+def test_what_could_not_be_examined_makes_no_clean_bill() -> None:
+    found = examined(more=(Skip("attention", Text("not seen", "見えない")),))
+    html = page_of(found)
+    assert '<p class="verdict careful">healthy as far as examined; 1 of 5 checks could not be made.</p>' in html
+    could, left = html.index("<h2>Could not be made"), html.index("<h2>Left out")
+    assert could < html.index("not seen") < left < html.index("none was given")
+    assert "検査できた範囲では健全。5項目中1項目は検査できませんでした。" in page_of(found, "ja")
+    nothing = Examination("m:f", (), (), found.skipped, {}, {})
+    assert '<p class="verdict careful">nothing could be examined' in page_of(nothing)
 
 
 def test_a_number_that_is_not_known_by_name_is_said_in_english() -> None:

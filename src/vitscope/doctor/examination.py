@@ -36,6 +36,16 @@ class Examination:
         return not any(finding.severity == "error" for finding in self.findings)
 
     @property
+    def not_made(self) -> tuple[Skip, ...]:
+        """The checks, or parts of them, that could not be made: what they would have found is not known."""
+        return tuple(skip for skip in self.skipped if not skip.is_left_out)
+
+    @property
+    def left_out(self) -> tuple[Skip, ...]:
+        """Those that were not asked for, or are not for this model."""
+        return tuple(skip for skip in self.skipped if skip.is_left_out)
+
+    @property
     def causes(self) -> tuple[Finding, ...]:
         """The findings that no other explains."""
         return tuple(finding for finding in self.findings if finding.folded_under is None)

@@ -27,7 +27,7 @@ from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.patient import SEED, Patient, first_line, not_followed
 from vitscope.doctor.unscored import NoScoresError, no_scores
 from vitscope.lens.autocast import without_autocast
-from vitscope.lens.randomness import cuda_devices_begun
+from vitscope.lens.randomness import cuda_devices_begun, seed_cpu
 
 LEARNING_SECONDS = 60.0
 """How long the learning checks may take together."""
@@ -164,15 +164,15 @@ def run_checks(
             patient.deadline = begun + LEARNING_SECONDS
         try:
             if patient.classes == 1 and check in OF_SEVERAL_SCORES:
-                raise Skipped(_ONE_SCORE)
+                raise Skipped(_ONE_SCORE, is_left_out=True)
             for finding in CHECKS[check](patient):
                 findings.append(finding)
         except Skipped as why:
-            skipped.append(Skip(check, why.why))
+            skipped.append(why.of(check))
         except LensError as error:
             skipped.append(Skip(check, not_followed(error)))
-        except Exception:  # whatever somebody's forward says: one check is not worth the examination
-            skipped.append(Skip(check, _FAILED))
+        except (Exception, SystemExit) as error:  # one check is not worth the examination
+            skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
         seconds[check] = time.monotonic() - begun
     return findings, skipped, seconds
 
@@ -182,8 +182,8 @@ _ONE_SCORE = Text(
     "モデルのスコアは1つだけ（符号で2クラスを判別）なので、複数のスコアを比べるこのチェックは行いません",
 )
 _FAILED = Text(
-    "the experiment could not be made on this model: with other numbers inside, or in another order, its forward does not run",
-    "このモデルでは実験を行えませんでした。内部の値や順序を変えると、順伝播が動かなくなります",
+    "the experiment ended in an error: {kind} ({said})",
+    "実験がエラーで終わりました：{kind}（{said}）",
 )
 
 
@@ -205,34 +205,36 @@ def _facts(patient: Patient) -> dict[str, Any]:
 
 @contextmanager
 def as_it_was() -> Iterator[None]:
-    """Python's, numpy's and torch's random states, torch's default precision, its gradient mode and its choice of
-    algorithms are after the block what they were."""
-    python, numpy, dtype, grad = (
-        random.getstate(),
-        np.random.get_state(),
-        torch.get_default_dtype(),
-        torch.is_grad_enabled(),
-    )
+    """Random states begin at one seed in the block, and are after it what they were, as are torch's default precision, its gradient mode and its
+    choice of algorithms."""
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
     exact, only_warned = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    with (
-        torch.inference_mode(False),
-        torch.random.fork_rng(devices=cuda_devices_begun()),
-        without_autocast("cpu"),
-    ):
-        random.seed(SEED)
-        np.random.seed(SEED)
+    with torch.inference_mode(False), seeded(), without_autocast("cpu"):
         torch.set_grad_enabled(True)
         try:
             yield
         finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(grad)
             if (
                 torch.are_deterministic_algorithms_enabled() is not exact
             ):  # the call loads the compiler, which takes seconds
                 torch.use_deterministic_algorithms(exact, warn_only=only_warned)
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Python's, numpy's and torch's random states begin at one seed in the block, and are after it what they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=cuda_devices_begun()):
+        random.seed(SEED)
+        np.random.seed(SEED)
+        seed_cpu(SEED)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

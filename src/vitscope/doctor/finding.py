@@ -129,17 +129,23 @@ class Skip:
 
     check: str
     why: Text
+    is_left_out: bool = False
+    """Whether it was not asked for or is not for such a model; else it could not be made, and what it would have found is not known."""
 
-    def to_dict(self, lang: Lang) -> dict[str, str]:
-        return {"check": self.check, "why": self.why[lang]}
+    def to_dict(self, lang: Lang) -> dict[str, Any]:
+        return {"check": self.check, "why": self.why[lang], "left_out": self.is_left_out}
 
 
 class Skipped(Exception):  # noqa: N818  no error of anyone's
     """Raised by a check that does not apply to a model, or cannot be done on it; what it found before stands."""
 
-    def __init__(self, why: Text) -> None:
+    def __init__(self, why: Text, *, is_left_out: bool = False) -> None:
         super().__init__(why.en)
-        self.why = why
+        self.why, self.is_left_out = why, is_left_out
+
+    def of(self, check: str) -> Skip:
+        """What is told of it."""
+        return Skip(check, self.why, self.is_left_out)
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -20,7 +21,9 @@ from vitscope._core.errors import LensError, ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.copying import without_reentrant_checkpoints
 from vitscope.doctor.finding import Skipped
+from vitscope.doctor.losses import loss_to_learn
 from vitscope.doctor.naming import in_words
+from vitscope.doctor.unproved import unproved_attentions
 from vitscope.lens.anatomy import Anatomy, find_anatomy
 from vitscope.lens.attention import Attention, find_attentions
 from vitscope.lens.heads import with_heads_together
@@ -62,6 +65,8 @@ class Patient:
     deep: bool = False
     factory: Callable[[], nn.Module] | None = None
     """Makes a fresh instance of the model."""
+    is_loose: bool = False
+    """Whether attentions without a proof count too."""
     deadline: float = float("inf")
     """When the time that the learning checks may take ends, by `time.monotonic`."""
     _known: dict[str, object] = field(default_factory=dict)
@@ -112,15 +117,10 @@ class Patient:
     @cached_property
     def is_large(self) -> bool:
         """Over 20 M parameters, or 100 tokens as far as these were found."""
-        try:
-            tokens = max((int(attention.map.shape[-1]) for attention in self.attentions), default=0)
-        except Skipped:
-            tokens = self._longest_softmax()
+        tokens = 0
+        with suppress(Skipped):
+            tokens = max((int(attention.map.shape[-1]) for attention in self.loose.attentions), default=0)
         return self.parameter_count > LARGE_PARAMETERS or tokens > LARGE_TOKENS
-
-    def _longest_softmax(self) -> int:
-        calls = [call for call in self.tape.calls if call.name in ("_softmax", "_safe_softmax")]
-        return max((int(call.outputs[0].shape[-1]) for call in calls), default=0)
 
     @cached_property
     def few(self) -> int:
@@ -148,12 +148,24 @@ class Patient:
 
     @property
     def attentions(self) -> tuple[Attention, ...]:
-        """The attentions of one image's forward, each proved.
+        """The attentions of one image's forward, each proved (unless the patient is a loose one).
 
         Raises:
             Skipped: the lens cannot follow them.
         """
-        return self._looked("attentions", lambda: with_heads_together(self.tape, find_attentions(self.tape)))
+        find = unproved_attentions if self.is_loose else find_attentions
+        return self._looked("attentions", lambda: with_heads_together(self.tape, find(self.tape)))
+
+    @cached_property
+    def loose(self) -> Patient:
+        """The same patient for experiments that need no map: where the lens does not follow its attentions, what else can be told of them counts."""
+        with suppress(Skipped):
+            self.attentions  # noqa: B018 - followed, or refused
+            return self
+        tape = self.tape
+        twin = replace(self, is_loose=True, _known={"answer": self._known["answer"]})
+        twin.__dict__["tape"] = tape
+        return twin
 
     @property
     def anatomy(self) -> Anatomy:
@@ -211,7 +223,13 @@ class Patient:
         """The gradient of the cross-entropy of `few` images (of the only batch that the model takes) for each registered parameter that asks for
         one; None where none arrives."""
         count = self.batch or self.few
-        return gradients_of(self.model, self, self.images[:count], self.labels[:count])
+        names, parameters = zip(*((n, p) for n, p in self.model.named_parameters() if p.requires_grad), strict=True)
+        with torch.enable_grad():
+            scores = self.scores(self.images[:count])
+            if not scores.requires_grad:
+                return dict.fromkeys(names)
+            found = torch.autograd.grad(loss_to_learn(scores, self.labels[:count]), parameters, allow_unused=True)
+        return {name: None if g is None else g.detach() for name, g in zip(names, found, strict=True)}
 
     def image_gradient(self, images: Tensor, model: nn.Module | None = None, *, seed: int = SEED) -> Tensor:
         """The gradient B C H W of a random projection of each image's scores."""
@@ -274,25 +292,6 @@ def not_followed(error: Exception) -> Text:
         f"the inside of this model was not followed so far: {said.en}",
         f"モデルの内部を追跡できませんでした: {said.ja}",
     )
-
-
-def gradients_of(model: nn.Module, patient: Patient, images: Tensor, labels: Tensor) -> dict[str, Tensor | None]:
-    """The gradient of the cross-entropy for each parameter; the model is left without any."""
-    names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
-    with torch.enable_grad():
-        scores = patient.scores(images, model)
-        if not scores.requires_grad:
-            return dict.fromkeys(names)
-        loss = loss_to_learn(scores, labels)
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return {name: None if g is None else g.detach() for name, g in zip(names, found, strict=True)}
-
-
-def loss_to_learn(scores: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy; of a single score, the binary one: of one class, cross-entropy is nothing whatever the score."""
-    if scores.shape[1] == 1:
-        return torch.nn.functional.binary_cross_entropy_with_logits(scores[:, 0], labels.to(scores))
-    return torch.nn.functional.cross_entropy(scores, labels)
 
 
 def first_line(error: Any) -> str:

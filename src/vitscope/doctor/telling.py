@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vitscope._core.text import Lang, Text
 from vitscope._core.wrapping import wrapped
-from vitscope.doctor.finding import SEVERITIES, Finding, Severity
+from vitscope.doctor.finding import SEVERITIES, Finding, Severity, Skip
 
 if TYPE_CHECKING:
     from vitscope.doctor.examination import Examination
@@ -41,17 +41,42 @@ class Line:
 
 
 def verdict(found: Examination) -> Text:
-    """Whether something is wrong, in a few words: `NOT healthy; 2 errors, 1 warning`."""
-    counts = counted(found)
+    """Whether something is wrong, and how much could not be examined, in a few words: `NOT healthy; 2 errors, 1 warning`."""
+    counts, rest = counted(found), _not_made(found)
     if not found.checks_run and not found.findings:
         return Text("nothing could be examined", "検査できた項目がありません")
-    if not counts.en:
-        return Text("healthy; nothing wrong was found", "健全。問題は見つかりませんでした")
     if not found.healthy:
-        return Text(f"NOT healthy; {counts.en}", f"異常あり。{counts.ja}")
-    if any(finding.severity == "warning" for finding in found.findings):
-        return Text(f"no error; {counts.en}", f"エラーなし。{counts.ja}")
-    return Text(f"healthy; {counts.en}", f"健全。{counts.ja}")
+        said = Text(f"NOT healthy; {counts.en}", f"異常あり。{counts.ja}")
+    elif any(finding.severity == "warning" for finding in found.findings):
+        said = Text(f"no error; {counts.en}", f"エラーなし。{counts.ja}")
+    else:
+        said = Text("healthy as far as examined", "検査できた範囲では健全") if rest.en else Text("healthy", "健全")
+        if counts.en:
+            said = Text(f"{said.en}; {counts.en}", f"{said.ja}。{counts.ja}")
+        elif not rest.en:
+            said = Text(f"{said.en}; nothing wrong was found", f"{said.ja}。問題は見つかりませんでした")
+    return Text(f"{said.en}; {rest.en}", f"{said.ja}。{rest.ja}") if rest.en else said
+
+
+def _not_made(found: Examination) -> Text:
+    """How many checks could not be made; nothing where all could."""
+    count = len({skip.check for skip in found.not_made} - set(found.checks_run))
+    total = len(found.checks_run) + count
+    if not count:
+        return Text("", "")
+    return Text(
+        f"{count} of {total} checks could not be made",
+        f"{total}項目中{count}項目は検査できませんでした",
+    )
+
+
+NOT_MADE = Text("could not be made, so nothing is known there", "検査できなかったもの（問題の有無は不明）")
+LEFT_OUT = Text("left out, as not asked for or not for this case", "行わなかったもの（指定がないか、当てはまらない）")
+
+
+def skips_of(found: Examination) -> list[tuple[Text, tuple[Skip, ...]]]:
+    """What was not done: what could not be, and what was not meant to be, each under its heading."""
+    return [(head, skips) for head, skips in ((NOT_MADE, found.not_made), (LEFT_OUT, found.left_out)) if skips]
 
 
 def counted(found: Examination) -> Text:
@@ -96,10 +121,10 @@ def lines_of(found: Examination, lang: Lang, *, confirm: str = "") -> Iterator[L
     if fine:
         yield Line("", "words")
         yield Line(f"✓ {Text('nothing found by: ', '問題なし：')[lang]}{listed(fine)[lang]}", "fine")
-    if found.skipped:
+    for head, skips in skips_of(found):
         yield Line("", "words")
-        yield Line(Text("not examined:", "検査しなかったもの：")[lang], "words")
-        for skip in found.skipped:
+        yield Line(f"{head[lang]}{Text(':', '：')[lang]}", "words")
+        for skip in skips:
             yield Line(f"– {skip.check}{Text(': ', '：')[lang]}{skip.why[lang]}", "words", 2)
 
 
@@ -140,12 +165,14 @@ def laid_out(line: Line, width: int) -> str:
 def as_html(found: Examination, lang: Lang) -> str:
     """What a notebook shows."""
     rows = "".join(_row(finding, lang) for finding in found.findings)
-    skipped = "".join(f"<li>{escape(skip.check)}: {escape(skip.why[lang])}</li>" for skip in found.skipped)
-    head = Text("not examined", "検査しなかったもの")[lang]
-    rest = f"<p>{head}</p><ul>{skipped}</ul>" if skipped else ""
+    rest = "".join(f"<p>{head[lang]}</p><ul>{_skips(skips, lang)}</ul>" for head, skips in skips_of(found))
     notes = "".join(f"<p>{escape(note[lang])}</p>" for note in found.notes)
     title = f"{found.title[lang]}{Text(': ', '：')[lang]}{verdict(found)[lang]}"
     return f"<div><p><b>{escape(title)}</b></p><table>{rows}</table>{rest}{notes}</div>"
+
+
+def _skips(skips: tuple[Skip, ...], lang: Lang) -> str:
+    return "".join(f"<li>{escape(skip.check)}: {escape(skip.why[lang])}</li>" for skip in skips)
 
 
 def _row(finding: Finding, lang: Lang) -> str:

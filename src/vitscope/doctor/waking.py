@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vitscope.doctor.copying import all_modules, copied, hidden, moved
-from vitscope.doctor.patient import CPU, Patient, loss_to_learn
+from vitscope.doctor.losses import loss_to_learn
+from vitscope.doctor.patient import CPU, Patient
 
 
 def trained_copy(patient: Patient, *, steps: int, lr: float = 1e-3) -> nn.Module:

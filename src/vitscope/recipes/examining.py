@@ -22,7 +22,7 @@ from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.curve.examine import CURVE_CHECKS, examine_metrics_file, examine_run
 from vitscope.doctor.data.examine import DATA_CHECKS, examine_table
 from vitscope.doctor.examination import Examination, in_order
-from vitscope.doctor.examine import Progress, diagnose
+from vitscope.doctor.examine import Progress, diagnose, seeded
 from vitscope.doctor.finding import Finding, Skip
 from vitscope.doctor.patient import first_line
 from vitscope.model.create import build
@@ -67,9 +67,10 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     if kind != "code" and question.classes is not None:
         raise UsageError(f"--classes is for package.module:callable; {target} knows its own")
     batches = (1, 2, *((question.batch_size,) if question.batch_size else ()), 8, 16, 32, 64, 128)
-    subject = open_subject(
-        target, kwargs=question.kwargs, image_size=question.image_size, channels=question.channels, batches=batches
-    )
+    with seeded():  # before somebody's module is imported and called
+        subject = open_subject(
+            target, kwargs=question.kwargs, image_size=question.image_size, channels=question.channels, batches=batches
+        )
     images, labels, notes = _pictures(subject, question)
     found = diagnose(
         subject.model,
@@ -161,8 +162,9 @@ def _with(found: Examination, findings: Sequence[Finding], skipped: Sequence[Ski
 def _factory(target: str, kind: str, subject: Subject, kwargs: Mapping[str, Any]) -> Callable[[], nn.Module] | None:
     """Makes the model once more, where that is possible: a name or code does, a finished module does not."""
     if kind == "code":
-        first = model_from_code(target, kwargs)
-        return None if first is model_from_code(target, kwargs) else lambda: model_from_code(target, kwargs).cpu()
+        with seeded():
+            is_one = model_from_code(target, kwargs) is model_from_code(target, kwargs)
+        return None if is_one else lambda: model_from_code(target, kwargs).cpu()
     spec = subject.spec
     return None if spec is None else lambda: build(spec)
 

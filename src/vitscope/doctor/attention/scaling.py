@@ -13,7 +13,18 @@ import torch
 from torch import Tensor
 
 from vitscope.lens.attention import Attention
-from vitscope.lens.operations import CONVOLUTIONS, DROPOUTS, MOVES, PRODUCTS, SOFTMAX, SUMS, VIEWS, factors
+from vitscope.lens.flow import ancestors, descendants
+from vitscope.lens.operations import (
+    CONVOLUTIONS,
+    DROPOUTS,
+    EXPONENTIALS,
+    MOVES,
+    PRODUCTS,
+    SOFTMAX,
+    SUMS,
+    VIEWS,
+    factors,
+)
 from vitscope.lens.tape import Call, Source, Tape
 
 ALIKE = 2e-3
@@ -24,7 +35,7 @@ _PASSES = (
     | DROPOUTS
     | SUMS
     | {"sub", "sub_", "cat", "stack", "neg", "view_as_real", "view_as_complex", "constant_pad_nd"}
-    | {"masked_fill", "masked_fill_", "where"}
+    | {"masked_fill", "masked_fill_", "where", "amax", "max", "logsumexp"}
 )
 TIMES, OVER = frozenset({"mul", "mul_"}), frozenset({"div", "div_"})
 
@@ -85,7 +96,12 @@ def _around_softmax(tape: Tape, attention: Attention) -> tuple[float | None, flo
             softmax = behind.reached[0]
             before = Way(tape, frozenset({attention.begins.name}), only=attention.begins)
             return before.factor(softmax.sources[0]), found, before.steps(softmax.sources[0])
-    return None, None, []
+    between = descendants(tape, attention.begins) & ancestors(attention.ends)
+    raised = next((tape.calls[n] for n in sorted(between) if tape.calls[n].name in EXPONENTIALS), None)
+    if raised is None or not attention.over_keys:
+        return None, None, []
+    before = Way(tape, frozenset({attention.begins.name}), only=attention.begins)  # a softmax that is written out
+    return before.factor(raised.sources[0]), 1.0, before.steps(raised.sources[0])
 
 
 def _output_factor(tape: Tape, ends: Call) -> float:

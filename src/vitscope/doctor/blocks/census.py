@@ -68,7 +68,7 @@ def _taken(patient: Patient) -> Census:
     parameters = dict(patient.model.named_parameters())
     asking = tuple(name for name, parameter in parameters.items() if parameter.requires_grad)
     if not asking:
-        raise Skipped(_NOTHING_ASKS)
+        raise Skipped(_NOTHING_ASKS, is_left_out=True)
     tape = patient.tape
     answer = patient._known["answer"]
     to_scores = _on_the_way(tape, [scores_of(answer, patient.batch or 1, patient.classes)])

@@ -112,7 +112,7 @@ def _by_depth(patient: Patient) -> Iterator[Finding]:
     if stack is None and not patient.is_trained and _starts_at_zero(patient.gradients):
         stack = depth_of(patient.trained.gradients)  # a head or branches that start at zero let nothing through
     if stack is None:
-        raise Skipped(_NO_STACK)
+        raise Skipped(_NO_STACK, is_left_out=True)
     evidence = {"first_beside_last": stack.ratio, "layers": stack.layers, "first": stack.first, "last": stack.last}
     if stack.ratio < VANISHES:
         yield VANISHING.found(

@@ -15,6 +15,7 @@ from vitscope.doctor.blocks.stream import Stream, stream_of
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
+from vitscope.doctor.unproved import are_all_known
 
 DEEP = 6
 """Blocks from which post-norm is known to need warm-up."""
@@ -101,12 +102,25 @@ def residual(patient: Patient) -> Iterator[Finding]:
     grow coarser, attentions that read the tokens out, matrices factored into two narrow ones.
     Source: He et al. 2016; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture".
     """
+    patient = _followed(patient)
     with torch.no_grad():
         yield from dead(patient)
         yield from affine(patient)
         stream = stream_of(patient)
     yield from _no_skip(stream)
     yield from _norms(patient, stream)
+
+
+def _followed(patient: Patient) -> Patient:
+    """The patient, loosely where its attentions were not followed and nothing else of it is unknown.
+
+    Raises:
+        Skipped: something is.
+    """
+    loose = patient.loose
+    if loose is not patient and not are_all_known(loose.tape, loose.attentions):
+        patient.attentions  # noqa: B018 - says why not
+    return loose
 
 
 def _no_skip(stream: Stream) -> Iterator[Finding]:

@@ -54,7 +54,9 @@ def curve_band(watched: Watched) -> Iterator[Finding]:
     """
     reference = watched.reference
     if reference is None:
-        raise Skipped(Text("there is no reference to hold the curve against", "比べる基準曲線がありません"))
+        raise Skipped(
+            Text("there is no reference to hold the curve against", "比べる基準曲線がありません"), is_left_out=True
+        )
     verdict = watched.verdict
     if verdict.last is None or verdict.last.reference is None:
         raise Skipped(

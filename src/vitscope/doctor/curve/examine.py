@@ -65,7 +65,7 @@ def examine_curve(
             for finding in CURVE_CHECKS[check](watched):
                 findings.append(finding)
         except Skipped as why:
-            skipped.append(Skip(check, why.why))
+            skipped.append(why.of(check))
     undone = {skip.check for skip in skipped} - {finding.check for finding in findings}
     return Found(findings, skipped, tuple(check for check in chosen if check not in undone))
 

@@ -113,7 +113,8 @@ class Watched:
                 Text(
                     "the number of classes is not known; --classes Y tells it",
                     "クラス数が分かりません。--classes Yで指定できます",
-                )
+                ),
+                is_left_out=True,
             )
         return self.supposed_classes
 

@@ -88,7 +88,8 @@ def _of_table(sets: Sets) -> Iterator[Finding]:
             Text(
                 "the images were looked at before anything is done to them; a recipe says what is",
                 "加工前の画像を調べたため、拡張の有無はレシピを見ないと分かりません",
-            )
+            ),
+            is_left_out=True,
         )
     steps = sets.augment.model_dump(exclude={"switch_probability", "mix_probability"})
     if not any(steps.values()) and not _is_large(sets.train):

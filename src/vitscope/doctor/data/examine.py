@@ -115,7 +115,7 @@ def _run(sets: Sets, chosen: Sequence[str]) -> Found:
             for finding in DATA_CHECKS[check](sets):
                 findings.append(finding)
         except Skipped as why:
-            skipped.append(Skip(check, why.why))
+            skipped.append(why.of(check))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
     undone = {skip.check for skip in skipped} - {finding.check for finding in findings}

@@ -90,7 +90,8 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
             Text(
                 "the recipe normalises both sets alike",
                 "学習画像・検証画像とも、レシピの設定で同じ正規化が行われます",
-            )
+            ),
+            is_left_out=True,
         )
     raw = [seen for seen in sets.all if float(seen.images.abs().max()) > RAW]
     if raw:

@@ -90,7 +90,8 @@ def data_order(sets: Sets) -> Iterator[Finding]:
             Text(
                 "vitscope's own loader shuffles them anew in each epoch",
                 "vitscopeのローダーがエポックごとにシャッフルします",
-            )
+            ),
+            is_left_out=True,
         )
     if len(train.batches) < 2:
         raise Skipped(Text("there are no two batches to look at", "調べられるバッチが2つ以上ありません"))

@@ -28,7 +28,7 @@ class Sets:
             Skipped: none were given.
         """
         if self.validation is None:
-            raise Skipped(Text("no validation images were given", "検証データが与えられていません"))
+            raise Skipped(Text("no validation images were given", "検証データが与えられていません"), is_left_out=True)
         return self.validation
 
     @property

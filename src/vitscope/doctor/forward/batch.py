@@ -134,7 +134,9 @@ def batch_independence(patient: Patient) -> Iterator[Finding]:
     refuse_not_finite(patient)
     size = patient.batch or (2 if patient.is_large else 4)
     if size < 2:
-        raise Skipped(Text("the model takes one image at a time", "モデルが一度に受け取る画像は1枚だけです"))
+        raise Skipped(
+            Text("the model takes one image at a time", "モデルが一度に受け取る画像は1枚だけです"), is_left_out=True
+        )
     images = patient.images[:size]
     influence = _influence(patient, images)
     if influence > 0:

@@ -54,7 +54,8 @@ def initial_loss(patient: Patient) -> Iterator[Finding]:
             Text(
                 "the weights are trained ones; a first loss is asked of start values",
                 "学習済みの重みなので、初期値の損失は調べません",
-            )
+            ),
+            is_left_out=True,
         )
     refuse_not_finite(patient)
     scores = patient.answers.double()

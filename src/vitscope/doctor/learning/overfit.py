@@ -116,7 +116,8 @@ def overfit(patient: Patient) -> Iterator[Finding]:
             Text(
                 "a large model takes minutes to train even on a few images; --deep does it",
                 "大きなモデルは数枚の画像でも学習に数分かかります。--deepを付けると実行します",
-            )
+            ),
+            is_left_out=True,
         )
     refuse_not_finite(patient)
     _refuse_frozen(patient)
@@ -155,7 +156,8 @@ def _refuse_frozen(patient: Patient) -> None:
             Text(
                 "most of the parameters are frozen, so what the rest can learn by heart says little",
                 "パラメータの大半が固定されているため、残りで丸暗記できるかどうかは判断材料になりません",
-            )
+            ),
+            is_left_out=True,
         )
 
 

@@ -73,13 +73,14 @@ def learning_rate(patient: Patient) -> Iterator[Finding]:
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, 2017 (arXiv:1506.01186).
     """
     if patient.lr is None:
-        raise Skipped(Text("no learning rate was given; --lr", "学習率が指定されていません（--lr）"))
+        raise Skipped(Text("no learning rate was given; --lr", "学習率が指定されていません（--lr）"), is_left_out=True)
     if patient.is_large and not patient.deep:
         raise Skipped(
             Text(
                 "a large model takes minutes for 40 steps; --deep does them",
                 "大きなモデルでは40ステップに数分かかります。--deepを付けると実行します",
-            )
+            ),
+            is_left_out=True,
         )
     refuse_not_finite(patient)
     rates, losses = _range_test(patient)

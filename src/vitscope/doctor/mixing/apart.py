@@ -131,7 +131,16 @@ def apart_unproved(patient: Patient) -> Iterator[Finding]:
     found = None if patient.batch is not None else tokens_without_meeting(patient)
     if found is None or not (patient.is_trained or tokens_without_meeting(patient.trained)):
         return
-    tokens, softmaxes = found
+    tokens, softmaxes, attentions = found
+    if not softmaxes:
+        yield NEVER_MEET.found(
+            Text(
+                f"Patches never meet: {attentions} attentions are computed, and none of {tokens} tokens hears of any other behind them.",
+                f"パッチどうしが情報をやり取りしません。アテンションは{attentions}回計算されていますが、その後も{tokens}個のトークンはどれもほかのトークンの情報を受け取りません。",
+            ),
+            {"tokens": tokens, "attentions": attentions},
+        )
+        return
     yield NEVER_MEET.found(
         Text(
             f"Patches never meet: {softmaxes} softmaxes of queries · keys are computed, and none of {tokens} tokens hears of any other behind them. "

@@ -10,7 +10,6 @@ from torch import Tensor
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.mixing.unproven import anatomy_as_far_as_followed
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.strips import FEW_TOKENS, SMALL_SIDE, few, strips
 from vitscope.lens.anatomy import Anatomy, as_tokens
@@ -99,7 +98,7 @@ def _front(patient: Patient) -> tuple[Anatomy, Layout]:
         return patient.anatomy, patient.layout
     except Skipped as why:
         try:
-            anatomy = anatomy_as_far_as_followed(patient)
+            anatomy = patient.loose.anatomy
             return anatomy, find_layout(patient.tape, anatomy)
         except (Skipped, LensError, RuntimeError, IndexError):
             raise why from None

@@ -11,7 +11,7 @@ import numpy as np
 from vitscope._core.text import Lang, Text
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import Finding, plain
-from vitscope.doctor.telling import WORDS, listed, nothing_found_by, verdict
+from vitscope.doctor.telling import WORDS, listed, nothing_found_by, skips_of, verdict
 from vitscope.report.art import coloured, data_url
 from vitscope.report.doctoring.evidence import called
 from vitscope.report.doctoring.values import worded
@@ -47,6 +47,7 @@ def page_of(found: Examination, lang: Lang = "en") -> str:
         state=state_of(found),
         causes=[shown(cause, found, lang) for cause in found.causes],
         fine=listed(nothing_found_by(found))[lang],
+        skips=skips_of(found),
         facts=list(_facts(found)),
         seconds=sum(found.seconds.values()),
     )
@@ -66,7 +67,10 @@ def shown(finding: Finding, found: Examination, lang: Lang) -> Shown:
 
 def state_of(found: Examination) -> str:
     """How the verdict is coloured: as an error, as a warning, or as fine."""
-    return "bad" if not found.healthy else "careful" if any(f.severity == "warning" for f in found.findings) else "ok"
+    if not found.healthy:
+        return "bad"
+    is_sure = found.checks_run and not found.not_made
+    return "ok" if is_sure and all(each.severity == "note" for each in found.findings) else "careful"
 
 
 def _picture(finding: Finding) -> str | None:

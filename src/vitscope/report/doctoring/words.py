@@ -27,7 +27,6 @@ DOCTOR_WORDS: dict[str, Text] = {
     ),
     "unread": Text("Bright: never read", "明るい部分：読まれていない画素"),
     "fine": Text("Nothing found by", "問題なしのチェック"),
-    "skipped": Text("Not examined", "検査しなかったもの"),
     "check": Text("check", "チェック"),
     "reason": Text("why not", "理由"),
     "facts": Text("The model", "モデル"),
