@@ -3,45 +3,23 @@ findings."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-
-from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.attention.averaged import averaged
-from vitscope.doctor.attention.measuring import Axis, Measured, axis_of, measure, where
+from vitscope.doctor.attention.axes import wrong_axes, wrong_axes_by_hand, wrong_axis
+from vitscope.doctor.attention.measuring import Measured, measure, where
 from vitscope.doctor.attention.scales import scaled_behind, wrong_scales
 from vitscope.doctor.attention.shares import entropies, uniform_heads
 from vitscope.doctor.attention.weighing import WITHOUT_INFLUENCE, weighing, weighing_by_hand
-from vitscope.doctor.attention.weights import divided_by_others, weights_by_hand
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient, not_followed
 
 NARROW, VERY_NARROW = 16, 8
 """Heads of fewer numbers than these: narrower than in published models, and too narrow to compare tokens by."""
 COLLAPSED = 0.05
 """A head whose rows have less of the largest entropy than this looks at one token only."""
-WRONG_AXIS = Fault(
-    "softmax-over-the-wrong-axis",
-    "M7",
-    "attention",
-    "error",
-    Text(
-        "The shares that a token gives to the others must sum to one. Along another axis they compete with the shares of other tokens or heads, and "
-        "how much a token gets depends on all of them: learning is slow and stops early.",
-        "1つのトークンがほかのトークンに配る重みは、合計が1でなければなりません。別の軸で正規化すると、ほかのトークンやヘッドの重みと競合し、"
-        "受け取る量がそれら全体に左右されるため、学習が遅く、早い段階で頭打ちになります。",
-    ),
-    Text(
-        "take the softmax along the last axis of queries × keys, and name the axis: without dim, PyTorch takes the second of four",
-        "クエリ×キーの最後の軸でsoftmaxを取り、軸を明示してください（dimを省略すると、4次元では2番目の軸になります）",
-    ),
-    "attn = scores.softmax(dim=-1)",
-    explains=("overfit",),
-)
 NARROW_HEADS = Fault(
     "heads-too-narrow",
     "M26",
@@ -109,7 +87,7 @@ def attention(patient: Patient) -> Iterator[Finding]:
     Does: sums the proved maps along their axes; multiplies the constants that stand on the tape between the projections, the product and the softmax;
     measures how wide heads are and how spread their maps.
     Puts zeros and large numbers in the place of the scores and looks what becomes of the weights.
-    Finds: softmax along queries, heads, an axis of length one or all at once, also by hand, log_softmax (M7), a scale behind the softmax, or one over
+    Finds: softmax along queries, heads, images or all at once, also by hand, log_softmax (M7), a scale behind the softmax, or one over
     the number of tokens (M10), none (M8), a reciprocal (M11), another number's, twice, zero, softmax of a softmax (M9), heads too narrow (M26),
     collapsed (I5) or exactly uniform (I2).
     Must not accuse: norms of queries and keys, cosine and learned temperatures, 1/width (muP: a note at most), scales folded into queries and
@@ -121,10 +99,14 @@ def attention(patient: Patient) -> Iterator[Finding]:
     except LensError as error:
         raise Skipped(not_followed(error)) from None
     except Skipped:
-        yield from _wrong_axes_by_hand(patient)
-        yield from weighing_by_hand(patient)
+        found = list(_by_hand(patient))
+        yield from found
+        if found:
+            return
         raise
-    yield from _wrong_axes(measured)
+    wrong = wrong_axes(patient, measured)
+    if wrong:
+        yield wrong_axis(wrong)
     weighed = list(weighing(patient, [each.attention for each in measured if not each.axis]))
     yield from weighed
     yield from averaged(patient.tape, measured)
@@ -136,59 +118,12 @@ def attention(patient: Patient) -> Iterator[Finding]:
         yield from _uniform(patient, measured)
 
 
-def _runs(en: str, ja: str) -> Text:
-    return Text(
-        f"the softmax runs {en}, not over the keys",
-        f"softmaxがキーの軸ではなく{ja}で計算されています",
-    )
-
-
-_AXES: dict[Axis, Text] = {
-    "queries": _runs("over the queries", "クエリの軸"),
-    "heads": _runs("over the heads", "ヘッドの軸"),
-    "length one": _runs("over an axis of length 1 (the batch, as a rule)", "長さ1の軸（通常はバッチ）"),
-    "queries and keys": Text(
-        "the softmax runs over all queries and keys together, not over the keys of each query",
-        "softmaxが、クエリごとにキーの軸で計算されるのではなく、すべてのクエリとキーにわたってまとめて計算されています",
-    ),
-    "rows of others": Text(
-        "each share is divided by the sum of another token's row, laid along the keys instead of the queries",
-        "各重みが、自分の行ではなく別のトークンの行の合計で割られています（合計がクエリではなくキーの軸に沿って並んでいます）",
-    ),
-}
-
-
-def _wrong_axes(measured: list[Measured]) -> Iterator[Finding]:
-    found = [(each.path, each.axis, each.attention.map) for each in measured if each.axis]
-    if found:
-        yield _wrong_axis(found)
-
-
-def _wrong_axes_by_hand(patient: Patient) -> Iterator[Finding]:
-    """The same of weights that are no softmax of torch's."""
-    found: list[tuple[str, Axis, Tensor]] = []
-    for weights in weights_by_hand(patient.tape):
-        assert weights.source is not None
-        map_ = weights.of(patient.tape.value(weights.source))
-        axis = "rows of others" if divided_by_others(patient.tape, weights) else axis_of(map_, len(map_))
-        if axis is not None and axis != "length one":  # what is divided behind the values may be one everywhere
-            found.append((weights.path, axis, map_))
-    if found:
-        yield _wrong_axis(found)
-
-
-def _wrong_axis(found: list[tuple[str, Axis, Tensor]]) -> Finding:
-    ((axis, _),) = Counter(axis for _, axis, _ in found).most_common(1)
-    sums = [map_.double().sum(dim=-1) for _, _, map_ in found]
-    least, most = min(float(each.min()) for each in sums), max(float(each.max()) for each in sums)
-    paths = [path for path, _, _ in found]
-    return WRONG_AXIS.found(
-        Text(
-            f"What a token gives to all others sums to between {least:.3g} and {most:.3g} instead of 1: {_AXES[axis].en} ({listed(paths)}).",
-            f"1つのトークンがほかのすべてに配る重みの合計が、1ではなく{least:.3g}から{most:.3g}になっています。{_AXES[axis].ja}（{listed(paths)}）。",
-        ),
-        {"axis": axis, "least_row_sum": least, "largest_row_sum": most, "modules": paths},
-    )
+def _by_hand(patient: Patient) -> Iterator[Finding]:
+    """What is wrong with weights that are no softmax of torch's."""
+    wrong = wrong_axes_by_hand(patient)
+    if wrong:
+        yield wrong_axis(wrong)
+    yield from weighing_by_hand(patient, {each.path for each in wrong})
 
 
 def _widths(measured: list[Measured]) -> Iterator[Finding]:
@@ -198,7 +133,7 @@ def _widths(measured: list[Measured]) -> Iterator[Finding]:
         least = min(narrow, key=lambda each: each.head_width)
         yield NARROW_HEADS.found(
             Text(
-                f"The tokens are {least.width} wide, and each head compares them by {least.head_width} numbers only ({where(narrow)}).",
+                f"The tokens are {least.width} wide, and each head compares them by {_numbers(least.head_width)} only ({where(narrow)}).",
                 f"トークンの幅は{least.width}ですが、1つのヘッドがその比較に使う数値は{least.head_width}個だけです（{where(narrow)}）。",
             ),
             {"head_width": least.head_width, "width": least.width, "modules": [each.path for each in narrow]},
@@ -215,6 +150,10 @@ def _widths(measured: list[Measured]) -> Iterator[Finding]:
         )
 
 
+def _numbers(count: int) -> str:
+    return "one number" if count == 1 else f"{count} numbers"
+
+
 def _collapsed(measured: list[Measured]) -> Iterator[Finding]:
     """Most heads of all blocks look at one token each."""
     proper = [each for each in measured if each.attention.over_keys and each.attention.map.shape[-1] >= 4]
@@ -225,8 +164,8 @@ def _collapsed(measured: list[Measured]) -> Iterator[Finding]:
     percent = 100 * sum(low) / len(low)
     yield COLLAPSED_HEADS.found(
         Text(
-            f"{len(low)} of {len(spread)} heads look at one token only: on average their maps have {percent:.2g} % of the entropy of a map that "
-            "looks everywhere alike.",
+            f"{len(low)} of {len(spread)} heads {'look' if len(spread) > 1 else 'looks'} at one token only: on average their maps have {percent:.2g} "
+            "% of the entropy of a map that looks everywhere alike.",
             f"{len(spread)}個中{len(low)}個のヘッドが、ほぼ1つのトークンしか見ていません。マップのエントロピーは平均で、全体を均等に見る場合の"
             f"{percent:.2g} %です。",
         ),
@@ -241,14 +180,19 @@ def _uniform(patient: Patient, measured: list[Measured]) -> Iterator[Finding]:
         return
     later = count if patient.is_trained else sum(len(uniform_heads(each)) for each in patient.trained.attentions)
     zero = [each for each in measured if uniform_heads(each.attention)]
+    who, whose, still, no_longer = (
+        ("One head gives", "its", "it still does", "it no longer does")
+        if count == 1
+        else (f"{count} heads give", "their", "they still do", "they no longer do")
+    )
     after = (
-        Text("after some steps of training they still do", "数ステップ学習した後も変わりません")
+        Text(f"after some steps of training {still}", "数ステップ学習した後も変わりません")
         if later
-        else Text("after some steps of training they no longer do", "数ステップ学習すると変わります")
+        else Text(f"after some steps of training {no_longer}", "数ステップ学習すると変わります")
     )
     yield UNIFORM_HEADS.found(
         Text(
-            f"{count} heads give every token exactly the same share, since their queries or keys are zero ({where(zero)}); {after.en}.",
+            f"{who} every token exactly the same share, since {whose} queries or keys are zero ({where(zero)}); {after.en}.",
             f"{count}個のヘッドで、クエリかキーがゼロのため、どのトークンの重みもまったく同じです（{where(zero)}）。{after.ja}。",
         ),
         {"uniform_heads": count, "uniform_heads_after_some_steps": later, "modules": [each.path for each in zero]},

@@ -28,11 +28,11 @@ def wrong_axis(map_: Float[Tensor, "K Tq T"], heads: int) -> Axis | None:
     shares = map_.double()
     if shares.numel() == 0 or not bool((shares >= 0).all()) or shares.shape[-1] < 2:
         return None
-    if _are_one(shares):
+    if sum_to_one(shares):
         return "length one"
-    if _are_one(shares.sum(dim=-1)):
+    if sum_to_one(shares.sum(dim=-1)):
         return None
-    if shares.shape[-2] > 1 and _are_one(shares.sum(dim=-2)):
+    if shares.shape[-2] > 1 and sum_to_one(shares.sum(dim=-2)):
         return "queries"
     rows = len(shares)
     for together in (
@@ -41,12 +41,13 @@ def wrong_axis(map_: Float[Tensor, "K Tq T"], heads: int) -> Axis | None:
     ):  # windows stand beside heads, and groups of heads that share their keys
         if together > 1 and rows % together == 0:
             beside = shares.view(-1, together, *shares.shape[1:]).sum(dim=1)
-            if _are_one(beside) or _are_one(shares.view(together, -1, *shares.shape[1:]).sum(dim=0)):
+            if sum_to_one(beside) or sum_to_one(shares.view(together, -1, *shares.shape[1:]).sum(dim=0)):
                 return "heads"
     return None
 
 
-def _are_one(sums: Tensor) -> bool:
+def sum_to_one(sums: Tensor) -> bool:
+    """Whether all of some sums are one."""
     return float((sums - 1).abs().max()) <= SUM
 
 

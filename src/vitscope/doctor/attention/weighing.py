@@ -5,7 +5,7 @@ In go weights on a tape, out come findings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from vitscope._core.text import Text
 from vitscope.doctor.attention.weights import (
@@ -89,9 +89,10 @@ def weighing(patient: Patient, attentions: Iterable[Attention]) -> Iterator[Find
     yield from _nearly_even(patient.tape, found)
 
 
-def weighing_by_hand(patient: Patient) -> Iterator[Finding]:
-    """The same, of a model in which the lens does not follow every attention; and weights that no softmax of torch's gives."""
-    found = _by_hand(patient)
+def weighing_by_hand(patient: Patient, but: Collection[str] = ()) -> Iterator[Finding]:
+    """The same, of a model in which the lens does not follow every attention; and weights that no softmax of torch's gives. Modules that are
+    excepted have a fault already."""
+    found = [each for each in _by_hand(patient) if each.path not in but]
     yield from _logarithms(patient.tape, found)
     yield from _without_influence(patient, found, _by_hand)
     yield from _nearly_even(patient.tape, found)

@@ -17,8 +17,9 @@ SIZES = (3, 5)
 def attentions_along_the_batch(patient: Patient) -> tuple[str, ...]:
     """The modules (`the model` for itself) whose attention compares images of a batch with one another, in order.
 
-    The forward is recorded at two batch sizes. An attention along the tokens is as long at both; one along the batch grows with it. A softmax
-    that gives the scores is no attention.
+    The forward is recorded at two batch sizes. An attention along the tokens is as long at both; one along the batch grows with it, and has as
+    many shares as there are pairs of images. A softmax over images whose tokens are compared with their own (a wrong axis) has only as many more
+    as there are images; one that gives the scores is no attention.
     """
     known = patient._known.get("along_the_batch")
     if not isinstance(known, tuple):
@@ -34,15 +35,19 @@ def _found(patient: Patient) -> tuple[str, ...]:
     few, many = (_lengths(patient, size, twin) for size in sizes)
     if len(few) != len(many):
         return ()
-    paths = [path for (path, a), (_, b) in zip(few, many, strict=True) if a != b and a * sizes[1] == b * sizes[0]]
+    paths = [
+        path
+        for (path, keys, shares), (_, more_keys, more_shares) in zip(few, many, strict=True)
+        if keys * sizes[1] == more_keys * sizes[0] and shares * sizes[1] ** 2 == more_shares * sizes[0] ** 2
+    ]
     return tuple(dict.fromkeys(path or "the model" for path in paths))
 
 
-def _lengths(patient: Patient, size: int, twin: nn.Module | None) -> list[tuple[str, int]]:
-    """Each attention's module and how many keys each of its queries is compared with."""
+def _lengths(patient: Patient, size: int, twin: nn.Module | None) -> list[tuple[str, int, int]]:
+    """Each attention's module, how many keys each of its queries is compared with, and how many shares it has in all."""
     tape = _tape(twin, empty_images(patient, size)) if twin is not None else patient.tape_of(patient.images[:size])
     lengths = [(call.path, _length(call, (size, patient.classes))) for call in tape.calls]
-    return [(path, length) for path, length in lengths if length is not None]
+    return [(path, *length) for path, length in lengths if length is not None]
 
 
 def _tape(model: nn.Module, images: Tensor) -> Tape:
@@ -51,10 +56,11 @@ def _tape(model: nn.Module, images: Tensor) -> Tape:
     return tape
 
 
-def _length(call: Call, scores: tuple[int, int]) -> int | None:
+def _length(call: Call, scores: tuple[int, int]) -> tuple[int, int] | None:
     if call.name in SOFTMAX:
         out = call.outputs[0]
-        return int(out.shape[int(call.args[1])]) if out.ndim and tuple(out.shape) != scores else None
+        return (int(out.shape[int(call.args[1])]), out.numel()) if out.ndim and tuple(out.shape) != scores else None
     if call.name.startswith(FUSED):
-        return int(call.sources[1].tensor.shape[-2])
+        queries, keys = (source.tensor for source in call.sources[:2])
+        return keys.shape[-2], queries.shape[:-1].numel() * keys.shape[-2]
     return None

@@ -71,7 +71,7 @@ def token_mixing(patient: Patient) -> Iterator[Finding]:
     Does: changes one token that a block takes and compares, between heads, which rows of queries, keys and values change; changes one place of
     one head's output and looks which token changes. Plays the scores as zeros to see what masks forbid. Where no attention is open to all tokens,
     changes patches at the first block's door, and follows what changes at the last one's, and the gradient back.
-    Finds: heads cut or put together across tokens (M6), causal masks, patches that no block lets meet (M3).
+    Finds: heads cut or put together across tokens, attention between heads (M6), causal masks, patches that no block lets meet (M3).
     Must not accuse: windows that shift or merge, neighbourhoods, masks that hide nothing, relative positions, rotary ones, convolutions between
     tokens, attention across channels, heads that have collapsed (their zeros are no mask's), branches that start at zero.
     Source: Dosovitskiy et al. 2021, 3.1; torch's scaled_dot_product_attention on masks.
@@ -79,7 +79,10 @@ def token_mixing(patient: Patient) -> Iterator[Finding]:
     try:
         blocks = patient.anatomy.blocks
     except Skipped:
-        yield from _as_far_as_followed(patient)
+        found = list(_as_far_as_followed(patient))
+        yield from found
+        if found:
+            return
         raise
     try:
         between = {
