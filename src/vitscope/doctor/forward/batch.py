@@ -4,6 +4,7 @@ mechanism where it is found."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from vitscope.doctor.forward.determinism import is_random
 from vitscope.doctor.forward.meetings import where_they_meet
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.slots import slot_parameters
-from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
+from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch, told_batch_first
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 
@@ -213,7 +214,7 @@ def _across(patient: Patient, influence: float) -> Finding:
         else "changes its scores after some steps of training"
     )
     moves_ja = f"（相対的な差{influence:.2g}）" if influence else "（数ステップ学習した後）"
-    return ACROSS.found(
+    return replace(ACROSS, code=told_batch_first(patient, paths[0])).found(
         Text(
             f"Attention runs along the batch ({named}): an image attends to the other images, and noise in the place of one of them {moves}.",
             f"アテンションがバッチ方向に計算されています（{named}）。画像がほかの画像を参照しており、"

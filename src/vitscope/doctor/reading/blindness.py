@@ -10,7 +10,7 @@ import torch
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.shapes import refuse_not_finite
-from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
+from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch, told_batch_first
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.lost import is_masked, takes_a_part, where_it_is_lost
@@ -190,7 +190,7 @@ def _named(patient: Patient) -> Finding:
     if lost is not None:
         evidence |= {"lost_in": lost.path or "the model", "lost_at": lost.name}
     if across:
-        return ACROSS_THE_BATCH.found(
+        return replace(ACROSS_THE_BATCH, code=told_batch_first(patient, across[0])).found(
             Text(
                 "The scores do not depend on the picture: the class token never sees a patch. Attention runs across the batch "
                 f"({listed(across)}), so class tokens meet only class tokens of other images.",
