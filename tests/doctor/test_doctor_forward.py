@@ -613,3 +613,44 @@ def test_floors_of_the_loss_are_those_that_no_scores_pass(classes: int, squeeze:
     assert lowest >= floor - 1e-9
     if width == 1.0:
         assert floor == pytest.approx(math.log(math.e + classes - 1) - 1)
+
+
+class Sequence(nn.Module):
+    """Tokens first in torch's own layers, or in an attention of one's own."""
+
+    def __init__(self, kind: str, has_class: bool) -> None:
+        super().__init__()
+        self.patch, self.has_class = nn.Conv2d(3, 32, 8, 8), has_class
+        self.place = nn.Parameter(torch.randn(4, 32) * 0.02)
+        self.kind, self.norm, self.head = kind, nn.LayerNorm(32), nn.Linear(32, 10)
+        self.layer: nn.Module = (
+            nn.TransformerEncoderLayer(32, 2, 64) if kind == "layer" else nn.MultiheadAttention(32, 2)
+        )
+        self.qkv = nn.Linear(32, 96)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).mT + self.place
+        y = self.norm(x)
+        if self.kind == "own":
+            q, k, v = self.qkv(y).unflatten(-1, (3, 2, 16)).permute(2, 1, 3, 0, 4)
+            x = x + torch.nn.functional.scaled_dot_product_attention(q, k, v).permute(2, 0, 1, 3).flatten(2)
+        else:
+            x = x + (self.layer(y) if self.kind == "layer" else self.layer(y, y, y)[0])
+        return self.head(x[:, 0] if self.has_class else x.mean(1))
+
+
+@pytest.mark.parametrize("has_class", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("layer", "nn.TransformerEncoderLayer(dim, heads, batch_first=True)"),
+        ("attention", "nn.MultiheadAttention(dim, heads, batch_first=True)"),
+        ("own", ".transpose(1, 2)"),
+    ],
+)
+def test_the_fix_names_the_class_that_is_there(kind: str, code: str, has_class: bool) -> None:
+    torch.manual_seed(0)
+    found = diagnose(Sequence(kind, has_class), image_size=16, checks=["input-blindness", "batch-independence"])
+    told = [each.fault.code for each in found.findings if "attentions_across_the_batch" in each.evidence]
+    assert told
+    assert all(code in each for each in told)

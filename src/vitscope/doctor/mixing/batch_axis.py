@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,21 @@ def attentions_along_the_batch(patient: Patient) -> tuple[str, ...]:
     if not isinstance(known, tuple):
         known = patient._known["along_the_batch"] = _found(patient)
     return known
+
+
+def told_batch_first(patient: Patient, path: str) -> str:
+    """The line of code that lets the attention of a module run along the tokens: by the argument of the class that it is one of, if it has one."""
+    modules: list[nn.Module] = []
+    for name in (path.rpartition(".")[0], path):
+        with suppress(AttributeError):
+            modules.append(patient.model.get_submodule("" if name == "the model" else name))
+    for kind in _HAVE_THE_ARGUMENT:
+        if any(isinstance(module, kind) for module in modules):
+            return f"nn.{kind.__name__}(dim, heads, batch_first=True)"
+    return "q, k, v = (t.view(B, N, heads, d).transpose(1, 2) for t in (q, k, v))   # batch, heads, tokens, width of a head"
+
+
+_HAVE_THE_ARGUMENT = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)
 
 
 def _found(patient: Patient) -> tuple[str, ...]:
