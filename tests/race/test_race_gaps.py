@@ -50,9 +50,10 @@ def test_three_images_on_ten_seeds_are_no_clear_difference() -> None:
 
 def test_one_seed_is_never_clear() -> None:
     found = gap(heats("a", 90.0), heats("b", 10.0))
-    assert found.low > 0
+    assert (found.points, found.low, found.high) == (80.0, -100.0, 100.0)
     assert not found.is_clear
-    assert found.to_dict()["clear"] is False
+    told = found.to_dict()
+    assert (told["points"], told["low"], told["high"], told["clear"]) == (80.0, None, None, False)
 
 
 def test_what_is_printed_is_what_the_json_holds() -> None:

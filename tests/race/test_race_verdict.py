@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ from vitscope._core.text import Text
 from vitscope.cli.compare_screen import show
 from vitscope.data import DataSplits, ImageTable
 from vitscope.doctor.examination import Examination
-from vitscope.doctor.finding import Fault
+from vitscope.doctor.finding import Fault, Finding
 from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Race
 from vitscope.race.course import Course
+from vitscope.race.differences import signed, stopped
 from vitscope.race.gaps import Heat, gap
-from vitscope.race.verdict import signed
 from vitscope.report.comparing.page import page_of
 from vitscope.train.duration import Duration
 
@@ -99,8 +100,84 @@ def test_one_seed_tells_no_cause_and_no_better_model(mended: Numbers) -> None:
     assert not found.causes[0].confirmed
     assert found.to_dict()["causes"][0]["confirmed"] is False
     assert found.to_dict()["gap"]["clear"] is False
-    assert "There was one seed" in page_of(found)
+    for lang in ("en", "ja"):
+        assert "95 %" not in found.verdict[lang]
+    assert (
+        "a difference of −55.0 points (one seed, so no interval)"
+        in replace(found, one=found.other, other=found.one).verdict.en
+    )
+    assert found.to_dict()["gap"]["low"] is None
+    page = page_of(found)
+    assert page.count('<td class="n">–</td>') == 3
+    assert "There was one seed, so there are no intervals" in page
     assert "There was one seed" not in page_of(compared(HIGH, LOW, HIGH))
+
+
+def examined(name: str, *findings: Finding, checks_run: tuple[str, ...] = ("output",)) -> Examination:
+    return Examination(name, findings, checks_run, (), {}, {"classes": 10})
+
+
+def test_what_both_have_is_said_of_both() -> None:
+    found = replace(compared(HIGH, LOW), one=examined("rival", FINDING), other=examined("owner", FINDING), causes=())
+    assert found.shared == ("sick",)
+    assert [each.en for each in found.sentences[1:]] == [
+        "The doctor finds no error and no warning in one that the other has not.",
+        "Both have 'sick'; a race of the two cannot show what that costs.",
+    ]
+    assert found.sentences[2].ja.startswith("「sick」は両方にあります。")
+
+
+def test_where_neither_has_anything_that_is_said() -> None:
+    found = replace(compared(HIGH, LOW), causes=())
+    assert found.sentences[-1].en == "The doctor finds no error and no warning in either."
+
+
+def test_what_the_other_was_not_examined_for_is_not_called_absent_there() -> None:
+    found = replace(compared(HIGH, LOW, HIGH), one=examined("rival", checks_run=("forward",)))
+    said = found.sentences[1]
+    assert said.en.startswith("owner has 'sick' (rival was not examined for it); mended (")
+    assert "「sick」がownerにあり（rivalではこのチェックを行っていません）、修正すると" in said.ja
+    with_tag = replace(found, other=examined("owner", FINDING))
+    assert "only in owner" not in page_of(with_tag)
+    assert "only in owner" in page_of(replace(with_tag, one=examined("rival")))
+
+
+def test_a_mend_that_was_not_checked_again_says_so() -> None:
+    found = compared(HIGH, LOW, HIGH)
+    found = replace(found, causes=(replace(found.causes[0], is_gone=None),))
+    assert "(switched; no weight touched; whether it is gone could not be checked again)" in found.sentences[1].en
+    assert "再検査" in found.sentences[1].ja
+
+
+def test_the_very_same_answers_are_told() -> None:
+    same = "Both have the very same images right, on every seed."
+    assert same in compared(HIGH, HIGH).verdict.en
+    assert same not in compared(HIGH, LOW).verdict.en
+    assert same not in compared(HIGH, HIGH, lost=(1,)).verdict.en
+
+
+def test_a_race_that_nobody_learned_in_tells_nothing() -> None:
+    found = compared((10.0, 11.0, 10.0), (11.0, 10.0, 11.0))
+    assert found.sentences[0].en.endswith("this race tells nothing of the two; try --duration 600st.")
+    sick = replace(found, other=examined("owner", FINDING))
+    assert "mend the errors that the doctor found, or try" in sick.sentences[0].en
+    assert "no clear difference" in compared(HIGH, HIGH).sentences[0].en
+
+
+def test_why_a_race_stopped_is_true_of_the_seeds_that_it_ran() -> None:
+    far, near = (90.0, 91.0, 90.0, 91.0, 90.0), (10.0, 11.0, 10.0, 11.0, 10.0)
+    early = compared(far, near)
+    assert early.race is not None
+    assert stopped(early) is None
+    said = stopped(replace(early, race=replace(early.race, stopped_early=True)))
+    assert said is not None
+    assert "each alone is 10 points or more apart" in said.en
+    later = compared((*far, 12.0), (*near, 11.0))
+    assert later.race is not None
+    said = stopped(replace(later, race=replace(later.race, stopped_early=True)))
+    assert said is not None
+    assert "after 5 seeds the difference of the two was beyond doubt" in said.en
+    assert "シード5個" in said.ja
 
 
 def test_level_on_one_seed() -> None:

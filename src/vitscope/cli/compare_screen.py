@@ -61,6 +61,8 @@ def show(found: Comparison, lang: Lang) -> None:
 
 
 def _show_race(found: Comparison, race: Race, lang: Lang) -> None:
+    from vitscope.race.differences import stopped
+
     seeds = list(dict.fromkeys(heat.seed for heat in race.heats))
     name, mean = Text("right after the race, %", "競争後の正解率（%）")[lang], Text("mean", "平均")[lang]
     numbered = [Text(f"seed {each}", f"シード{each}")[lang] for each in seeds]
@@ -72,10 +74,9 @@ def _show_race(found: Comparison, race: Race, lang: Lang) -> None:
     out().print(shown)
     if any(heat.diverged for _, heats in found.arms for heat in heats):
         out().print(DIVERGED[lang], style="dim", soft_wrap=True)
-    if race.stopped_early:
-        from vitscope.race.verdict import STOPPED
-
-        out().print(STOPPED[lang], style="dim", soft_wrap=True)
+    why_stopped = stopped(found)
+    if why_stopped is not None:
+        out().print(why_stopped[lang], style="dim", soft_wrap=True)
 
 
 def _show_structure(found: Comparison, lang: Lang) -> None:

@@ -21,7 +21,7 @@ from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Arm, NotTrainedError, Progress, made, race
 from vitscope.race.course import Course
 from vitscope.race.mending import Only, raced_mends
-from vitscope.race.names import names_of
+from vitscope.race.names import names_of, of_one
 from vitscope.race.structure import structure
 
 Make = Callable[[], nn.Module]
@@ -168,7 +168,7 @@ def _examined(
             progress=tell,
         )
     except ModelError as error:
-        raise ModelError(f"{entrant.name}: {error}") from error
+        raise of_one(entrant.name, error) from error
 
 
 def _patient(entrant: Entrant, image_size: int | tuple[int, int], channels: int) -> Any:

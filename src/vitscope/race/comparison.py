@@ -79,6 +79,24 @@ class Comparison:
         """The first minus the second."""
         return None if self.race is None else self.race.gap(self.one.target, self.other.target)
 
+    def examined(self, cause: Cause) -> bool:
+        """Whether the one that has not what the other has was examined for it."""
+        rival = self.other if cause.owner == self.one.target else self.one
+        check = cause.finding.check
+        return check in rival.checks_run and check not in {skip.check for skip in rival.skipped}
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The ids of what both have and what is an error or a warning in one at least; causes only."""
+        sides = ((self.one, self.other), (self.other, self.one))
+        both = [
+            cause.id
+            for own, its in sides
+            for cause in own.causes
+            if cause.severity != "note" and cause.id in {each.id for each in its.findings}
+        ]
+        return tuple(dict.fromkeys(both))
+
     @property
     def verdict(self) -> Text:
         """In a few sentences: who learns better, by how much, and why."""

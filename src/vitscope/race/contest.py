@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitscope._core.errors import Interrupted, ModelError, NonFiniteLossError, VitscopeError
+from vitscope._core.errors import Interrupted, NonFiniteLossError, VitscopeError
+from vitscope._core.raised import CodeError
 from vitscope._core.text import Text
 from vitscope.augment import Augmentation
 from vitscope.data import BatchLoader
@@ -41,12 +42,8 @@ class Arm:
     make: Callable[[], nn.Module]
 
 
-class NotTrainedError(ModelError):
-    """An arm that cannot be trained; `text` says it in both languages, for verdicts quote it."""
-
-    def __init__(self, text: Text) -> None:
-        self.text = text
-        super().__init__(text.en)
+class NotTrainedError(CodeError):
+    """An arm that cannot be trained: verdicts quote it."""
 
 
 @dataclass(frozen=True, eq=False)

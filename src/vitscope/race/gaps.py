@@ -52,8 +52,8 @@ class Gap:
     """Accuracy of one arm minus another's over the seeds that both ran, in points, with its 95 % interval.
 
     The interval is Student's t over the seeds' differences, and never narrower than what so many images can tell (other seeds measure on the same
-    ones, so they do not make it narrower). Of one seed it is over the images alone, which cannot tell models from luck. It ends where no
-    difference of accuracies can be.
+    ones, so they do not make it narrower). It ends where no difference of accuracies can be; of one seed, which cannot tell models from luck, there
+    is none: it holds all that can be.
     """
 
     one: str
@@ -79,8 +79,9 @@ class Gap:
         return Gap(self.other, self.one, -self.points, -self.high, -self.low, self.seeds)
 
     def to_dict(self) -> dict[str, Any]:
-        values = {"points": self.points, "low": self.low, "high": self.high}
-        rounded = {name: round(value, 3) for name, value in values.items()}
+        values: dict[str, float | None] = {"points": self.points, "low": self.low, "high": self.high}
+        known = values if self.seeds > 1 else {**values, "low": None, "high": None}
+        rounded = {name: None if value is None else round(value, 3) for name, value in known.items()}
         return {"one": self.one, "other": self.other, **rounded, "seeds": self.seeds, "clear": self.is_clear}
 
 
@@ -113,9 +114,9 @@ def is_near_chance(heats: Sequence[Heat], classes: int) -> bool:
 
 
 def _half(points: Sequence[float], quantiles: Sequence[float]) -> float:
-    """Half of Student's interval; nothing for one seed, which has no spread."""
+    """Half of Student's interval; without an end for one seed, which has no spread."""
     if len(points) < 2:
-        return 0.0
+        return math.inf
     quantile = quantiles[min(len(points) - 2, len(quantiles) - 1)]
     return quantile * statistics.stdev(points) / math.sqrt(len(points))
 

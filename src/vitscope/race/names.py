@@ -6,6 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from vitscope._core.errors import ModelError, VitscopeError
+from vitscope._core.raised import CodeError
+from vitscope._core.text import Text
+
 LONGEST = 60
 """Letters beyond which a name with its arguments is no name."""
 Kwargs = Mapping[str, Any] | None
@@ -23,6 +27,13 @@ def names_of(targets: tuple[str, str], names: tuple[str, str], kwargs: tuple[Kwa
     if one != other and max(len(one), len(other)) <= LONGEST and ": " not in f"{one}{other}":
         return one, other
     return f"{names[0]} (A)", f"{names[1]} (B)"
+
+
+def of_one(name: str, error: VitscopeError) -> ModelError:
+    """An error that says which of the two it is of."""
+    if isinstance(error, CodeError):
+        return CodeError(Text(f"{name}: {error.text.en}", f"{name}：{error.text.ja}"))
+    return ModelError(f"{name}: {error}")
 
 
 def _differing(own: dict[str, Any], its: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from vitscope.model.create import build
 from vitscope.race.comparing import FINISHED, Entrant
 from vitscope.race.contest import seed_all
 from vitscope.race.course import SEEDS, STEPS, Course
-from vitscope.race.names import names_of
+from vitscope.race.names import names_of, of_one
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
 from vitscope.recipes.subject import Subject, open_subject
@@ -85,7 +85,7 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
         except VitscopeError as error:
             if a != b:
                 raise
-            raise type(error)(f"{'AB'[index]}: {error}") from error
+            raise of_one("AB"[index], error) from error
     one, other = opened[0], opened[1]
     ours, theirs = one.preprocessing, other.preprocessing
     names = names_of((a, b), (one.name, other.name), wanted.kwargs)

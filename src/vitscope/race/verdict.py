@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from vitscope._core.text import Text
+from vitscope.doctor.telling import listed
 from vitscope.race.comparison import Cause, Comparison
-from vitscope.race.course import STEPS
-from vitscope.race.gaps import CLEAR_AFTER, Gap, is_near_chance
+from vitscope.race.course import STEPS, Course
+from vitscope.race.differences import ends, interval, signed
+from vitscope.race.gaps import Gap, is_near_chance
+from vitscope.race.structure_texts import filled
 
 
 def sentences_of(found: Comparison) -> tuple[Text, ...]:
     """The verdict, sentence by sentence."""
-    parts = [_who_learns(found), *_diverged(found), *(_what_a_mend_does(cause, found) for cause in found.causes)]
-    if not found.causes:
-        parts.append(_NOTHING)
-    return tuple(parts)
+    parts = [_who_learns(found), *_alike(found), *_diverged(found)]
+    parts += [_what_a_mend_does(cause, found) for cause in found.causes]
+    return (*parts, *_what_both_have(found))
 
 
 _NOTHING = Text(
+    "The doctor finds no error and no warning in either.", "どちらのモデルにも、エラーや警告は見つかりません。"
+)
+_NOTHING_ALONE = Text(
     "The doctor finds no error and no warning in one that the other has not.",
     "一方だけに見つかったエラーや警告はありません。",
 )
-STOPPED = Text(
-    f"Stopped before the last seed: {CLEAR_AFTER} seeds or more are run, each alone is 10 points or more apart, "
-    "and the 99 % interval leaves out zero.",
-    f"シードを{CLEAR_AFTER}個以上試し、どのシードでも10ポイント以上の差があり、99 %区間が0を含まないため、最後のシードの前に打ち切りました。",
+_BOTH_HAVE = Text(
+    "Both have {ids}; a race of the two cannot show what that costs.",
+    "{ids}は両方にあります。両者の競争では、その影響は分かりません。",
+)
+_RIGHT_ALIKE = Text(
+    "Both have the very same images right, on every seed.",
+    "正解した画像は、どのシードでも両者で完全に一致しています。",
 )
 
 
-def signed(points: float) -> str:
-    """A difference with its sign; a minus is a minus, and nothing is neither more nor less."""
-    return f"{round(points, 1) + 0.0:+.1f}".replace("-", "−")
+def _what_both_have(found: Comparison) -> list[Text]:
+    """What the doctor finds in both, or that it finds nothing."""
+    if not found.shared:
+        return [] if found.causes else [_NOTHING]
+    ids = list(found.shared)
+    shared = filled(
+        _BOTH_HAVE, ids=Text(listed([f"'{each}'" for each in ids]).en, "".join(f"「{each}」" for each in ids))
+    )
+    return [shared] if found.causes else [_NOTHING_ALONE, shared]
 
 
-def ends(gap: Gap) -> Text:
-    """The interval of a difference; of one seed, what it is over."""
-    low, high = signed(gap.low), signed(gap.high)
-    if gap.seeds == 1:
-        return Text(
-            f"95 % interval over the images of this seed {low} to {high}",
-            f"95 %区間{low}〜{high}、このシードの評価画像だけから計算",
-        )
-    return Text(f"95 % interval {low} to {high}", f"95 %区間{low}〜{high}")
-
-
-def interval(gap: Gap) -> Text:
-    """A difference with its interval."""
-    said, between = signed(gap.points), ends(gap)
-    return Text(f"{said} points ({between.en})", f"{said}ポイント（{between.ja}）")
+def _alike(found: Comparison) -> list[Text]:
+    """Whether nothing that was measured tells the two apart."""
+    if found.race is None:
+        return []
+    pairs = zip(found.race.of(found.one.target), found.race.of(found.other.target), strict=False)
+    alike = [len(a.right) > 0 and np.array_equal(a.right, b.right) for a, b in pairs]
+    return [_RIGHT_ALIKE] if alike and all(alike) else []
 
 
 def _who_learns(found: Comparison) -> Text:
@@ -72,7 +80,27 @@ def _who_learns(found: Comparison) -> Text:
         return Text(
             f"{told.en}: {better} learns clearly better.", f"{told.ja}で、{better}のほうが明らかによく学習します。"
         )
+    if all(is_near_chance(found.race.of(name), course.classes) for name in (one, other)):
+        tells_nothing = _TELLS_NOTHING if found.healthy else _TELLS_NOTHING_OF_SICK
+        ending = tells_nothing.format(steps=_longer(course))
+        return Text(f"{told.en}: {ending.en}", f"{told.ja}です。{ending.ja}")
     return Text(f"{told.en}: no clear difference.", f"{told.ja}で、明確な差はありません。")
+
+
+_TELLS_NOTHING = Text(
+    "neither is clearly above chance, so this race tells nothing of the two; try --duration {steps}st.",
+    "どちらもチャンスレベルとほとんど変わらないため、この競争では優劣を判断できません。--duration {steps}stを試してください。",
+)
+_TELLS_NOTHING_OF_SICK = Text(
+    "neither is clearly above chance, so this race tells nothing of the two; mend the errors that the doctor found, or try --duration {steps}st.",
+    "どちらもチャンスレベルとほとんど変わらないため、この競争では優劣を判断できません。"
+    "見つかったエラーを直すか、--duration {steps}stを試してください。",
+)
+
+
+def _longer(course: Course) -> int:
+    """Steps to try where so many were too few."""
+    return max(4 * course.steps, STEPS)
 
 
 def _on_one_seed(better: str, between: Gap) -> Text:
@@ -102,39 +130,57 @@ def _diverged(found: Comparison) -> list[Text]:
 
 
 def _what_a_mend_does(cause: Cause, found: Comparison) -> Text:
-    name, what = cause.owner, cause.finding.id
     if cause.done is None or cause.gained is None or cause.left is None:
-        return _untried(cause, has_raced=found.gap is not None)
+        return _untried(cause, found)
     by, range_ = abs(cause.gained.points), ends(cause.gained)
     gains = cause.gained.points >= 0
+    one_seed, owned = cause.gained.seeds == 1, _owned(cause, found)
+    unsure = Text("", "") if cause.is_gone is not None else _NOT_SEEN_GONE
     told = Text(
-        f"Only {name} has '{what}'; mended ({cause.done.en}; no weight touched) it {'gains' if gains else 'loses'} {by:.1f} points "
-        f"({range_.en}{'' if gains else ' of what it gains'})",
-        f"「{what}」は{name}だけにあり、修正すると（{cause.done.ja}、重みは変更なし）正解率が{by:.1f}ポイント"
-        f"{'向上します' if gains else '低下します'}（変化の{range_.ja}）",
+        f"{owned.en}; mended ({cause.done.en}; no weight touched{unsure.en}) it {'gains' if gains else 'loses'} {by:.1f} points "
+        f"({range_.en}{'' if gains or one_seed else ' of what it gains'})",
+        f"{owned.ja}、修正すると（{cause.done.ja}、重みは変更なし{unsure.ja}）正解率が{by:.1f}ポイント"
+        f"{'向上します' if gains else '低下します'}（{'' if one_seed else '変化の'}{range_.ja}）",
     )
     ending = _too_short(cause, found) or _ending(cause, cause.left, found.gap)
     return Text(f"{told.en}: {ending.en}.", f"{told.ja}。{ending.ja}。")
 
 
-def _untried(cause: Cause, *, has_raced: bool) -> Text:
+_NOT_SEEN_GONE = Text(
+    "; whether it is gone could not be checked again", "、なくなったかどうかの再検査はできませんでした"
+)
+
+
+def _owned(cause: Cause, found: Comparison) -> Text:
+    """Who has it, for a sentence to go on from."""
+    name, what = cause.owner, cause.finding.id
+    if found.examined(cause):
+        return Text(f"Only {name} has '{what}'", f"「{what}」は{name}だけにあり")
+    rival = found.other.target if name == found.one.target else found.one.target
+    return Text(
+        f"{name} has '{what}' ({rival} was not examined for it)",
+        f"「{what}」が{name}にあり（{rival}ではこのチェックを行っていません）",
+    )
+
+
+def _untried(cause: Cause, found: Comparison) -> Text:
     """A cause whose mend was not raced, and why."""
-    name, what, other, why = cause.owner, cause.finding.id, cause.gone_with, cause.why_not
+    owned, other, why = _owned(cause, found), cause.gone_with, cause.why_not
     if other is not None:
         return Text(
-            f"Only {name} has '{what}'; the mend of '{other}' mends it too.",
-            f"「{what}」は{name}だけにありますが、「{other}」を修正すると一緒になくなります。",
+            f"{owned.en}; the mend of '{other}' mends it too.",
+            f"{owned.ja}、「{other}」を修正すると一緒になくなります。",
         )
-    if not has_raced:
-        return Text(f"Only {name} has '{what}'.", f"「{what}」は{name}だけにあります。")
+    if found.gap is None:
+        return Text(f"{owned.en}.", f"{owned.ja}ます。")
     if why is not None:
         return Text(
-            f"Only {name} has '{what}'; a mend was tried and not raced: {why.en}.",
-            f"「{what}」は{name}だけにあります。修正を試みましたが、競争では確かめていません（{why.ja}）。",
+            f"{owned.en}; a mend was tried and not raced: {why.en}.",
+            f"{owned.ja}、修正を試みましたが、競争では確かめていません（{why.ja}）。",
         )
     return Text(
-        f"Only {name} has '{what}', for which there is no mend to race.",
-        f"「{what}」は{name}だけにありますが、自動で修正できないため、競争では確かめていません。",
+        f"{owned.en}, for which there is no mend to race.",
+        f"{owned.ja}、自動で修正できないため、競争では確かめていません。",
     )
 
 
@@ -146,7 +192,7 @@ def _too_short(cause: Cause, found: Comparison) -> Text | None:
     classes, steps = race.course.classes, race.course.steps
     if not (is_near_chance(cause.heats, classes) and is_near_chance(race.of(cause.owner), classes)):
         return None
-    longer = max(4 * steps, STEPS)
+    longer = _longer(race.course)
     return Text(
         f"the mended copy has learned nothing yet either, so {steps} steps are too few to tell; try --duration {longer}st",
         f"修正したコピーもまだ何も学習していないため、{steps}ステップでは短すぎて判断できません。--duration {longer}stを試してください",

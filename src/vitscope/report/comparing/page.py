@@ -11,7 +11,7 @@ from markupsafe import Markup
 from vitscope._core.text import Lang, Text
 from vitscope.augment import AugmentSpec
 from vitscope.doctor.telling import listed, nothing_found_by, verdict
-from vitscope.race.verdict import interval, signed
+from vitscope.race.differences import interval, signed, stopped
 from vitscope.report.art import inline_svg
 from vitscope.report.comparing.charts import draw_race
 from vitscope.report.comparing.words import COMPARE_WORDS
@@ -69,6 +69,7 @@ def page_of(found: Comparison, lang: Lang = "en") -> str:
         sides=[_side(found.one, lang), _side(found.other, lang)],
         signed=signed,
         interval=interval,
+        stopped=stopped(found),
         by_id={cause.finding.id: cause for cause in found.causes},
     )
 

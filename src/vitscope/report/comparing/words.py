@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vitscope._core.text import Text
-from vitscope.race.verdict import STOPPED
 from vitscope.report.doctoring.words import DOCTOR_WORDS
 
 COMPARE_WORDS: dict[str, Text] = {
@@ -25,13 +24,10 @@ COMPARE_WORDS: dict[str, Text] = {
         "シードが2個の場合は広くなります。差は、丸める前の値から求めています。",
     ),
     "interval_of_one": Text(
-        "There was one seed: the intervals are over its images alone, and say nothing of what another seed would have given. One seed cannot tell "
-        "models from luck.",
-        "シードは1個だけなので、区間はその評価画像に対するものです。別のシードならどうなったかは分かりません。シード1個では、モデルの差と偶然を"
-        "区別できません。",
+        "There was one seed, so there are no intervals: one seed cannot tell models from luck. Differences are taken before rounding.",
+        "シードが1個だけなので、区間はありません。シード1個では、モデルの差と偶然を区別できません。差は、丸める前の値から求めています。",
     ),
     "none": Text("none", "なし"),
-    "stopped": STOPPED,
     "seed_number": Text("seed {seed}", "シード{seed}"),
     "mean_of_seeds": Text("mean", "平均"),
     "right_after": Text("right after the race, %", "競争後の正解率（%）"),
