@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+import vitscope
 from vitscope.doctor.admission import admitted
 from vitscope.doctor.finding import Finding
 from vitscope.doctor.mixing.experiments import changed, tokens_of
@@ -310,3 +311,42 @@ def test_a_row_that_rounding_alone_moved_has_not_changed() -> None:
     now = torch.tensor([[1.0, 0.0], [0.0, 1e-8], [0.0, 0.0]])
     assert changed(was, now).tolist() == [True, False, False]
     assert changed(was, was).tolist() == [False, False, False]
+
+
+def by_an_inverted_mask(self: Attending, x: Tensor) -> Tensor:
+    """Filled where it is not the token itself."""
+    q, k, v = self.heads(x)
+    return merged(self, (q @ k.mT / 4).masked_fill(~torch.eye(N, dtype=torch.bool), float("-inf")).softmax(-1) @ v)
+
+
+class ByTorch(nn.Module):
+    """Independent of the others here: torch's own layers, whose mask says True where nothing may be seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(48, 32), nn.Linear(32, 10)
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(32, 2, 64, batch_first=True) for _ in range(2))
+        self.place = nn.Parameter(torch.randn(N, 32) * 0.02)
+        self.register_buffer("mask", ~torch.eye(N, dtype=torch.bool))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", p=4, q=4)) + self.place
+        for layer in self.layers:
+            x = layer(x, src_mask=self.mask)
+        return self.head(x.mean(1))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Small(by_an_inverted_mask, by_an_inverted_mask),
+        lambda: Small(*[fused(torch.eye(N, dtype=torch.bool))] * 2),
+        ByTorch,
+    ],
+    ids=["filled", "fused", "torch"],
+)
+def test_what_follows_from_an_inverted_mask_is_folded_beneath_it(build: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    found = vitscope.diagnose(build(), image_size=16, checks=["token-mixing", "attention", "parameters"])
+    assert [each.id for each in found.causes] == ["patches-never-meet"]
+    assert "scores-without-influence" not in {each.id for each in found.findings}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope.doctor.attention.scaling import is_learned
+from vitscope.doctor.mixing.masks import left_by_arguments
 from vitscope.lens.attention import Attention
 from vitscope.lens.flow import ancestors, descendants, projections
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, SUMS, factors
@@ -163,7 +164,7 @@ def have_no_influence(tape: Tape, weights: Weights) -> bool:
     if was.numel() == 0 or not bool(was.isfinite().all()) or not torch.equal(was, now):
         return False
     if weights.source is None:
-        return weights.begins.sources[1].tensor.shape[-2] > 1
+        return bool((left_by_arguments(weights.begins).sum(dim=-1) > 1).any())
     return bool(((weights.of(was) > 1e-12).sum(dim=-1) > 1).any())
 
 

@@ -39,7 +39,7 @@ NEVER_MEET = Fault(
         "どちらの値が「参照してよい」かを確認してください（scaled_dot_product_attentionではTrue、nn.MultiheadAttentionではFalse）",
     ),
     "F.scaled_dot_product_attention(q, k, v)   # q, k, v: batch, heads, tokens, width; no mask",
-    explains=("overfit", "heads-collapsed", "position", "image-never-reaches-the-scores"),
+    explains=("overfit", "heads-collapsed", "position", "image-never-reaches-the-scores", "zero-gradient"),
 )
 
 

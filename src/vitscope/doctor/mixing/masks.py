@@ -29,7 +29,7 @@ def allowed(tape: Tape, attention: Attention) -> Bool[Tensor, "K Tq T"]:
     if attention.parts:
         return torch.cat([allowed(tape, part) for part in attention.parts])
     if attention.is_fused:
-        return _left_by_arguments(attention)
+        return left_by_arguments(attention.begins).reshape(attention.map.shape)
     map_source = next((s for s in factors(attention.ends) if _comes_from(s.call, attention.begins)), None)
     if map_source is None:
         return torch.ones(attention.map.shape, dtype=torch.bool)
@@ -59,9 +59,8 @@ def _even(tape: Tape, product: Call) -> Tensor:
     return even
 
 
-def _left_by_arguments(attention: Attention) -> Tensor:
+def left_by_arguments(call: Call) -> Bool[Tensor, "*batch Tq T"]:
     """The pairs that the fused operation is told to leave open."""
-    call = attention.begins
     names = (argument.name for argument in call.op._schema.arguments)
     given = dict(zip(names, call.args, strict=False)) | call.kwargs
     q, k = call.sources[0].tensor, call.sources[1].tensor
@@ -73,7 +72,7 @@ def _left_by_arguments(attention: Attention) -> Tensor:
         # what is added to scores forbids where it leaves no share
         kept = mask if mask.dtype == torch.bool else torch.softmax(mask.double().expand(pairs.shape), -1) > FORBIDDEN
         pairs = pairs & kept
-    return pairs.reshape(attention.map.shape)
+    return pairs
 
 
 def is_triangular(pairs: Bool[Tensor, "K Tq T"]) -> str | None:
