@@ -250,3 +250,35 @@ def test_a_model_with_an_autocast_of_its_own_trains_on_the_weights_of_each_step(
         assert torch.is_autocast_enabled("cpu") is is_on
         assert torch.is_autocast_cache_enabled()
     assert not torch.equal(*answers)
+
+
+def test_a_sigmoid_before_bce_with_logits_stops_at_the_floor_of_both() -> None:
+    found = examined(Finishing(torch.sigmoid), "output", "overfit", loss="bce-with-logits")
+    floor = next(each for each in found.findings if each.id == "loss-stops-at-a-floor")
+    assert floor.folded_under == "sigmoid-applied-twice"
+    assert floor.evidence["floor"] == pytest.approx(math.log(1 + math.exp(-1)) + 3 * math.log(2))
+    assert floor.evidence["lowest_loss"] > floor.evidence["floor"]
+
+
+class Scrambled(Small):
+    """Patches that a reshape without a permute makes, and a finish."""
+
+    def __init__(self, finish: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.embed, self.last = nn.Linear(48, 32), finish  # type: ignore[assignment]
+
+    def forward(self, images: Tensor) -> Any:
+        x = self.embed(images.unfold(2, 4, 4).unfold(3, 4, 4).reshape(len(images), 16, 48)) + self.pos
+        y = self.norm1(x)
+        x = x + self.attn(y, y, y, need_weights=False)[0]
+        return self.last(self.head(self.norm(self.read(x + self.mlp(x)))))
+
+
+def test_a_plateau_is_folded_under_the_fault_whose_floor_it_is() -> None:
+    found = examined(Scrambled(lambda x: x.softmax(dim=-1)), "patch-layout", "output", "overfit", loss="cross-entropy")
+    folded = {each.id: each.folded_under for each in found.findings}
+    assert folded == {
+        "patches-cut-wrong": None,
+        "softmax-in-the-model": None,
+        "loss-stops-at-a-floor": "softmax-in-the-model",
+    }

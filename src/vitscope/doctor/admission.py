@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError, UsageError
+from vitscope._core.raised import CodeError, raised
 from vitscope._core.text import Text
 from vitscope.doctor.copying import moved
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.forward.first_image import along_the_batch
 from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, first_line, scores_of
 from vitscope.doctor.unscored import NoScoresError, wrong_classes
 from vitscope.doctor.waking import settled
@@ -77,7 +79,7 @@ def admitted(
     try:
         scores = scores_of(answer, batch or 2, num_classes)
     except ModelError as error:
-        raise NoScoresError(str(error), answer) from None
+        raise NoScoresError(str(error), answer, along_the_batch(model, shown)) from None
     classes = scores.shape[1]
     if num_classes is not None and num_classes != classes:
         findings.append(wrong_classes(num_classes, classes))
@@ -174,65 +176,77 @@ def _what_works(
     model: nn.Module, images: Tensor, batch_size: int | None, classes: int | None
 ) -> tuple[torch.dtype, list[int], str]:
     """The precision and the batch sizes at which the model runs, and what it said in float64 where it does not run in it."""
-    said: dict[torch.dtype, str] = {}
+    said: dict[torch.dtype, BaseException] = {}
     for dtype in (torch.float64, torch.float32):
         moved(model, CPU, dtype)
         unscored: list[int] = []
-        works = [
-            size for size in _needed(model) if _failure(model, images, size, dtype, said, unscored, classes) is None
-        ]
+        works = [size for size in _needed(model) if _takes(model, images, size, dtype, said, unscored, classes)]
         if not works:
             sizes = (*((batch_size,) if batch_size else ()), *OTHER_SIZES)
-            works = [size for size in sizes if _failure(model, images, size, dtype, said, unscored, classes) is None][
-                :1
-            ]
+            works = [size for size in sizes if _takes(model, images, size, dtype, said, unscored, classes)][:1]
         if works or unscored:
-            return dtype, works or unscored[:1], said.get(torch.float64, "")
-    shape = "×".join(map(str, images.shape[1:]))
-    raise ModelError(
-        f"the model does not run on images of {shape} (channels, height, width) at any batch size that was tried: {said[torch.float32]}; "
-        f"{_what_to_do(said[torch.float32])}"
-    )
+            error = said.get(torch.float64)
+            return dtype, works or unscored[:1], "" if error is None else f"{type(error).__name__}: {first_line(error)}"
+    error = said[torch.float32]
+    raise CodeError(_refused(model, images, error)) from error
 
 
-def _what_to_do(said: str) -> str:
-    """What helps, by what the forward said."""
-    if "memory" in said and ("alloc" in said or "out of memory" in said or said.startswith("MemoryError")):
-        return "it asks for more memory than there is; let nothing in its forward be that large, or give the doctor smaller images"
-    if said.startswith("TypeError") and "missing" in said and "argument" in said:
-        return (
-            "the doctor calls model(images) with nothing beside them; give it a module whose forward takes images alone (a wrapper that gives the "
-            "other arguments), or give those a default"
+def _refused(model: nn.Module, images: Tensor, error: BaseException) -> Text:
+    """Why a model does not run, and what helps; images of other sizes show whether it is for theirs."""
+    did, advice = raised(error).did, raised(error).advice
+    if advice is not None:
+        return Text(
+            f"the model does not run: its forward {did.en}; {advice.en}",
+            f"モデルを実行できません。forwardが{did.ja}。{advice.ja}",
         )
-    return "give the image size and channels that are its own, or mend its forward first"
+    others: dict[torch.dtype, BaseException] = {}
+    is_for_size = False
+    for side in (32, 64, 224):
+        others.clear()
+        _takes(model, torch.zeros(1, images.shape[1], side, side), 1, torch.float32, others, [], None)
+        is_for_size |= repr(others.get(torch.float32)) != repr(error)
+    if not is_for_size:
+        return Text(
+            f"the model does not run: whatever the size of the images, its forward {did.en}; mend it first",
+            f"モデルを実行できません。画像のサイズにかかわらず、forwardが{did.ja}。まずこれを修正してください",
+        )
+    shape = "×".join(map(str, images.shape[1:]))
+    return Text(
+        f"the model does not run on images of {shape} (channels, height, width) at any batch size that was tried: its forward {did.en}; "
+        "give the image size and channels that are its own, or mend its forward first",
+        f"{shape}（チャネル、高さ、幅）の画像では、試したどのバッチサイズでもモデルを実行できません。forwardが{did.ja}。正しい画像サイズと"
+        "チャネル数を指定するか、先にforwardを修正してください",
+    )
 
 
 def _needed(model: nn.Module) -> tuple[int, ...]:
     return FIRST_SIZES[:3] if sum(p.numel() for p in model.parameters()) > LARGE_PARAMETERS else FIRST_SIZES
 
 
-def _failure(
+def _takes(
     model: nn.Module,
     images: Tensor,
     size: int,
     dtype: torch.dtype,
-    said: dict[torch.dtype, str],
+    said: dict[torch.dtype, BaseException],
     unscored: list[int],
     classes: int | None,
-) -> str | None:
-    """What goes wrong at a batch size; `unscored` gets those at which the model runs and gives no scores for each image."""
+) -> bool:
+    """Whether the model gives scores at a batch size; `said` gets the first error of a precision, `unscored` those sizes at which the model runs
+    and gives no scores for each image."""
     given = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].to(dtype)
     try:
         with torch.no_grad():
             answer = model(given)
     except (Exception, SystemExit) as error:
-        return said.setdefault(dtype, f"{type(error).__name__}: {first_line(error)}")
+        said.setdefault(dtype, error)
+        return False
     try:
         scores_of(answer, size, classes)
-    except ModelError as error:
+    except ModelError:
         unscored.append(size)
-        return str(error)
-    return None
+        return False
+    return True
 
 
 def _holds_what_it_never_calls(patient: Patient) -> bool:

@@ -137,13 +137,14 @@ def in_order(findings: Iterable[Finding], checks: Sequence[str]) -> tuple[Findin
 
 def _folded(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """Each finding under the cause that explains it, where one is there: the one that nothing else explains. A lighter finding explains no
-    graver one. Of two that explain each other, the one that names the other by its id knows more than one that names a whole check."""
+    graver one. Of several causes, and of two that explain each other, one that names the finding by its id knows more than one that names a
+    whole check."""
     by_id = {finding.id: finding for finding in findings}
     causes: dict[str, str] = {}
     for finding in findings:
-        for cause in findings:
-            if cause is not finding and _explains(cause, finding) > _explains(finding, cause):
-                causes.setdefault(finding.id, cause.id)
+        able = [each for each in findings if _explains(each, finding) > _explains(finding, each)]
+        if able:
+            causes[finding.id] = max(able, key=lambda cause: _explains(cause, finding)).id
 
     def root(of: str) -> str:
         seen = {of}

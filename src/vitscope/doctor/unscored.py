@@ -9,13 +9,16 @@ from torch import Tensor
 from vitscope._core.errors import ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.forward.first_image import Taken, advice
 
 
 class NoScoresError(ModelError):
-    """The model runs and gives back something that is no scores B Y; `shape` is that of what it gave."""
+    """The model runs and gives back something that is no scores B Y; `shape` is that of what it gave, `taken` what reads along the
+    batch."""
 
-    def __init__(self, message: str, answer: object) -> None:
+    def __init__(self, message: str, answer: object, taken: Taken | None = None) -> None:
         super().__init__(message)
+        self.taken = taken
         self.shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
 
 
@@ -55,10 +58,16 @@ def wrong_classes(asked: int, given: int) -> Finding:
 def no_scores(error: NoScoresError) -> Finding:
     """The finding for a model that gives back no scores."""
     shape = error.shape if isinstance(error.shape, str) else "×".join(map(str, error.shape))
-    return WRONG_SHAPE.found(
+    fault, en, ja = WRONG_SHAPE, "", ""
+    if error.taken is not None:
+        where = error.taken
+        fault = replace(WRONG_SHAPE, advice=advice(where), code=f"return self.head({where.meant})")
+        en = f" {where.written} in {where.path} reads along the batch: the tokens are {where.shape.en}."
+        ja = f"トークンの形状は{where.shape.ja}なので、{where.path}の{where.written}はバッチの軸に沿って読み出しています。"
+    return fault.found(
         Text(
-            f"For a batch of images the model gives back {shape} and no row of scores for each image.",
-            f"画像のバッチに対してモデルが返すのは{shape}で、画像ごとのスコアの行ではありません。",
+            f"For a batch of images the model gives back {shape} and no row of scores for each image.{en}",
+            f"画像のバッチに対してモデルが返すのは{shape}で、画像ごとのスコアの行ではありません。{ja}",
         ),
         {"shape": error.shape},
     )

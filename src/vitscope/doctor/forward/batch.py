@@ -11,7 +11,8 @@ from torch import Tensor
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.determinism import is_random
-from vitscope.doctor.forward.meetings import where_they_meet
+from vitscope.doctor.forward.first_image import one_image_read, taken
+from vitscope.doctor.forward.meetings import TRIED, where_they_meet
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.slots import slot_parameters
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch, told_batch_first
@@ -179,6 +180,9 @@ def _meeting(patient: Patient, influence: float) -> Finding:
     if attentions_along_the_batch(patient):
         return _across(patient, influence)
     where, is_statistic = (None, False) if patient.is_large else where_they_meet(patient)
+    one = None if where is None else taken(where, patient.batch or TRIED)
+    if one is not None and one.place is not None and _reads_only(patient, one.place):
+        return one_image_read(one, influence)
     path, operation = (where.path or "the model", where.name) if where is not None else ("", "")
     en = f" They meet in {path} ({operation})." if where is not None else ""
     ja = f"画像どうしが混ざる箇所は{where.path or 'モデル本体'}（{operation}）です。" if where is not None else ""
@@ -197,6 +201,14 @@ def _meeting(patient: Patient, influence: float) -> Finding:
         ),
         {"influence": influence, "module": path, "operation": operation, "scores_follow_images": not stays},
     )
+
+
+def _reads_only(patient: Patient, place: int) -> bool:
+    """Whether the scores of all images hang on the one at some place alone."""
+    images = patient.images[: patient.batch or TRIED]
+    others = patient.noise(len(images), seed=4)
+    others[place] = images[place]
+    return patient.same(patient.quiet_scores(images), patient.quiet_scores(others))
 
 
 def _stays_when_images_move(patient: Patient) -> bool:

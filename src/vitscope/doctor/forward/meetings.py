@@ -15,6 +15,8 @@ _STATISTICS = frozenset(
     | {"topk", "sort", "argsort", "cumsum", "bincount"}
 )
 """What may be taken over a batch on purpose: its scale, its order, who comes first."""
+TRIED = 6
+"""Images at once: a number that divides hardly any number of tokens."""
 LOUD = (1.0, 4.0, 0.25)
 """Noise as large as the images, and other sizes: a largest number of a batch is one image's only."""
 
@@ -23,7 +25,7 @@ LOUD = (1.0, 4.0, 0.25)
 def where_they_meet(patient: Patient) -> tuple[Call | None, bool]:
     """The first operation of which more than one image's share of the numbers changes when one image does, and whether it takes a statistic over the
     batch. Which image and how it changes may matter: all are tried, until one shows it."""
-    size = patient.batch or 6  # divides hardly any number of tokens
+    size = patient.batch or TRIED
     images = patient.images[:size].clone()
     was = patient.tape_of(images)
     for loud in LOUD:

@@ -19,7 +19,7 @@ from vitscope.doctor.naming import in_words
 from vitscope.doctor.patient import Patient, not_followed, scores_of
 from vitscope.lens.operations import NORMS
 
-_TRAINING = ("overfit", "initial-loss", "learning-rate")
+_TRAINING = ("overfit", "loss-stops-at-a-floor", "initial-loss", "learning-rate")
 
 SOFTMAX = Fault(
     "softmax-in-the-model",

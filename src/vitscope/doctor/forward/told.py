@@ -16,7 +16,7 @@ from vitscope.doctor.forward.silence import quiet
 from vitscope.doctor.forward.tail import Reach, Tail, are_probabilities
 from vitscope.doctor.patient import Patient
 
-_TRAINING = ("overfit", "initial-loss", "learning-rate")
+_TRAINING = ("overfit", "loss-stops-at-a-floor", "initial-loss", "learning-rate")
 _OFF = 0.05
 """By how much a row of log-probabilities may miss a sum of 1: far over the rounding of half precision, far under what free scores do."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite, log
+from math import exp, isfinite, log
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -176,15 +177,33 @@ def _is_guessing(patient: Patient, course: Course, chance: float) -> bool:
     return apart < 1e-3 and course.best > 0.98 * chance
 
 
-def _floor(patient: Patient, course: Course) -> tuple[str, float, float, float] | None:
-    """By what the loss is held up: its name, how far scores can be apart, the loss's floor and how far they are."""
-    if patient.loss not in (None, "cross-entropy") or course.reached:
+class _Held(NamedTuple):
+    """By what a loss is held up."""
+
+    floor: float
+    spread: float
+    """The largest that is seen between two scores of one image."""
+    why: Text
+
+
+def _floor(patient: Patient, course: Course) -> _Held | None:
+    """What holds the loss up where it has come to rest just over a floor of bounded scores; None where none does."""
+    if course.reached:
         return None
-    spread = float((course.scores.max(dim=-1).values - course.scores.min(dim=-1).values).max())
-    for name, width in FLOORS.items():
-        floor = floor_of_width(patient.classes, width)
+    scores, classes = course.scores, patient.classes
+    spread = float((scores.max(dim=-1).values - scores.min(dim=-1).values).max())
+    if patient.loss == "bce-with-logits":  # of one class at 1 and all others at 0
+        floor, is_between = log(1 + exp(-1)) + (classes - 1) * log(2), bool(((scores >= 0) & (scores <= 1)).all())
+        why = Text("the scores stay between 0 and 1 (sigmoid)", "スコアが0から1の間に限られているため（sigmoid）")
+        return _Held(floor, spread, why) if is_between and course.best < floor + 0.5 else None
+    for name, width in FLOORS.items() if patient.loss in (None, "cross-entropy") else ():
+        floor = floor_of_width(classes, width)
         if floor - 1e-3 < course.best < floor + 0.15 and 0.8 * width < spread < width + 1e-3:
-            return name, width, floor, spread
+            why = Text(
+                f"an image's scores are never more than {width:.0f} apart ({name})",
+                f"画像1枚のスコアの差が{width:.0f}を超えることがないため（{name}）",
+            )
+            return _Held(floor, spread, why)
     return None
 
 
@@ -215,10 +234,9 @@ def _plateau(patient: Patient, course: Course, lr: float, chance: float) -> Find
         return GUESSING.found(Text(f"{said}: {en}.", f"{said_ja}。{ja}。"), evidence)
     held = _floor(patient, course)
     if held is not None:
-        name, width, floor, spread = held
-        en = f"and cannot fall under {floor:.4f}: an image's scores are never more than {width:.0f} apart ({name})"
-        ja = f"画像1枚のスコアの差が{width:.0f}を超えることがないため（{name}）、損失は{floor:.4f}より下がりません"
-        more = {"floor": floor, "largest_spread_of_scores": spread}
+        en = f"and cannot fall under {held.floor:.4f}: {held.why.en}"
+        ja = f"{held.why.ja}、損失は{held.floor:.4f}より下がりません"
+        more = {"floor": held.floor, "largest_spread_of_scores": held.spread}
         return FLOOR.found(Text(f"{said}, {en}.", f"{said_ja}。{ja}。"), {**evidence, **more})
     diverged = not isfinite(course.losses[-1])
     en = f"healthy models are under {TARGET} by then, and guessing gives {chance:.2f}"

@@ -21,6 +21,7 @@ CONSEQUENCES = (
     "token-mixing",
     "gradient",
     "overfit",
+    "loss-stays-at-guessing",
     "learning-rate",
     "initial-loss",
     "cut-from-the-graph",
