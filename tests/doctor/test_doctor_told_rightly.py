@@ -10,7 +10,7 @@ import torch
 from healthy_hosts import DIM, Block, Host, Split
 from torch import Tensor, nn
 
-from vitscope._core.errors import ModelError
+from vitscope._core.raised import CodeError
 from vitscope.doctor import examine
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import diagnose
@@ -59,13 +59,51 @@ class Eater(Host):
         return super().forward(x)
 
 
+class OnGpu(Host):
+    def forward(self, x: Tensor) -> Tensor:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+
+class Endless(Host):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+
+class Leaves(Host):
+    def forward(self, x: Tensor) -> Tensor:
+        sys.exit(3)
+
+
+class OwnError(Host):
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError("pixels")
+
+
+class OtherSize(Host):
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError(f"no {tuple(x.shape)}")
+
+
 @pytest.mark.parametrize(
-    ("kind", "said"), [(WithLabels, "forward takes images alone"), (Eater, "asks for more memory")], ids=["y", "memory"]
+    ("kind", "said", "advice"),
+    [
+        (WithLabels, "raised TypeError", "forward takes images alone"),
+        (Eater, "asks for more memory than there is", "smaller"),
+        (OnGpu, "asks for a GPU (Torch not compiled with CUDA enabled)", "x.device"),
+        (Endless, "calls itself without end", "self.forward(x)"),
+        (Leaves, "raised SystemExit (3)", "sys.exit"),
+        (OwnError, "whatever the size of the images, its forward raised KeyError ('pixels')", "mend it first"),
+        (OtherSize, "raised ValueError (no (2, 3, 32, 32))", "channels that are its own"),
+    ],
 )
-def test_what_does_not_run_gets_advice_that_helps(kind: type[Host], said: str) -> None:
-    with pytest.raises(ModelError, match=said) as error:
+def test_what_does_not_run_gets_advice_that_helps(kind: type[Host], said: str, advice: str) -> None:
+    with pytest.raises(CodeError) as error:
         examined(kind(), "forward")
-    assert "channels that are its own" not in str(error.value)
+    assert said in str(error.value)
+    assert advice in str(error.value)
+    assert ("its own" in str(error.value)) == (kind is OtherSize)
+    assert "forwardが" in error.value.text.ja
+    assert "test_doctor_told_rightly.py" in str(error.value) or kind is WithLabels
 
 
 def test_a_check_that_fails_is_skipped_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
