@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
+from vitscope.doctor.blocks.backward import backward_fails
 from vitscope.doctor.blocks.census import is_matrix
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.naming import listed
@@ -88,12 +89,15 @@ def gradient(patient: Patient) -> Iterator[Finding]:
 
     Does: compares the gradient of the first and the last of all weights that stand in several blocks alike; counts units behind a ReLU that are
     exactly zero for every token of every image.
-    Finds: a gradient that vanishes (G1) or explodes (G2) on its way back; layers more than half dead (G3).
+    Finds: a gradient that vanishes (G1) or explodes (G2) on its way back; layers more than half dead (G3); a loss that cannot be differentiated (G4).
     Must not accuse: post-norm, LayerScale, stages of different widths, branches that start at zero, sparse units that fire somewhere.
     Source: Glorot and Bengio 2010; Lu et al. 2019, "Dying ReLU and Initialization".
     """
-    yield from _dead_units(patient)
-    yield from _by_depth(patient)
+    failing = list(backward_fails(patient))
+    yield from failing
+    if not failing:
+        yield from _dead_units(patient)
+        yield from _by_depth(patient)
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def _by_depth(patient: Patient) -> Iterator[Finding]:
     if stack is None and not patient.is_trained and _starts_at_zero(patient.gradients):
         stack = depth_of(patient.trained.gradients)  # a head or branches that start at zero let nothing through
     if stack is None:
-        raise Skipped(_NO_STACK, is_left_out=True)
+        raise Skipped(_why_no_depth(patient), is_left_out=True)
     evidence = {"first_beside_last": stack.ratio, "layers": stack.layers, "first": stack.first, "last": stack.last}
     if stack.ratio < VANISHES:
         yield VANISHING.found(
@@ -134,6 +138,23 @@ def _by_depth(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def _why_no_depth(patient: Patient) -> Text:
+    """Why the gradient was not compared: there is no stack of layers, or it is frozen, or no gradient comes to one of its ends."""
+    held = dict(patient.model.named_parameters())
+    if depth_of(held) is None:
+        return _NO_STACK
+    learns = {name: parameter for name, parameter in held.items() if parameter.requires_grad}
+    return _FROZEN if depth_of(learns) is None else _NOTHING_COMES
+
+
+_FROZEN = Text(
+    "the blocks are frozen (requires_grad is False), so no gradient is asked of them; what learns are fewer than three layers",
+    "ブロックが固定されている（requires_gradがFalse）ため勾配は計算されません。学習される層は3つ未満なので、深さによる変化は比較できません",
+)
+_NOTHING_COMES = Text(
+    "the gradient is exactly zero, or none, at the first or the last of the layers, so it cannot be compared by depth (see parameters)",
+    "最初または最後の層の勾配がちょうどゼロか、まったく届かないため、深さによる変化は比較できません（parametersを参照）",
+)
 _NO_STACK = Text(
     "no three layers of the model hold weights of one shape, so the gradient cannot be compared by depth",
     "同じ形状の重みを持つ層が3つ以上ないため、深さによる勾配の変化は比較できません",
