@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from vitscope._core.preprocessing import Preprocessing
-from vitscope._core.text import Text
+from vitscope._core.text import Lang, Text
 from vitscope.cli.compare_screen import show
 from vitscope.data import DataSplits, ImageTable
 from vitscope.doctor.examination import Examination
-from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.finding import Fault, Finding, Skip
 from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Race
 from vitscope.race.course import Course
 from vitscope.race.differences import signed, stopped
 from vitscope.race.gaps import Heat, gap
-from vitscope.report.comparing.page import page_of
+from vitscope.report.comparing.page import breakable, page_of
 from vitscope.train.duration import Duration
 
 SOME, DONE = Text("some", "ある"), Text("switched", "変更")
@@ -154,6 +154,7 @@ def test_the_very_same_answers_are_told() -> None:
     assert same in compared(HIGH, HIGH).verdict.en
     assert same not in compared(HIGH, LOW).verdict.en
     assert same not in compared(HIGH, HIGH, lost=(1,)).verdict.en
+    assert same not in compared((10.0, 11.0), (10.0, 11.0)).verdict.en
 
 
 def test_a_race_that_nobody_learned_in_tells_nothing() -> None:
@@ -214,6 +215,24 @@ def test_one_number_everywhere() -> None:
     assert signed(points) == "+11.7"
     assert "a difference of +11.7 points" in found.verdict.en
     assert "<b>+11.7</b>" in page_of(found)
+
+
+def test_nothing_has_no_sign() -> None:
+    assert [signed(points) for points in (0.0, -0.04, 0.06, -1.0)] == ["0.0", "0.0", "+0.1", "−1.0"]
+
+
+def test_names_at_the_head_of_a_table_break_between_their_parts_only() -> None:
+    assert breakable("my.models:ViT(a=1)") == "my.<wbr>models:<wbr>ViT(<wbr>a=<wbr>1)"
+    assert breakable("<x>") == "&lt;x&gt;"
+
+
+@pytest.mark.parametrize(("lang", "head"), [("en", "could not be made"), ("ja", "検査できなかったもの")])
+def test_what_could_not_be_examined_stands_on_the_page(lang: Lang, head: str) -> None:
+    skips = (Skip("position", Text("not seen", "見えない")), Skip("learning-rate", SOME, is_left_out=True))
+    page = page_of(replace(compared(HIGH, LOW), one=replace(examined("rival"), skipped=skips)), lang)
+    assert head in page
+    assert f"<li>position{'：見えない' if lang == 'ja' else ': not seen'}</li>" in page
+    assert "learning-rate" not in page
 
 
 def test_the_page_in_japanese() -> None:

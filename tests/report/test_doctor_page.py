@@ -46,7 +46,7 @@ def examined(*faults: Fault, more: tuple[Skip, ...] = ()) -> Examination:
                 "What it does to learning: </b>",
                 "<th>uniform heads</th>",
                 "<td>yes</td>",
-                "(20 in all)",
+                "10, 11, … 8 more</td>",
                 "residual, position",
             ),
         ),
@@ -57,7 +57,7 @@ def examined(*faults: Fault, more: tuple[Skip, ...] = ()) -> Examination:
                 "学習への影響：</b>",
                 "<th>一様なヘッド</th>",
                 "<td>はい</td>",
-                "（全20個）",
+                "10、11、…ほか8個</td>",
                 "residual、position",
             ),
         ),
@@ -75,6 +75,22 @@ def test_words_and_numbers(lang: str, words: tuple[str, ...]) -> None:
         assert said in html, said
     assert "<odd>" not in html
     assert "noscript" not in html
+
+
+@pytest.mark.parametrize(
+    ("value", "en", "ja"),
+    [
+        (list(range(4000)), "9, 10, 11, … 3,988 more", "9、10、11、…ほか3,988個"),
+        ({f"k{i}": i for i in range(14)}, "k11: 11, … 2 more", "k11: 11、…ほか2個"),
+        ([[0, 1], [2, 3]], "(0, 1), (2, 3)", "(0、1)、(2、3)"),
+        ([f"n{i}" for i in range(13)], "<li>… 1 more</li>", "<li>…ほか1個</li>"),
+    ],
+)
+def test_long_lists_say_how_many_more_there_are(value: object, en: str, ja: str) -> None:
+    finding = BAD.found(Text("It is.", "異常です。"), {"losses": value})
+    found = replace(examined(), findings=(finding,))
+    assert en in page_of(found)
+    assert ja in page_of(found, "ja")
 
 
 def test_a_warning_alone_is_called_neither_healthy_nor_an_error() -> None:

@@ -34,7 +34,8 @@ def stopped(found: Comparison) -> Text | None:
 
 def signed(points: float) -> str:
     """A difference with its sign; a minus is a minus, and nothing is neither more nor less."""
-    return f"{round(points, 1) + 0.0:+.1f}".replace("-", "−")
+    rounded = round(points, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
 
 
 def ends(gap: Gap) -> Text:

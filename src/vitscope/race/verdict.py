@@ -7,6 +7,7 @@ import numpy as np
 from vitscope._core.text import Text
 from vitscope.doctor.telling import listed
 from vitscope.race.comparison import Cause, Comparison
+from vitscope.race.contest import Race
 from vitscope.race.course import STEPS, Course
 from vitscope.race.differences import ends, interval, signed
 from vitscope.race.gaps import Gap, is_near_chance
@@ -50,7 +51,7 @@ def _what_both_have(found: Comparison) -> list[Text]:
 
 def _alike(found: Comparison) -> list[Text]:
     """Whether nothing that was measured tells the two apart."""
-    if found.race is None:
+    if found.race is None or _learned_nothing(found, found.race):  # whoever answers the same to all has the same right
         return []
     pairs = zip(found.race.of(found.one.target), found.race.of(found.other.target), strict=False)
     alike = [len(a.right) > 0 and np.array_equal(a.right, b.right) for a, b in pairs]
@@ -80,7 +81,7 @@ def _who_learns(found: Comparison) -> Text:
         return Text(
             f"{told.en}: {better} learns clearly better.", f"{told.ja}で、{better}のほうが明らかによく学習します。"
         )
-    if all(is_near_chance(found.race.of(name), course.classes) for name in (one, other)):
+    if _learned_nothing(found, found.race):
         tells_nothing = _TELLS_NOTHING if found.healthy else _TELLS_NOTHING_OF_SICK
         ending = tells_nothing.format(steps=_longer(course))
         return Text(f"{told.en}: {ending.en}", f"{told.ja}です。{ending.ja}")
@@ -96,6 +97,11 @@ _TELLS_NOTHING_OF_SICK = Text(
     "どちらもチャンスレベルとほとんど変わらないため、この競争では優劣を判断できません。"
     "見つかったエラーを直すか、--duration {steps}stを試してください。",
 )
+
+
+def _learned_nothing(found: Comparison, race: Race) -> bool:
+    """Whether neither of the two is clearly above chance."""
+    return all(is_near_chance(race.of(each.target), race.course.classes) for each in (found.one, found.other))
 
 
 def _longer(course: Course) -> int:

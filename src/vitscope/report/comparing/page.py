@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from vitscope._core.text import Lang, Text
 from vitscope.augment import AugmentSpec
-from vitscope.doctor.telling import listed, nothing_found_by, verdict
+from vitscope.doctor.telling import NOT_MADE, listed, nothing_found_by, verdict
 from vitscope.race.differences import interval, signed, stopped
 from vitscope.report.art import inline_svg
 from vitscope.report.comparing.charts import draw_race
@@ -20,6 +21,7 @@ from vitscope.report.html import asset, render
 
 if TYPE_CHECKING:
     from vitscope.doctor.examination import Examination
+    from vitscope.doctor.finding import Skip
     from vitscope.race.comparison import Cause, Comparison
     from vitscope.race.gaps import Gap
 
@@ -33,6 +35,8 @@ class SideShown:
     state: str
     causes: list[Shown]
     fine: str
+    not_made: tuple[Skip, ...]
+    """The checks that could not be made."""
 
 
 def page_of(found: Comparison, lang: Lang = "en") -> str:
@@ -70,6 +74,8 @@ def page_of(found: Comparison, lang: Lang = "en") -> str:
         signed=signed,
         interval=interval,
         stopped=stopped(found),
+        breakable=breakable,
+        not_made=NOT_MADE,
         by_id={cause.finding.id: cause for cause in found.causes},
     )
 
@@ -81,9 +87,16 @@ def _words(found: Comparison) -> dict[str, Text]:
     return {**COMPARE_WORDS, "interval_how": COMPARE_WORDS["interval_of_one"]}
 
 
+def breakable(name: str) -> Markup:
+    """A model's name that may go on in a new line behind a colon, a dot or a bracket, and not inside of a word."""
+    return Markup(re.sub(r"([:/.(,=_])", r"\1<wbr>", str(escape(name))))
+
+
 def _side(found: Examination, lang: Lang) -> SideShown:
     causes = [shown(cause, found, lang) for cause in found.causes]
-    return SideShown(found.target, verdict(found), state_of(found), causes, listed(nothing_found_by(found))[lang])
+    return SideShown(
+        found.target, verdict(found), state_of(found), causes, listed(nothing_found_by(found))[lang], found.not_made
+    )
 
 
 def _gaps(found: Comparison) -> Iterator[tuple[Text, Gap]]:

@@ -84,10 +84,14 @@ def _picture(finding: Finding) -> str | None:
 def _as_words(value: Any, lang: Lang) -> str | list[str]:
     """Numbers of a list in a row, its words one under the other."""
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        rest = len(value) - MOST
-        more = Text(f"… {rest} more", f"…ほか{rest}個")[lang]
-        return [*(worded(each, lang) for each in value[:MOST]), *([more] if rest > 0 else [])]
+        return _shortened([worded(each, lang) for each in value[:MOST]], len(value), lang)
     return _in_a_row(value, lang)
+
+
+def _shortened(shown: list[str], count: int, lang: Lang) -> list[str]:
+    """The first entries of so many, and how many more there are."""
+    rest = count - len(shown)
+    return [*shown, Text(f"… {rest:,} more", f"…ほか{rest:,}個")[lang]] if rest > 0 else shown
 
 
 def _in_a_row(value: Any, lang: Lang) -> str:
@@ -99,12 +103,13 @@ def _in_a_row(value: Any, lang: Lang) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, list):
-        total = Text(f" … ({len(value)} in all)", f" …（全{len(value)}個）")[lang]
-        return comma.join(_in_a_row(each, lang) for each in value[:MOST]) + (total if len(value) > MOST else "")
+        shown = [
+            f"({said})" if isinstance(each, list) else said for each in value[:MOST] for said in [_in_a_row(each, lang)]
+        ]
+        return comma.join(_shortened(shown, len(value), lang))
     if isinstance(value, dict):
-        return comma.join(
-            f"{worded(str(key), lang)}: {_in_a_row(each, lang)}" for key, each in list(value.items())[:MOST]
-        )
+        shown = [f"{worded(str(key), lang)}: {_in_a_row(each, lang)}" for key, each in list(value.items())[:MOST]]
+        return comma.join(_shortened(shown, len(value), lang))
     return worded(str(value), lang)
 
 
