@@ -77,3 +77,32 @@ def test_depth_is_told_from_names() -> None:
     assert depth_of({"blocks.0.fc.weight": eye, "blocks.1.fc.weight": eye}) is None
     stem = {f"stem.{i}.weight": torch.eye(2) * 100.0**i for i in range(3)}
     assert depth_of({**stem, "head.weight": torch.ones(40, 40)}) is None, "a stem is no stack of blocks"
+
+
+def test_a_frozen_backbone_is_told_as_that() -> None:
+    torch.manual_seed(0)
+    model = Host(depth=3)
+    model.requires_grad_(False)
+    model.head.requires_grad_(True)
+    found = diagnose(model, image_size=32, checks=["gradient", "parameters"])
+    (skip,) = found.skipped
+    assert "the blocks are frozen" in skip.why.en
+    (note,) = found.findings
+    assert (note.id, note.severity) == ("frozen-as-drawn", "note")
+    assert "100" not in note.summary.en.split("%")[0]
+
+
+def test_where_no_gradient_comes_to_the_blocks_nothing_is_said_of_their_shapes() -> None:
+    torch.manual_seed(0)
+    model = Host(depth=3)
+    for block in model.blocks:
+        for layer in (block.attn.out, block.mlp[3]):  # type: ignore[union-attr, index]
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    nn.init.zeros_(model.head.weight)
+    nn.init.zeros_(model.cls_token)
+    nn.init.zeros_(model.pos_embed)
+    found = diagnose(model, image_size=32, checks=["gradient", "parameters"])
+    assert ["exactly zero" in skip.why.en for skip in found.skipped] == [True]
+    (blocked,) = [each for each in found.findings if each.id == "blocked-by-zeros"]
+    assert "in all" not in blocked.summary.en

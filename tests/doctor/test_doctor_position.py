@@ -123,3 +123,35 @@ def test_strips_of_whole_rows_are_called_strips(turned: bool, lines: str, ja: st
     assert f"{ja}全体" in found.summary.ja
     assert "patch_size" not in found.fault.code
     assert "squares" in found.fault.advice.en
+
+
+class OfItself(Placed):
+    """Adds to each token what a layer makes of the patch that it is made of."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__(lambda m, x: x + m.pos_net(x))  # type: ignore[operator]
+        del self.table
+        self.pos_net = layer
+
+
+class OfThePixels(Host):
+    def prepare(self, dim: int) -> None:
+        del self.pos_embed
+        self.where = nn.Sequential(nn.Conv2d(3, dim, 4, 4), nn.Tanh())
+
+    def embed(self, x: Tensor) -> Tensor:
+        tokens = (self.patch(x) + self.where(x)).flatten(2).mT
+        return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [(lambda: OfItself(nn.Linear(48, 48)), "pos_net"), (OfThePixels, "where.0")],
+    ids=["of the token", "of the pixels"],
+)
+def test_a_position_that_is_made_of_the_content_is_named(build: Callable[[], nn.Module], name: str) -> None:
+    torch.manual_seed(0)
+    (found,) = examined(build()).findings
+    assert found.id == "position-blind"
+    assert f"what {name} adds is made of each patch itself" in found.summary.en
+    assert found.evidence["made_of_the_content"] == name

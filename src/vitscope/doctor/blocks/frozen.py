@@ -65,11 +65,12 @@ def _as_drawn(patient: Patient) -> Iterator[Finding]:
     factors = [name for name, p in still.items() if p.ndim == 1 and p.numel() > 1 and 2 * float(p.min()) > 1]
     if share <= 0.5 or len(ones) < 2 or len(ones) < len(factors) or patient.is_trained:
         return
+    percent = f"{int(1000 * share) / 10:.1f}"  # rounded down: what is left learns
     yield AS_DRAWN.found(
         Text(
-            f"{100 * share:.0f} % of the model's numbers are frozen, and look as they were drawn: all {len(ones)} factors of norms among them are "
+            f"{percent} % of the model's numbers are frozen, and look as they were drawn: all {len(ones)} factors of norms among them are "
             "exactly one.",
-            f"モデルの数値の{100 * share:.0f} %が固定されていて、初期値のままのようです。"
+            f"モデルの数値の{percent} %が固定されていて、初期値のままのようです。"
             f"固定された正規化の係数{len(ones)}個が、すべてちょうど1です。",
         ),
         {"share_frozen": share, "frozen": len(still), "norms_at_one": len(ones)},

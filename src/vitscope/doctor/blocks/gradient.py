@@ -140,10 +140,11 @@ def _by_depth(patient: Patient) -> Iterator[Finding]:
 
 def _why_no_depth(patient: Patient) -> Text:
     """Why the gradient was not compared: there is no stack of layers, or it is frozen, or no gradient comes to one of its ends."""
-    held = dict(patient.model.named_parameters())
+    parameters = dict(patient.model.named_parameters())
+    held = {name: parameter.detach() for name, parameter in parameters.items()}
     if depth_of(held) is None:
         return _NO_STACK
-    learns = {name: parameter for name, parameter in held.items() if parameter.requires_grad}
+    learns = {name: values for name, values in held.items() if parameters[name].requires_grad}
     return _FROZEN if depth_of(learns) is None else _NOTHING_COMES
 
 

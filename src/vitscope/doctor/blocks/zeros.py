@@ -13,7 +13,7 @@ from vitscope.doctor.blocks.census import Census, is_matrix
 from vitscope.doctor.blocks.twins import homes_of
 from vitscope.doctor.copying import copied
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.naming import listed, without_numbers
+from vitscope.doctor.naming import SHOWN, listed, without_numbers
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import FUSED, SOFTMAX
 from vitscope.lens.tape import Call
@@ -67,16 +67,18 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
     asleep = [name for name in matrices if name in woken]
     zeros = [name for name in stuck if not bool(patient.trained.model.get_parameter(name).any())]
     if asleep:
+        held = _weights(patient, zeros)
+        never = "1 matrix never gets" if len(asleep) == 1 else f"{len(asleep)} matrices never get"
         yield BLOCKED.found(
             Text(
-                f"{len(asleep)} matrices never get a gradient, because several zeros stand in one product: {listed(_weights(patient, zeros))}. "
-                "With small numbers in the place of these zeros, it comes.",
-                f"{len(asleep)}個の行列に勾配がまったく届きません。1つの積に複数のゼロが入っているためです: {listed(_weights(patient, zeros))}。"
-                "これらのゼロを小さな値に置き換えると、勾配が届くようになります。",
+                f"{never} a gradient, because several zeros stand in one product: of {len(held)} parameters that are all zeros ({_shown(held)}) "
+                "each keeps another asleep. With small numbers in the place of these zeros, the gradient comes.",
+                f"{len(asleep)}個の行列に勾配がまったく届きません。値がすべてゼロのパラメータ{len(held)}個（{_shown(held, 'など')}）が"
+                "1つの積に複数入り、互いの勾配をゼロに保っているためです。これらのゼロを小さな値に置き換えると、勾配が届くようになります。",
             ),
             {
                 "matrices": asleep,
-                "zeros": _weights(patient, zeros),
+                "zeros": held,
                 "gradient_at_start": 0.0,
                 "gradient_after_some_steps": 0.0,
             },
@@ -96,6 +98,11 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
             {"matrices": rest, "whole_branches": whole, "gradient_at_start": 0.0, "gradient_after_some_steps": 0.0},
             severity="error" if whole else "warning",
         )
+
+
+def _shown(names: Sequence[str], more: str = ", …") -> str:
+    """The first three; how many there are is said beside them."""
+    return ", ".join(names[:SHOWN]) + (more if len(names) > SHOWN else "")
 
 
 def _without_gradient(patient: Patient) -> list[str]:

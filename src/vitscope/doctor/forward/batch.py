@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.forward.cut_positions import cut_along_the_batch
 from vitscope.doctor.forward.determinism import is_random
 from vitscope.doctor.forward.first_image import one_image_read, taken
 from vitscope.doctor.forward.meetings import TRIED, where_they_meet
@@ -242,7 +243,10 @@ def _by_place(patient: Patient, images: Tensor) -> Iterator[Finding]:
     order = [*range(1, len(images)), 0]
     here, turned = patient.quiet_scores(images), patient.quiet_scores(images[order])
     moved = 0.0 if patient.same(here[order], turned) else patient.apart(here[order], turned)
-    if slots or moved:
+    cut = cut_along_the_batch(patient, slots, moved)
+    if cut is not None:
+        yield cut
+    elif slots or moved:
         named = ", ".join(slots[:3])
         en = f"The same image gets other scores at another place in the batch (off by {moved:.2g} of their size)."
         ja = f"同じ画像でも、バッチ内の位置が変わるとスコアが変わります（相対的な差{moved:.2g}）。"

@@ -12,9 +12,8 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.blindness import is_blind
+from vitscope.doctor.reading.placed import added, differs, mechanism
 from vitscope.lens.anatomy import as_tokens
-from vitscope.lens.operations import SUMS
-from vitscope.lens.tape import Source
 
 DROWNED = 1.5
 """Spread of the position embedding beside that of the patches, from which it drowns them: `torch.randn` over a default embedding has 1.7,
@@ -81,7 +80,7 @@ def position(patient: Patient) -> Iterator[Finding]:
     else:
         patient_seen = patient
     blind_to = _blind_to(patient_seen)
-    if blind_to is not None and patient.dtype != torch.float64 and _differs(_added(patient)):
+    if blind_to is not None and patient.dtype != torch.float64 and differs(added(patient)):
         raise Skipped(_TOO_SMALL)
     if blind_to is not None:
         if patient_seen is patient and not patient.is_trained and _blind_to(patient.trained) is None:
@@ -107,8 +106,8 @@ _TOO_SMALL = Text(
 
 def _at_start(patient: Patient, side: int) -> Finding:
     """The place comes to count: something starts at zero, as far as it was found."""
-    added = _added(patient)
-    is_zero = added is not None and not bool(added.any())
+    placed = added(patient)
+    is_zero = placed is not None and not bool(placed.any())
     return AT_START.found(
         Text(
             "At the start the model does not know where a patch is; after some steps it does."
@@ -118,24 +117,6 @@ def _at_start(patient: Patient, side: int) -> Finding:
         ),
         {"square": side},
     )
-
-
-def _added(patient: Patient) -> Tensor | None:
-    """What is added for the place, where it was found."""
-    try:
-        call = patient.anatomy.with_position
-    except Skipped:
-        return None
-    sources = [] if call is None else [s for s in call.sources if not patient.tape.is_of_image(s) and s.tensor.ndim]
-    return patient.tape.value(sources[0]) if sources else None
-
-
-def _differs(added: Tensor | None) -> bool:
-    """Whether it is another for each token, or for some."""
-    if added is None or added.ndim < 2:
-        return False
-    rows = as_tokens(added)
-    return not torch.equal(rows, rows[:1].expand_as(rows))
 
 
 def _blind_to(patient: Patient) -> int | None:
@@ -176,7 +157,7 @@ def _shuffled(images: Tensor, side: int, seed: int) -> Tensor:
 
 def _blind(patient: Patient, side: int) -> Finding:
     """The finding, with what became of the position embedding as far as it was found."""
-    why, evidence = _mechanism(patient)
+    why, evidence = mechanism(patient)
     return BLIND.found(
         Text(
             f"The model is blind to where patches are: squares of {side}×{side} pixels in another order give exactly the same scores{why.en}.",
@@ -184,86 +165,6 @@ def _blind(patient: Patient, side: int) -> Finding:
         ),
         {"square": side, "largest_change_of_scores": 0.0, **evidence},
     )
-
-
-def _mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
-    unused = _unused_table(patient)
-    if unused is not None:
-        return (
-            Text(f"; {unused} is held and never added", f"。{unused}は定義されていますが、どこにも足されていません"),
-            {"never_added": unused},
-        )
-    added = _added(patient)
-    if added is not None and not bool(added.any()):
-        return Text("; what is added for the place is all zeros", "。位置として足される値はすべてゼロです"), {
-            "position_norm": 0.0
-        }
-    if added is not None and not _differs(added):
-        return Text("; what is added is the same for all tokens", "。足される値がすべてのトークンで同じです"), {}
-    vector = _vector_for_all(patient)
-    if vector is not None:
-        return (
-            Text(
-                f"; the same vector is added to all tokens ({vector})",
-                f"。すべてのトークンに同じベクトル（{vector}）が足されています",
-            ),
-            {"same_for_all_tokens": vector},
-        )
-    try:
-        is_nothing = patient.anatomy.with_position is None
-    except Skipped:
-        is_nothing = False
-    if is_nothing:
-        return Text("; nothing is added for the place", "。位置を表す値がどこにも足されていません"), {}
-    return Text("", ""), {}
-
-
-def _vector_for_all(patient: Patient) -> str | None:
-    """A parameter of which one vector is added to every token, before the first block; None where there is none. An embedding's own bias is no
-    sum of its own on the tape."""
-    try:
-        first = patient.anatomy.blocks[0].attention.begins.number
-    except Skipped:
-        return None
-    names = {id(parameter): name for name, parameter in patient.model.named_parameters()}
-    for call in patient.tape.calls[:first]:
-        if call.name in SUMS and any(patient.tape.is_of_image(source) for source in call.sources):
-            for source in call.sources:
-                shape = source.tensor.shape
-                is_vector = source.tensor.numel() == max(shape, default=0) > 1 and not patient.tape.is_of_image(source)
-                known = [names[each] for each in _leaves(source) if each in names] if is_vector else []
-                if known:
-                    return known[0]
-    return None
-
-
-def _leaves(source: Source) -> Iterator[int]:
-    """What a number was made of that no call made, by `id`."""
-    waiting, seen = [source], set[int]()
-    while waiting:
-        here = waiting.pop()
-        if here.call is None:
-            yield id(here.tensor)
-        elif here.call.number not in seen:
-            seen.add(here.call.number)
-            waiting += here.call.sources
-
-
-def _unused_table(patient: Patient) -> str | None:
-    """A parameter with a row for each token that no operation of the forward is given."""
-    given = {source.tensor.data_ptr() for call in patient.tape.calls for source in call.sources if source.call is None}
-    count = max(
-        (len(as_tokens(call.outputs[0])) for call in patient.tape.calls if call.name == "native_layer_norm"), default=0
-    )
-    for name, parameter in patient.model.named_parameters():
-        if (
-            parameter.data_ptr() not in given
-            and parameter.ndim > 1
-            and count
-            and count - 1 <= parameter.shape[-2] <= count + 1
-        ):
-            return name
-    return None
 
 
 def _drowned(patient: Patient) -> Iterator[Finding]:

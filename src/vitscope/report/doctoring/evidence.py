@@ -182,6 +182,7 @@ _JA = {
     "lr": "学習率",
     "lr_of_the_other": "別のオプティマイザの学習率",
     "made": "作られた場所",
+    "made_of_the_content": "内容から値を作る部品",
     "matrices": "行列",
     "mean": "平均",
     "mean_entropy": "平均エントロピー",

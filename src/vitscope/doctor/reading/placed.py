@@ -1,0 +1,154 @@
+"""What is added to the tokens for their place, and why a model that is blind to places is so. In goes a patient, out come what was found and the
+words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Skipped
+from vitscope.doctor.patient import Patient
+from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS, SUMS
+from vitscope.lens.tape import Call, Source
+
+
+def added(patient: Patient) -> Tensor | None:
+    """What is added for the place, where it was found."""
+    try:
+        call = patient.anatomy.with_position
+    except Skipped:
+        return None
+    sources = [] if call is None else [s for s in call.sources if not patient.tape.is_of_image(s) and s.tensor.ndim]
+    return patient.tape.value(sources[0]) if sources else None
+
+
+def differs(added: Tensor | None) -> bool:
+    """Whether it is another for each token, or for some."""
+    if added is None or added.ndim < 2:
+        return False
+    rows = as_tokens(added)
+    return not torch.equal(rows, rows[:1].expand_as(rows))
+
+
+def mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
+    unused = _unused_table(patient)
+    if unused is not None:
+        return (
+            Text(f"; {unused} is held and never added", f"。{unused}は定義されていますが、どこにも足されていません"),
+            {"never_added": unused},
+        )
+    placed = added(patient)
+    if placed is not None and not bool(placed.any()):
+        return Text("; what is added for the place is all zeros", "。位置として足される値はすべてゼロです"), {
+            "position_norm": 0.0
+        }
+    if placed is not None and not differs(placed):
+        return Text("; what is added is the same for all tokens", "。足される値がすべてのトークンで同じです"), {}
+    content = _of_the_content(patient)
+    if content is not None:
+        return (
+            Text(
+                f"; what {content} adds is made of each patch itself, so that it moves with the patch",
+                f"。{content}が足す値はパッチ自身から計算されているため、パッチと一緒に移動します",
+            ),
+            {"made_of_the_content": content},
+        )
+    vector = _vector_for_all(patient)
+    if vector is not None:
+        return (
+            Text(
+                f"; the same vector is added to all tokens ({vector})",
+                f"。すべてのトークンに同じベクトル（{vector}）が足されています",
+            ),
+            {"same_for_all_tokens": vector},
+        )
+    try:
+        is_nothing = patient.anatomy.with_position is None
+    except Skipped:
+        is_nothing = False
+    if is_nothing:
+        return Text("; nothing is added for the place", "。位置を表す値がどこにも足されていません"), {}
+    return Text("", ""), {}
+
+
+def _of_the_content(patient: Patient) -> str | None:
+    """The module whose product of the patches is added to another of them, before the first block; None where there is none. Of the two, the one that
+    is called after positions, or the later one."""
+    tape = patient.tape
+    try:
+        first = patient.anatomy.blocks[0]
+    except Skipped:
+        return None
+    end = first.enters.number + 1 if first.enters is not None else first.attention.begins.number
+    for call in reversed(tape.calls[:end]):
+        paths = []
+        if len(call.sources) == 2 and call.name in SUMS and all(map(tape.is_of_image, call.sources)):
+            paths = [
+                product.path
+                for product in (_product(patient, source) for source in call.sources)
+                if product is not None and product.path
+            ]
+        if len(set(paths)) == 2:
+            return next((path for path in paths if "pos" in path.lower()), paths[-1])
+    return None
+
+
+def _product(patient: Patient, source: Source) -> Call | None:
+    """The product with weights that gave some numbers, as far as nothing else that was computed from the image joined them."""
+    call = source.call
+    while call is not None and call.name not in PRODUCTS | CONVOLUTIONS:
+        of_image = [each for each in call.sources if patient.tape.is_of_image(each)]
+        call = of_image[0].call if len(of_image) == 1 else None
+    return call
+
+
+def _vector_for_all(patient: Patient) -> str | None:
+    """A parameter of which one vector is added to every token, before the first block; None where there is none. An embedding's own bias is no
+    sum of its own on the tape."""
+    try:
+        first = patient.anatomy.blocks[0].attention.begins.number
+    except Skipped:
+        return None
+    names = {id(parameter): name for name, parameter in patient.model.named_parameters()}
+    for call in patient.tape.calls[:first]:
+        if call.name in SUMS and any(patient.tape.is_of_image(source) for source in call.sources):
+            for source in call.sources:
+                shape = source.tensor.shape
+                is_vector = source.tensor.numel() == max(shape, default=0) > 1 and not patient.tape.is_of_image(source)
+                known = [names[each] for each in made_of(source) if each in names] if is_vector else []
+                if known:
+                    return known[0]
+    return None
+
+
+def made_of(source: Source) -> Iterator[int]:
+    """What a number was made of that no call made, by `id`."""
+    waiting, seen = [source], set[int]()
+    while waiting:
+        here = waiting.pop()
+        if here.call is None:
+            yield id(here.tensor)
+        elif here.call.number not in seen:
+            seen.add(here.call.number)
+            waiting += here.call.sources
+
+
+def _unused_table(patient: Patient) -> str | None:
+    """A parameter with a row for each token that no operation of the forward is given."""
+    given = {source.tensor.data_ptr() for call in patient.tape.calls for source in call.sources if source.call is None}
+    count = max(
+        (len(as_tokens(call.outputs[0])) for call in patient.tape.calls if call.name == "native_layer_norm"), default=0
+    )
+    for name, parameter in patient.model.named_parameters():
+        if (
+            parameter.data_ptr() not in given
+            and parameter.ndim > 1
+            and count
+            and count - 1 <= parameter.shape[-2] <= count + 1
+        ):
+            return name
+    return None
