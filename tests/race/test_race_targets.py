@@ -93,6 +93,15 @@ def test_the_same_code_twice_is_told_apart(folder: Path) -> None:
         named(None, {"heads": 0})
 
 
+def test_code_that_takes_other_images_than_the_other_is_told_with_both_sizes(folder: Path) -> None:
+    (folder / "its_code.py").write_text(CODE.replace("heads=2)", "heads=2, size=8)").replace("(8, 8)", "(size, size)"))
+    with pytest.raises(UsageError) as raised:
+        open_pair("its_code:fresh", "its_code:fresh", Wanted(({"size": 16}, {"size": 32})))
+    assert str(raised.value).startswith(
+        "its_code:fresh(size=16) takes images of 16×16 pixels with 3 channels and its_code:fresh(size=32) of 32×32 pixels with 3 channels; a race"
+    )
+
+
 def test_notes_name_the_one_that_they_are_of(folder: Path) -> None:
     pair = open_pair("its_code:seeded", "its_code:seeded", Wanted(image_size=8))
     assert [note.en.split(" makes")[0] for note in pair.notes] == ["its_code:seeded (A)", "its_code:seeded (B)"]

@@ -82,6 +82,7 @@ def test_words_and_numbers(lang: str, words: tuple[str, ...]) -> None:
     [
         (list(range(4000)), "9, 10, 11, … 3,988 more", "9、10、11、…ほか3,988個"),
         ({f"k{i}": i for i in range(14)}, "k11: 11, … 2 more", "k11: 11、…ほか2個"),
+        (4160, "<td>4,160</td>", "<td>4,160</td>"),
         ([[0, 1], [2, 3]], "(0, 1), (2, 3)", "(0、1)、(2、3)"),
         ([f"n{i}" for i in range(13)], "<li>… 1 more</li>", "<li>…ほか1個</li>"),
     ],

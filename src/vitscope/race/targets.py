@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from vitscope._core.errors import ConfigError, UsageError, VitscopeError
+from vitscope._core.errors import ConfigError, ModelError, UsageError, VitscopeError
 from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data, peek
@@ -83,9 +83,7 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
         try:
             opened[index] = _opened((a, b)[index], kinds[index], wanted, wanted.kwargs[index], first)
         except VitscopeError as error:
-            if a != b:
-                raise
-            raise of_one("AB"[index], error) from error
+            raise (of_one("AB"[index], error) if a == b else error) from error
     one, other = opened[0], opened[1]
     ours, theirs = one.preprocessing, other.preprocessing
     names = names_of((a, b), (one.name, other.name), wanted.kwargs)
@@ -103,6 +101,7 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
 
 
 def _opened(target: str, kind: str, wanted: Wanted, kwargs: Mapping[str, Any] | None, first: Subject | None) -> Subject:
+    """One of the two; code with images of the first, or, where it does not take them, with its own."""
     if kind != "code":
         return open_subject(target)
     size, channels = wanted.image_size, wanted.channels
@@ -110,7 +109,13 @@ def _opened(target: str, kind: str, wanted: Wanted, kwargs: Mapping[str, Any] | 
         size = first.preprocessing.image_size[0]
     if first is not None and channels is None:
         channels = first.preprocessing.channels
-    return open_subject(target, kwargs=kwargs, image_size=size, channels=channels, batches=BATCHES)
+    try:
+        return open_subject(target, kwargs=kwargs, image_size=size, channels=channels, batches=BATCHES)
+    except ModelError:
+        if (size, channels) == (wanted.image_size, wanted.channels):
+            raise
+        size, channels = wanted.image_size, wanted.channels  # which of the two takes what, `open_pair` says
+        return open_subject(target, kwargs=kwargs, image_size=size, channels=channels, batches=BATCHES)
 
 
 def _said(images: Preprocessing) -> str:

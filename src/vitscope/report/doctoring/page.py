@@ -100,6 +100,8 @@ def _in_a_row(value: Any, lang: Lang) -> str:
         return "–"
     if isinstance(value, bool):
         return (Text("yes", "はい") if value else Text("no", "いいえ"))[lang]
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, float):
         return number(value)
     if isinstance(value, list):
