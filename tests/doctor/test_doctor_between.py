@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from test_doctor_mixing import HEADS, Attending, Forward, N, findings, full, named, windows
+from test_doctor_mixing import HEADS, Attending, Forward, N, Small, findings, full, named, windows
 from torch import Tensor, nn
 
 import vitscope
@@ -142,3 +142,25 @@ def test_all_that_follows_is_folded_beneath_it(heads: int, registers: int) -> No
     assert [each.id for each in sick.causes] == ["attention-between-heads"]
     assert "image-never-reaches-the-scores" in {each.id for each in sick.findings}
     assert vitscope.diagnose(Encoder(brought_in_front, heads, registers), image_size=20, checks=checks).healthy
+
+
+class WithoutSkips(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).mT + self.place
+        for number, (attn, mlp) in enumerate(zip(self.attns, self.mlps, strict=True)):
+            x = mlp(self.norms[2 * number + 1](attn(self.norms[2 * number](x))))
+        return self.head(self.norms[-1](x).mean(1))
+
+
+@pytest.mark.parametrize(("run", "expected"), [(by_view, ["attention-between-heads"]), (full, [])])
+def test_blocks_without_skips(run: Forward, expected: list[str]) -> None:
+    torch.manual_seed(0)
+    found = vitscope.diagnose(WithoutSkips(run, run), image_size=16, checks=["token-mixing"])
+    assert [each.id for each in found.findings] == expected
+    assert not found.skipped
+
+
+def test_beside_attention_between_tokens_it_may_be_meant() -> None:
+    (found,) = findings(full, by_view)
+    assert "Where that is meant" in found.summary.en
+    assert "意図" in found.summary.ja

@@ -126,13 +126,15 @@ class _Again(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if call.name in _ROOTS:
                 result = _instead(result, self.tape.value(call), is_written=call.writes)
             elif call.name == "native_layer_norm":
-                result = (_instead(result[0], _divided_as_before(call, args), is_written=False), *result[1:])
+                result = _instead(result, _divided_as_before(call, args), is_written=False)
         if call is self.wanted:
             self.found = result[0] if isinstance(result, tuple) else result
         return result
 
 
 def _instead(result: Any, value: Any, *, is_written: bool) -> Any:
+    if isinstance(result, tuple):
+        return _instead(result[0], value, is_written=is_written), *result[1:]
     if is_written:
         return result.copy_(value)
     return torch.empty_like(result).copy_(value)  # laid out in memory as what it replaces: views ask for it

@@ -19,6 +19,7 @@ from vitscope.doctor.mixing.experiments import (
     changed,
     entering,
     played,
+    projected,
     queries_keys_values,
     with_noise,
 )
@@ -26,6 +27,7 @@ from vitscope.doctor.mixing.heads import put_together
 from vitscope.doctor.naming import listed
 from vitscope.lens.attention import Attention
 from vitscope.lens.blocks import Block
+from vitscope.lens.operations import CONVOLUTIONS
 from vitscope.lens.tape import Source, Tape
 
 FEWEST = 4
@@ -75,22 +77,30 @@ class Between:
 
 def between_heads(tape: Tape, block: Block) -> Between | None:
     """The attention of a block, where each of its products holds queries, keys and values of one token only, and several of them."""
-    start, part = entering(tape, block), (block.attention.parts or (block.attention,))[0]
-    count = 0 if start is None else len(start.of(tape.value(start.call)))
+    part = (block.attention.parts or (block.attention,))[0]
     groups, parts = part.map.shape[:2]
-    if start is None or count < FEWEST or groups % count or parts != part.map.shape[-1] or parts < 2:
+    if groups < FEWEST or parts != part.map.shape[-1] or parts < 2:
         return None
+    count = 0
     for _, source, _ in queries_keys_values(part):
-        if source.call is None or not tape.is_of_image(source) or not _is_of_one_token_each(tape, start, count, source):
+        start = entering(tape, block) or _projection(tape, source)
+        count = 0 if start is None else len(start.of(tape.value(start.call)))
+        if start is None or count < FEWEST or groups % count or not _is_of_one_token_each(tape, start, count, source):
             return None
     return Between(part.path, parts, count, groups == count and _is_torn(tape, part, block))
+
+
+def _projection(tape: Tape, source: Source) -> Tokens | None:
+    """The tokens as the projection of an operand gives them, for blocks whose own were not found."""
+    made = projected(tape, source)
+    return None if made is None else Tokens(made, made.name in CONVOLUTIONS)
 
 
 def _is_of_one_token_each(tape: Tape, start: Tokens, count: int, source: Source) -> bool:
     """Whether each of a product's operands hangs on one token at most: for each binary digit of their numbers, those that have it are changed, and
     then those that have not."""
     was = tape.value(source)
-    if was.ndim < 3:
+    if was.ndim < 3 or source.call is None or not tape.is_of_image(source):
         return False
     for digit in range((count - 1).bit_length()):
         moved = [
@@ -129,7 +139,7 @@ def _is_torn(tape: Tape, part: Attention, block: Block) -> bool:
 def told(found: Sequence[Between], blocks: int, never_met: Finding | None) -> Finding:
     """The finding: what is compared instead of what, and what becomes of it; `never_met` is that of patches that meet in no block."""
     first, paths = found[0], [each.path or "the model" for each in found]
-    heads, tokens, rest = first.heads, first.tokens, Text("", "")
+    heads, tokens = first.heads, first.tokens
     is_torn = any(each.is_torn for each in found)
     if is_torn:
         rest = Text(
@@ -140,6 +150,11 @@ def told(found: Sequence[Between], blocks: int, never_met: Finding | None) -> Fi
         rest = Text(
             " Patches never meet in any block.",
             "どのブロックでも、パッチどうしが情報をやり取りすることはありません。",
+        )
+    else:
+        rest = Text(
+            " Where that is meant, beside attention between the tokens, nothing is wrong.",
+            "トークン間のアテンションに加えて意図的に使っているのであれば、問題ありません。",
         )
     return BETWEEN.found(
         Text(

@@ -108,7 +108,7 @@ def _met(patient: Patient, blocks: tuple[Block, ...], between: dict[int, Between
     met = list(_meeting(patient, blocks, pairs))
     never_met = next((finding for finding in met if finding.fault is NEVER_MEET), None)
     lonely = alone(patient, blocks, pairs) if between or not met else []
-    heads = [each for number, each in between.items() if each.is_torn or number in lonely]
+    heads = [each for number, each in between.items() if each.is_torn or number in lonely or never_met is not None]
     if heads:
         yield told(heads, len(blocks), never_met)
     yield from (each for each in met if each is not never_met or len(heads) < len(blocks))
