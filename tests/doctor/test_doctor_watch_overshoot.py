@@ -116,3 +116,77 @@ def test_no_labels_are_read_into_other_losses(kind: str) -> None:
     assert scores.grad is not None
     fit = fitted(scores.detach(), scores.grad, labels_in(scores.grad), scale=1.0)
     assert fit is None or not fit.is_cross_entropy
+
+
+def stuck(make: Callable[[], Parts], *, steps: int = 24, clip: float = 0.0) -> Watched:
+    """Labels that cannot be learned: the loss stays at that of guessing, whatever the rate."""
+    torch.manual_seed(0)
+    p = make()
+    images, generator = images_of(160)[0], torch.Generator().manual_seed(5)
+    with vitscope.watch(p.model, p.optimizer) as watched:
+        for number in range(steps):
+            batch = images[16 * (number % 10) : 16 * (number % 10 + 1)]
+            p.optimizer.zero_grad()
+            F.cross_entropy(p.model(batch), torch.randint(CLASSES, (len(batch),), generator=generator)).backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(p.model.parameters(), clip)
+            p.optimizer.step()
+    return watched
+
+
+def plain(rate: float, kind: type[torch.optim.Optimizer] = torch.optim.AdamW) -> Callable[[], Parts]:
+    return lambda: parts(optimizer=lambda m: kind(m.parameters(), lr=rate, weight_decay=0.0))  # type: ignore[call-arg]
+
+
+class Mean(nn.Module):
+    """No token of its own, a head that begins at zero, weights as ViTs have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 4, 4)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True, norm_first=True)
+        self.blocks, self.norm, self.head = nn.TransformerEncoder(layer, 3), nn.LayerNorm(32), nn.Linear(32, CLASSES)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.trunc_normal_(parameter, std=0.02)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.blocks(self.stem(x).flatten(2).transpose(1, 2))).mean(1))
+
+
+TOO_LARGE: dict[str, Callable[[], Parts]] = {
+    "adamw": plain(0.05),
+    "adam-warmed": plain(0.03, torch.optim.Adam),
+    "zero-head": lambda: parts(Mean(), lambda m: torch.optim.AdamW(m.parameters(), 0.03, weight_decay=0.0)),
+    "sgd": lambda: parts(Mean(), lambda m: torch.optim.SGD(m.parameters(), 20.0)),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_a_loss_that_never_leaves_guessing_at_steps_as_large_as_the_weights_is_found(name: str) -> None:
+    watched = stuck(TOO_LARGE[name], clip=1.0 if name == "sgd" else 0.0)
+    (finding,) = watched.findings
+    assert (finding.id, finding.severity) == ("learning-rate-too-high", "warning"), str(watched)
+
+
+@pytest.mark.parametrize("rate", [1e-4, 1e-3, 5e-3])
+@pytest.mark.parametrize("is_mean", [False, True])
+def test_a_loss_that_has_not_left_guessing_yet_is_left_alone(rate: float, is_mean: bool) -> None:
+    assert not stuck(
+        lambda: parts(Mean() if is_mean else None, lambda m: torch.optim.AdamW(m.parameters(), rate, weight_decay=0.0)),
+        steps=40,
+    ).findings
+
+
+def test_large_steps_of_a_few_numbers_or_in_the_first_steps_are_left_alone() -> None:
+    """A head alone at a large rate; a block that ends after some steps."""
+
+    def head() -> Parts:
+        model = ViT()
+        model.requires_grad_(False)
+        model.head.requires_grad_(True)
+        return parts(model, lambda m: torch.optim.AdamW(m.head.parameters(), 0.05, weight_decay=0.0))  # type: ignore[union-attr]
+
+    assert not stuck(head).findings
+    assert not stuck(plain(0.03), steps=8).findings

@@ -8,6 +8,8 @@ from dataclasses import replace
 from statistics import mean, median
 from typing import NamedTuple
 
+import torch
+
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.loop.record import Record
@@ -62,6 +64,26 @@ ABOVE, FAR = 1.5, 1.75
 """How far above the loss of a model that knows nothing steps overshoot, where the loss stays there, and where it comes back."""
 
 
+NOTHING_LEARNED, LONG_ENOUGH = 0.95, 20
+"""The share of ln(classes) that the loss does not fall below, and in how many cross-entropies, where nothing is learned."""
+WHOLE, RATE_OF_ADAM = 0.6, 0.03
+"""The share of their size by which no step may change the weights, and the rate of Adam and its kin that is far beyond any that trains a ViT."""
+_ADAMS = (
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.Adamax,
+    torch.optim.RMSprop,
+)
+_STAYS = Text(
+    "Steps as large as the weights wipe out what the steps before have learned: the scores soon hardly depend on the image, and the loss stays at "
+    "that of guessing. ViTs often never come back from it.",
+    "重みと同程度の大きさの更新は、それまでに学習した内容を消してしまいます。スコアはすぐに画像にほとんど依存しなくなり、損失はチャンスレベルにとどまります。"
+    "ViTはそこから戻れないことがよくあります。",
+)
+
+
 class _Climb(NamedTuple):
     """The first, the highest and the last of losses that climb."""
 
@@ -100,6 +122,37 @@ def _climbs(record: Record, losses: list[float]) -> Iterator[Finding]:
     if shot is not None:
         climb, is_back = shot
         yield _too_high(record, climb, replace(TOO_HIGH, why=_CAME_BACK) if is_back else TOO_HIGH, is_sure=not is_back)
+        return
+    yield from _stays(record)
+
+
+def _stays(record: Record) -> Iterator[Finding]:
+    """The loss never leaves that of guessing, and steps were of a size at which nothing is learned. That it has not left it yet, where the steps are
+    small, tells nothing: many an honest training begins so. Only where most of the model is trained, for a few numbers may need large steps."""
+    losses, classes = _cross_entropies(record), record.classes or 0
+    sizes = {name: p.numel() for name, p in record.model.named_parameters()}
+    if len(losses) < LONG_ENOUGH or len(record.steps) < LONG_ENOUGH or classes < 2 or not record.rates:
+        return
+    guess = math.log(classes)
+    means = [mean(losses[number : number + WIDTH]) for number in range(len(losses) - WIDTH + 1)]
+    is_most = sum(sizes[name] for name in record.held) > 0.5 * sum(sizes.values())
+    if not is_most or min(means) < NOTHING_LEARNED * guess:
+        return
+    share = max((step.change for step in record.steps if step.change is not None), default=0.0)
+    is_adam = isinstance(record.optimizer, _ADAMS)
+    rate, least = max(record.rates), max(min(step.lrs) for step in record.steps)
+    if share < WHOLE and not (is_adam and least >= RATE_OF_ADAM):
+        return
+    name = type(record.optimizer).__name__
+    yield replace(TOO_HIGH, why=_STAYS).found(
+        Text(
+            f"In {len(record.steps)} steps the loss never leaves that of guessing (ln {classes} = {guess:.3g}; in the end {means[-1]:.3g}), and a "
+            f"step changes the weights by up to {100 * share:.2g} % of their size ({name}, learning rate: up to {rate:.2g}).",
+            f"{len(record.steps)}ステップの間、損失がチャンスレベル（ln {classes} = {guess:.3g}、最後は{means[-1]:.3g}）から動いていません。"
+            f"1ステップで重みが最大でその大きさの{100 * share:.2g} %変わっています（{name}、学習率は最大{rate:.2g}）。",
+        ),
+        {"ln_classes": guess, "last": means[-1], "largest_step_beside_the_weights": share, "largest_lr": rate},
+    )
 
 
 def _too_high(record: Record, climb: _Climb, fault: Fault, *, is_sure: bool) -> Finding:
@@ -131,8 +184,8 @@ def _climb(losses: Sequence[float], start: float | None) -> _Climb | None:
 def _overshoot(record: Record) -> tuple[_Climb, bool] | None:
     """Cross-entropies that were, for some steps in a row and before anything was learned, far above what knowing nothing costs, and whether they came
     back. Nothing that is well goes there and stays; where it comes back, the first steps were too large, and no more is known."""
-    losses = [fit.entropy for fit in record.fits if fit.is_cross_entropy]
-    if len(losses) < 12 or len(losses) < 0.8 * len(record.fits) or (record.classes or 0) < 2:
+    losses = _cross_entropies(record)
+    if len(losses) < 12 or (record.classes or 0) < 2:
         return None
     start = max(losses[0], math.log(record.classes or 0))
     means = [mean(losses[number : number + WIDTH]) for number in range(len(losses) - WIDTH + 1)]
@@ -142,6 +195,12 @@ def _overshoot(record: Record) -> tuple[_Climb, bool] | None:
     if height < (FAR if is_back else ABOVE) * start:
         return None
     return _Climb(losses[0], max(losses), last), is_back
+
+
+def _cross_entropies(record: Record) -> list[float]:
+    """Of the scores with their labels; none where the loss is another."""
+    losses = [fit.entropy for fit in record.fits if fit.is_cross_entropy]
+    return losses if len(losses) >= 0.8 * len(record.fits) else []
 
 
 def _end_of(losses: Sequence[float]) -> float:

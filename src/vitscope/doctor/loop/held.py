@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ class Held:
         self._old: list[tuple[nn.Parameter, bool]] = []
         self._start: dict[int, tuple[nn.Parameter, Tensor]] = {}
         self._left: list[tuple[nn.Parameter, weakref.ref[Tensor], int]] | None = None
+        self._weights: list[tuple[nn.Parameter, Tensor]] = []
         self.meet()
 
     def meet(self) -> None:
@@ -43,9 +45,18 @@ class Held:
 
     def sample(self) -> list[nn.Parameter]:
         """Some of them, from the first to the last."""
-        every = self.parameters()
-        step = max(1, (len(every) - 1) / max(SAMPLE - 1, 1))
-        return [every[round(i * step)] for i in range(min(SAMPLE, len(every)))]
+        return _spread(self.parameters())
+
+    def remember_weights(self) -> None:
+        """A step comes: some numbers of some matrices before it."""
+        matrices = _spread([parameter for parameter in self.parameters() if parameter.ndim > 1])
+        self._weights = [(parameter, _some(parameter).float()) for parameter in matrices]
+
+    def change(self) -> float | None:
+        """By how much of their size these matrices changed since, the median over those that were not zero; None where none was looked at."""
+        before, self._weights = [(p, old, float(old.norm())) for p, old in self._weights], []
+        shares = [float((_some(p).float() - old).norm()) / size for p, old, size in before if size > 0]
+        return median(shares) if shares else None
 
     def remember(self) -> None:
         """The step is done: the gradients that are there now are old."""
@@ -99,6 +110,11 @@ class Held:
             name: id(parameter) not in start or not _same(start[id(parameter)][1], _some(parameter))
             for name, parameter in self.model.named_parameters()
         }
+
+
+def _spread(every: list[nn.Parameter]) -> list[nn.Parameter]:
+    step = max(1, (len(every) - 1) / max(SAMPLE - 1, 1))
+    return [every[round(i * step)] for i in range(min(SAMPLE, len(every)))]
 
 
 def _is_untouched(parameter: nn.Parameter, gradient: weakref.ref[Tensor], version: int) -> bool:

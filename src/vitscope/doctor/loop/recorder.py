@@ -200,6 +200,7 @@ class Recorder:
             step.left = self.held.left() if step.backwards else None
             if looks(number):
                 self._look(step, scale_inside(optimizer))
+                self.held.remember_weights()
         if number in AT and self.forwards.call is not None:
             args, kwargs, labels = self.forwards.call
             probe = probed(record.model, args, kwargs, labels, step=number)
@@ -217,6 +218,7 @@ class Recorder:
     def _after_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if len(self.record.steps) >= MOST or self._is_skipped:
             return
+        self._since.change = self.held.change()
         self.record.steps.append(self._since)
         self._begin_step()
         self._behind, self._fresh, self._old = None, False, False
