@@ -180,6 +180,17 @@ def test_a_softmax_that_is_written_out_is_one(core: Core, dtype: torch.dtype) ->
         torch.testing.assert_close(ours[name].sum(dim=-1), torch.ones_like(ours[name][..., 0]))
 
 
+def looked_at(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    (q @ k.mT * 12**-0.5).softmax(dim=-1).mean(dim=1).detach()  # kept for a picture
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def test_a_map_that_is_computed_once_more_is_no_further_attention() -> None:
+    found = trace(Written(cores=(looked_at,) * 3), tiny_image())
+    assert len(found.attentions) == 3
+    assert all(attention.is_fused for attention in found.attentions)
+
+
 def sigmoid_core(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.sigmoid(q @ k.mT) @ v / k.shape[-2]
 

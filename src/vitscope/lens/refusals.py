@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
+from vitscope.lens.flow import ancestors
 from vitscope.lens.operations import FUSED, PRODUCTS, factors
 from vitscope.lens.tape import Call, Tape
 
@@ -74,19 +75,21 @@ def _not_finite(calls: list[Call], tape: Tape, where: Text, dtype: torch.dtype) 
 
 def refuse_what_is_left(tape: Tape, found: list[Attention]) -> None:
     """Refuses products of two tensors that the image reaches and that are no attention's: without them, blocks would go missing and the
-    rest be numbered wrongly. Behind the last attention a product may pool the tokens to fewer."""
+    rest be numbered wrongly. Behind the last attention a product may pool the tokens to fewer; and what nothing is made of in the end (maps that are
+    computed once more, to be looked at) is no part of the model."""
+    used = ancestors(tape.calls[-1]) if tape.calls else set()
     known = {call.number for attention in found for call in (attention.begins, attention.ends)}
     last = max((attention.ends.number for attention in found), default=len(tape.calls))
     tokens = found[0].map.shape[-2] if found else 0
     for call in tape.calls:
         if call.name not in PRODUCTS or call.number in known or not all(tape.is_of_image(x) for x in factors(call)):
             continue
-        if call.number < last or call.outputs[0].shape[-2] == tokens:
+        if call.number in used and (call.number < last or call.outputs[0].shape[-2] == tokens):
             raise LensError(
                 Text(
                     f"{call.path or 'the model'} multiplies two computed tensors in a way that is no attention the lens knows "
-                    "(linear or talking-heads attention, weights that are no softmax); it would be left out, so nothing is shown",
+                    "(linear or talking-heads attention, weights that are no softmax); a model is followed whole or not at all",
                     f"{call.path or 'モデル本体'}に、計算で得た2つのテンソルの積のうち、対応しているどのアテンションにも当てはまらないものがあります"
-                    "（線形アテンション、talking-headsアテンション、softmax以外の重みなど）。このまま続けるとその計算が抜け落ちるため、何も表示しません",
+                    "（線形アテンション、talking-headsアテンション、softmax以外の重みなど）。モデルの一部だけを追跡することはしません",
                 )
             )
