@@ -217,6 +217,20 @@ def test_one_number_everywhere() -> None:
     assert "<b>+11.7</b>" in page_of(found)
 
 
+def test_a_comparison_can_be_printed_and_shows_itself_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = replace(compared(HIGH, LOW, HIGH), notes=(Text("Images: <digits>.", "画像：<digits>。"),))
+    monkeypatch.setenv("LC_ALL", "C")
+    lines = str(found).splitlines()
+    assert lines[0] == "Images: <digits>."
+    start = next(number for number, line in enumerate(lines) if line.startswith("right after the race, %"))
+    assert [len(line) for line in lines[start : start + 4]] == [len(lines[start])] * 4
+    assert lines[start + 1].split() == ["rival", "85.0", "86.0", "84.0", "85.0"]
+    assert "rival: healthy" in str(found)
+    assert repr(found) == "<Comparison of rival and owner; print it to read it>"
+    assert "Images: &lt;digits&gt;." in found._repr_html_()
+    assert "競争後の正解率（%）" in found.text("ja")
+
+
 def test_nothing_has_no_sign() -> None:
     assert [signed(points) for points in (0.0, -0.04, 0.06, -1.0)] == ["0.0", "0.0", "+0.1", "−1.0"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from vitscope._core.text import Lang
-from vitscope._core.wrapping import wrapped as wrap
 from vitscope.cli.screen import out
 
 if TYPE_CHECKING:
@@ -19,11 +19,18 @@ WIDEST = 110
 
 def show(found: Examination, lang: Lang) -> None:
     """Prints an examination."""
-    from vitscope.doctor.telling import laid_out, lines_of
+    from vitscope.doctor.telling import lines_of
+
+    show_lines(lines_of(found, lang, confirm="--checks {check}"))
+
+
+def show_lines(lines: Iterable[Line]) -> None:
+    """Prints paragraphs under themselves, each in its colour."""
+    from vitscope.doctor.telling import laid_out
 
     console = out()
     width = min(console.width, WIDEST)
-    for line in lines_of(found, lang, confirm="--checks {check}"):
+    for line in lines:
         console.print(laid_out(line, width), style=_style(line), soft_wrap=True)
 
 
@@ -32,10 +39,3 @@ def _style(line: Line) -> str:
         return STYLES.get(line.role, "")
     colour = COLOURS[line.severity]
     return f"bold {colour}" if line.role == "head" else colour
-
-
-def wrapped(words: str, indent: int, *, style: str = "") -> None:
-    """A paragraph under itself."""
-    console = out()
-    width, margin = max(24, min(console.width, WIDEST)), " " * indent
-    console.print("\n".join(wrap(words, width, first=margin, rest=f"{margin}  ")), style=style, soft_wrap=True)

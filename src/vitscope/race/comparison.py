@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vitscope._core.text import Lang, Text
+from vitscope._core.text import Lang, Text, language_of_locale
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import Finding
 from vitscope.race.contest import Race
@@ -56,7 +56,7 @@ class Cause:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """All that was found about two models."""
 
@@ -120,6 +120,24 @@ class Comparison:
             (_MENDED.format(model=each.owner, fault=each.finding.id), each.heats) for each in self.causes if each.heats
         ]
         return (*own, *mended)
+
+    def text(self, lang: Lang | None = None) -> str:
+        """All of it to be read, as `vitscope compare` prints it; in the locale's language where none is given."""
+        from vitscope.race.telling import as_text
+
+        return as_text(self, lang or language_of_locale())
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {self.one.target} and {self.other.target}; print it to read it>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from vitscope.race.telling import as_html
+
+        return as_html(self, language_of_locale())
 
     def to_dict(self, lang: Lang = "en") -> dict[str, Any]:
         """As the command's JSON holds it."""
