@@ -108,6 +108,15 @@ def test_json_is_one_document_whatever_their_code_prints(folder: Path) -> None:
         (["good-vit", "--image-size", "32"], "--image-size is for package.module:callable"),
         (["good-vit", "--classes", "3"], "--classes is for package.module:callable"),
         (["good-vit", "--checks", "position,nosense"], "there is no check 'nosense'"),
+        (
+            ["good-vit", "--checks", "data-labels"],
+            "--checks data-labels examines images and labels, and none were given; add",
+        ),
+        (["good-vit", "--checks", "forward, data-leak,"], "--checks data-leak examines images"),
+        (["good-vit", "--checks", "learning-rate"], "none was given; add --lr LR"),
+        (["good-vit", "--checks", "curve-band"], "good-vit has none; give a run folder or a metrics CSV"),
+        (["good-vit", "--checks", ""], "there is no check ''"),
+        (["log.csv", "--checks", "forward"], "log.csv is a learning curve; choose among curve-divergence"),
         (["good-vit", "--html", "page.pdf"], "--html page.pdf would be an HTML page"),
         (["no/such/run"], "does not exist"),
         (["nothing.csv"], "there is no file nothing.csv"),
@@ -213,6 +222,26 @@ def test_the_metrics_of_a_run_are_examined_with_what_its_folder_knows(
         said.append(json.loads(capsys.readouterr().out))
     assert said[0]["skipped"] == said[1]["skipped"]
     assert "not known" not in str(said[1]["skipped"])
+
+
+def test_what_is_missing_is_said_in_japanese_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["--checks", "data-leak"], "--data SOURCE（digits、cifar10、フォルダなど）を追加してください"),
+        (["--checks", "learning-rate"], "--lr LRで追加してください"),
+        (["--checks", "curve-modes"], "good-vitには学習曲線がありません"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(["doctor", "good-vit", *words, "--lang", "ja"])
+        assert end.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_what_the_checks_of_data_take_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["doctor", "bad-vit:none", "--data", "digits", "--checks", "data-labels,data-leak", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["seconds"]) == ["data-labels", "data-leak"]
+    assert found["seconds"]["data-labels"] > 0
 
 
 def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:

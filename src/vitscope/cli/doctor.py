@@ -146,7 +146,7 @@ def doctor(
         batch_size=batch_size,
         reference=reference,
         deep=deep,
-        checks=None if checks is None else [each.strip() for each in checks.split(",")],
+        checks=None if checks is None else [each.strip() for each in checks.strip(", ").split(",")],
     )
     _examine(target, question, page, is_json=json_, lang=chosen(lang))
 

@@ -5,6 +5,7 @@ A target is a built-in name, a YAML file, a run folder (its curve is examined to
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from vitscope._core.errors import UsageError, VitscopeError
 from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data
-from vitscope.doctor.arguments import checks_given
+from vitscope.doctor.arguments import ArgumentError, checks_given
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.curve.examine import CURVE_CHECKS, examine_metrics_file, examine_run
 from vitscope.doctor.data.examine import DATA_CHECKS, examine_table
@@ -60,10 +61,12 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     """
     checks_given(question.checks, (*CHECKS, *CURVE_CHECKS, *DATA_CHECKS))
     if is_curve(target):
+        _refuse_checks_of_models(target, question.checks or ())
         return _of_curve(Path(target), question)
     if question.reference is not None:
         raise UsageError(f"--reference is for a metrics CSV; {target} is none, and a run has its recipe's own")
     kind = kind_of(target)
+    _refuse_checks_of_nothing(target, kind, question)
     if kind != "code" and question.classes is not None:
         raise UsageError(f"--classes is for package.module:callable; {target} knows its own")
     batches = (1, 2, *((question.batch_size,) if question.batch_size else ()), 8, 16, 32, 64, 128)
@@ -96,12 +99,58 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
         found = _with(found, *examine_run(RunFolder.open(target), checks=_among(question.checks, CURVE_CHECKS)))
     if question.data is not None:
         splits = _splits(question.data, subject.preprocessing)
-        classes = found.facts.get("classes")
-        named = _among(question.checks, DATA_CHECKS)
-        found = _with(
-            found, *examine_table(splits.train, splits.val, classes=classes, augment=subject.augment, checks=named)
-        )
+        found = _with_data(found, subject, splits, question, progress)
     return found
+
+
+def _refuse_checks_of_models(file: str, asked: Sequence[str]) -> None:
+    """Refuses checks that a learning curve says nothing of.
+
+    Raises:
+        UsageError: one was asked for.
+    """
+    for check in asked:
+        if check not in CURVE_CHECKS:
+            raise ArgumentError(
+                Text(
+                    f"--checks {check} examines a model or its data, and {file} is a learning curve; choose among {', '.join(CURVE_CHECKS)}, or "
+                    "give the model",
+                    f"--checks {check}はモデルまたはデータのチェックですが、{file}は学習曲線です。{'、'.join(CURVE_CHECKS)}から選ぶか、モデルを"
+                    "指定してください",
+                )
+            )
+
+
+def _refuse_checks_of_nothing(target: str, kind: str, question: Question) -> None:
+    """Refuses checks that were asked for by name where what they examine is not there.
+
+    Raises:
+        UsageError: one was asked for.
+    """
+    for check in question.checks or ():
+        if check in DATA_CHECKS and question.data is None:
+            raise ArgumentError(
+                Text(
+                    f"--checks {check} examines images and labels, and none were given; add --data SOURCE (digits, cifar10, a folder, …)",
+                    f"--checks {check}は画像とラベルのチェックですが、データが指定されていません。--data SOURCE（digits、cifar10、フォルダなど）を"
+                    "追加してください",
+                )
+            )
+        if check == "learning-rate" and question.lr is None:
+            raise ArgumentError(
+                Text(
+                    "--checks learning-rate holds a learning rate against the stable range, and none was given; add --lr LR, the one you train with",
+                    "--checks learning-rateは学習率を安定な範囲と比べるチェックですが、学習率が指定されていません。学習に使う値を--lr LRで追加して"
+                    "ください",
+                )
+            )
+        if check in CURVE_CHECKS and kind != "run":
+            raise ArgumentError(
+                Text(
+                    f"--checks {check} examines a learning curve, and {target} has none; give a run folder or a metrics CSV",
+                    f"--checks {check}は学習曲線のチェックですが、{target}には学習曲線がありません。結果フォルダかメトリクスのCSVを指定してください",
+                )
+            )
 
 
 def _of_curve(file: Path, question: Question) -> Examination:
@@ -157,6 +206,30 @@ def _with(found: Examination, findings: Sequence[Finding], skipped: Sequence[Ski
         checks_run=checks,
         skipped=(*found.skipped, *skipped),
     )
+
+
+def _with_data(
+    found: Examination, subject: Subject, splits: Any, question: Question, progress: Progress | None
+) -> Examination:
+    """An examination and that of data: what each of its checks took is told by when the next began."""
+    begun: list[tuple[str, float]] = []
+
+    def tell(check: str, number: int, total: int) -> None:
+        begun.append((check, time.monotonic()))
+        if progress is not None:
+            progress(check, number, total)
+
+    more = examine_table(
+        splits.train,
+        splits.val,
+        classes=found.facts.get("classes"),
+        augment=subject.augment,
+        checks=_among(question.checks, DATA_CHECKS),
+        progress=tell,
+    )
+    ends = [*(when for _, when in begun[1:]), time.monotonic()]
+    seconds = {check: end - when for (check, when), end in zip(begun, ends, strict=False)}
+    return _with(replace(found, seconds={**found.seconds, **seconds}), *more)
 
 
 def _factory(target: str, kind: str, subject: Subject, kwargs: Mapping[str, Any]) -> Callable[[], nn.Module] | None:

@@ -23,7 +23,7 @@ from vitscope.doctor.data.seen import TRAINING, VALIDATION
 from vitscope.doctor.data.sets import Sets
 from vitscope.doctor.data.tables import look_at_table
 from vitscope.doctor.examination import Found
-from vitscope.doctor.examine import as_it_was
+from vitscope.doctor.examine import Progress, as_it_was
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.patient import SEED, first_line
 from vitscope.lens.randomness import seed_cpu
@@ -83,6 +83,7 @@ def examine_table(
     classes: int | None = None,
     augment: AugmentSpec | None = None,
     checks: Sequence[str] | None = None,
+    progress: Progress | None = None,
 ) -> Found:
     """Examines vitscope's own tables of images; which checks apply is less than for a loader, as vitscope shuffles and normalises itself.
 
@@ -92,6 +93,7 @@ def examine_table(
         classes: how many scores the model gives; the table's own label names where left out.
         augment: what a recipe does to training images.
         checks: only these, by their ids.
+        progress: told of each check before it begins.
 
     Raises:
         UsageError: there is no such check, or classes is no number of them.
@@ -104,13 +106,15 @@ def examine_table(
         len(train.label_names) if classes is None else classes,
         augment,
     )
-    return _run(sets, chosen)
+    return _run(sets, chosen, progress)
 
 
-def _run(sets: Sets, chosen: Sequence[str]) -> Found:
+def _run(sets: Sets, chosen: Sequence[str], progress: Progress | None = None) -> Found:
     findings: list[Finding] = []
     skipped: list[Skip] = []
-    for check in chosen:
+    for number, check in enumerate(chosen):
+        if progress is not None:
+            progress(check, number, len(chosen))
         try:
             for finding in DATA_CHECKS[check](sets):
                 findings.append(finding)
