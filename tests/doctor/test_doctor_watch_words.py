@@ -76,3 +76,28 @@ def test_no_harm_is_said_of_a_mode_that_changes_nothing() -> None:
     assert finding.id == "validated-in-training-mode"
     assert "mode changes nothing" in finding.summary.en
     assert "too low" not in finding.fault.why.en
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_block_in_which_nothing_happens_is_not_told_as_healthy(is_told: bool) -> None:
+    p = parts(optimizer=lambda m: torch.optim.AdamW(m.parameters(), 1e-3))
+    with vitscope.watch(p.model, p.optimizer, p.loader if is_told else None) as watched:
+        pass
+    assert "0 steps: nothing could be examined\nNothing was seen" in watched.text("en")
+    assert "検査できた項目がありません" in watched.text("ja")
+    assert "healthy" not in watched.text("en")
+    assert not watched.findings
+
+
+def test_steps_that_are_compiled_are_said_not_to_be_seen() -> None:
+    p = parts()
+    compiled = torch.compile(p.optimizer.step, backend="eager")
+    with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(p.model(images), labels).backward()
+            compiled()
+    (note,) = (note.en for note in watched.report.notes if "Not one step" in note.en)
+    assert "AdamW" in note
+    assert "torch.compile(optimizer.step)" in note
+    assert not any("Not one step" in note.en for note in watched_for().report.notes)

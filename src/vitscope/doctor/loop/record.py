@@ -200,6 +200,11 @@ class Record:
     """Names of the parameters that had a gradient other than zero at some step."""
 
     @property
+    def saw_anything(self) -> bool:
+        """Whether anything of a loop happened: a call of the model, a backward, a step."""
+        return bool(self.forwards or self.backwards or self.cut_losses or self.steps or self.scaler_skips)
+
+    @property
     def uses_closure(self) -> bool:
         return any(step.closure for step in self.steps)
 

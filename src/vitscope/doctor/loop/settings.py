@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.naming import listed
 
@@ -58,6 +58,8 @@ def settings(record: Record) -> Iterator[Finding]:
     Must not accuse: AdamW, Adam(decoupled_weight_decay=True), SGD with decay, decays too small to matter.
     Source: https://arxiv.org/abs/1711.05101
     """
+    if not record.saw_anything:
+        raise Skipped(Text("nothing of the loop was seen", "ループの動作が何も観測されませんでした"))
     optimizer = record.optimizer
     decays = [float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups]
     coupled = [

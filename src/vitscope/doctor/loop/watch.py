@@ -194,7 +194,23 @@ def _failed(error: Exception) -> Text:
 
 
 def _not_told(record: Record) -> Iterator[Text]:
-    """What `watch` was not given, and what could not be looked at for want of it."""
+    """What `watch` did not see, was not given, and what could not be looked at for want of it."""
+    if not record.saw_anything:
+        yield Text(
+            "Nothing was seen: in the block the model was not called, and neither backward() nor the optimizer's step() ran. Run the training loop, "
+            "some 20 steps of it, inside of the with block, with the very model and optimizer that watch was given.",
+            "何も観測されませんでした。ブロック内でモデルが呼び出されず、backward()もオプティマイザのstep()も実行されていません。学習ループ（20ステップ程度）を"
+            "withブロックの中で、watchに渡したモデルとオプティマイザそのもので実行してください。",
+        )
+    elif record.backwards and not record.steps and any(record.moved.values()):
+        name = type(record.optimizer).__name__
+        yield Text(
+            f"Not one step of the {name} that watch was given was seen, and yet the weights move: its gradients and its schedule were not looked at. "
+            "A compiled step (torch.compile(optimizer.step)) is not seen, nor are those of another optimizer; watch some steps of it that are not "
+            "compiled.",
+            f"watchに渡された{name}のステップが一度も観測されていないのに、重みは変化しています。勾配とスケジュールは調べていません。コンパイルされたstep"
+            "（torch.compile(optimizer.step)）や、別のオプティマイザのstepは観測できません。コンパイルせずに数ステップ実行して監視してください。",
+        )
     if len(record.steps) < 5:  # too few to tell anything
         return
     if record.scheduler is None:
