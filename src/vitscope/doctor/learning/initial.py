@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import log
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,14 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.tail import tail_of
 from vitscope.doctor.patient import Patient, scores_of
-from vitscope.lens.operations import PRODUCTS, factors
+from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS, factors
 
 OVER_CHANCE = 1.0
 """How far over ln C a first loss may be. Of 30 healthy models none was over by 0.6."""
 OVER_CHANCE_OF_COSINES = 3.0
 """The same where scores are cosines times a scale, which is meant to be large: 16 to 64 are published."""
+TIMES = 3.0
+"""How many times as large the median layer may make its numbers: torch's own start makes them 0.6 times as large, He's 1.4."""
 
 TOO_SURE = Fault(
     "first-loss-too-high",
@@ -40,12 +43,39 @@ TOO_SURE = Fault(
     "nn.init.trunc_normal_(self.head.weight, std=0.02)\nnn.init.zeros_(self.head.bias)",
 )
 
+TOO_LARGE = Fault(
+    "weights-start-too-large",
+    "I1",
+    "initial-loss",
+    "warning",
+    Text(
+        "Each layer makes its numbers many times as large: attention begins one-hot, the scores begin sure and wrong, and gradients are as large as "
+        "what they come back through.",
+        "層を通るたびに値が何倍にも膨らみます。アテンションは最初から1つのトークンに集中し、スコアは根拠のない確信を持ち、勾配も同じだけ大きくなります。",
+    ),
+    Text(
+        "start the weights of all layers small: a standard deviation of 0.02, or torch's own start",
+        "すべての層の重みを小さく初期化してください（標準偏差0.02、またはtorchの既定の初期値）",
+    ),
+    "for m in model.modules():\n    if isinstance(m, nn.Linear):\n        nn.init.trunc_normal_(m.weight, std=0.02)",
+    explains=(
+        "first-loss-too-high",
+        "heads-collapsed",
+        "gradient-explodes",
+        "gradient-vanishes",
+        "dead-units",
+        "cannot-overfit",
+        "loss-stays-at-guessing",
+    ),
+)
+
 
 def initial_loss(patient: Patient) -> Iterator[Finding]:
     """Whether the first loss is that of guessing.
 
     Does: the cross-entropy of its images, on their labels where they are real and on the mean over all labels where they are noise, beside ln C.
-    Finds: scores that are far too large at the start (I1).
+    And how many times as large each layer's product with its weights makes its numbers.
+    Finds: scores that are far too large at the start, and weights that are (I1).
     Must not accuse: trained weights, whose norms are no longer ones and zeros; scores that are all alike, whose loss is ln C exactly.
     Source: docs/failure-modes.md, I1.
     """
@@ -58,6 +88,7 @@ def initial_loss(patient: Patient) -> Iterator[Finding]:
             is_left_out=True,
         )
     refuse_not_finite(patient)
+    yield from _too_large(patient)
     scores = patient.answers.double()
     loss, chance = _loss(patient, scores), log(patient.classes)
     if not loss > chance + (OVER_CHANCE_OF_COSINES if _are_cosines(patient) else OVER_CHANCE):
@@ -80,6 +111,34 @@ def initial_loss(patient: Patient) -> Iterator[Finding]:
             "on": "labels" if patient.has_real_images else "the mean over all labels",
         },
     )
+
+
+@torch.no_grad()
+def _too_large(patient: Patient) -> Iterator[Finding]:
+    """Whether most products with weights make what they are given many times as large. What scales its weights in the forward does not."""
+    tape, found = patient.tape, list[tuple[float, float]]()
+    for call in tape.calls:
+        if call.name not in PRODUCTS | CONVOLUTIONS:
+            continue
+        pair = call.sources[:2] if call.name in CONVOLUTIONS else factors(call)
+        given = [source.tensor for source in pair if tape.is_of_image(source)]
+        weights = [source.tensor for source in pair if not tape.is_of_image(source)]
+        if len(given) == len(weights) == 1 and float(size := _size(given[0])) > 0:
+            found.append((_size(call.outputs[0]) / size, float(weights[0].std())))
+    times, spread = (median(each) for each in zip(*found, strict=True)) if found else (0.0, 0.0)
+    if times > TIMES:
+        yield TOO_LARGE.found(
+            Text(
+                f"The weights start with a standard deviation of {spread:.2g} (median of {len(found)} layers): a layer makes its numbers {times:.2g} "
+                "times as large, where about once is usual.",
+                f"重みの初期値の標準偏差が{spread:.2g}です（{len(found)}層の中央値）。1層通るごとに値が{times:.2g}倍になります（通常は1倍程度）。",
+            ),
+            {"standard_deviation_of_weights": spread, "growth_in_a_layer": times, "layers": len(found)},
+        )
+
+
+def _size(tensor: Tensor) -> float:
+    return float(tensor.double().pow(2).mean().sqrt())
 
 
 def _loss(patient: Patient, scores: Tensor) -> float:

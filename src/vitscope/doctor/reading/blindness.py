@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
 
+from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.blocks.stream import stream_of
+from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch, told_batch_first
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
-from vitscope.doctor.reading.lost import is_masked, takes_a_part, where_it_is_lost
+from vitscope.doctor.reading.lost import faded_to, is_masked, takes_a_part, where_it_is_lost
 
 CONSEQUENCES = (
     "pixel-coverage",
@@ -100,6 +103,25 @@ DETACHED = Fault(
     ),
     "return self.head(self.norm(x)[:, 0])   # without .detach()",
     explains=(*CONSEQUENCES, "parameters", "overfit"),
+)
+FADES = Fault(
+    "picture-fades-on-the-way",
+    "M18",
+    "input-blindness",
+    "error",
+    Text(
+        "What differs between pictures grows smaller with each layer, until rounding takes the rest: the scores are the same for all of them, and "
+        "the gradient, which comes back the same way, is as small.",
+        "画像ごとの違いが層を通るたびに小さくなり、最後は丸め誤差に埋もれます。どの画像でもスコアが同じになり、同じ経路を戻る勾配も同様に小さくなります。",
+    ),
+    Text(
+        "give the tokens a way past each branch: residual connections, and nothing that squeezes (sigmoid, tanh, softmax) on the stream itself; "
+        "start weights no smaller than 0.02",
+        "各残差ブランチを迂回する経路（残差接続）を設け、本流そのものにはsigmoid・tanh・softmaxをかけないでください。"
+        "重みの初期値は0.02より小さくしないでください",
+    ),
+    "x = x + self.attn(self.norm1(x))\nx = x + self.mlp(self.norm2(x))",
+    explains=(*CONSEQUENCES, *OF_THE_BLOCKS, "attention", "gradient-vanishes", "dead-units"),
 )
 AT_START = Fault(
     "scores-start-at-zero",
@@ -211,6 +233,9 @@ def _named(patient: Patient) -> Finding:
     if lost is None:
         return _unread(Text("", ""), evidence)
     place = lost.path or "the model"
+    left = faded_to(patient, lost)
+    if left is not None:
+        return _faded(patient, place, left, evidence)
     if not takes_a_part(lost):
         return _unread(
             Text(
@@ -227,6 +252,25 @@ def _named(patient: Patient) -> Finding:
         ),
         evidence,
         is_of_one_token=True,
+    )
+
+
+def _faded(patient: Patient, place: str, left: float, evidence: dict[str, object]) -> Finding:
+    """The finding where nothing cuts the picture off: it fades."""
+    bare: list[int] = []
+    with suppress(Skipped, LensError), torch.no_grad():
+        bare = stream_of(patient).attentions_without_skip
+    count = len(patient.anatomy.blocks) if bare else 0
+    en = f" There is no residual connection in {len(bare)} of {count} blocks." if bare else ""
+    ja = f"{count}ブロック中{len(bare)}ブロックに残差接続がありません。" if bare else ""
+    return FADES.found(
+        Text(
+            f"The picture fades on its way: in {place} two pictures differ by {left:.1e} of the tokens' size, and behind it not at all. The scores "
+            f"do not depend on the picture.{en}",
+            f"画像の情報が途中で薄れて消えています。{place}では2枚の画像の差がトークンの大きさの{left:.1e}倍しかなく、その先ではまったく差がありません。"
+            f"スコアは画像に依存していません。{ja}",
+        ),
+        {**evidence, "apart": left},
     )
 
 

@@ -45,6 +45,24 @@ def where_it_is_lost(patient: Patient) -> Call | None:
     return None
 
 
+FADED = {torch.float64: 1e-8, torch.float32: 1e-5}
+"""Difference between two pictures, beside the size of the numbers, that is no more than some rounding errors."""
+
+
+@torch.no_grad()
+def faded_to(patient: Patient, lost: Call) -> float | None:
+    """How far two pictures still differ, beside the size of the numbers, where the last of it is lost: next to nothing, if it has grown smaller from
+    layer to layer until rounding took it; None where something cuts it off at once."""
+    other = patient.tape_of(patient.noise(patient.batch or 1, seed=1))
+    left = 0.0
+    theirs = other.calls[lost.number].sources if lost.number < len(other.calls) else ()
+    for one, two in zip(lost.sources, theirs, strict=False):
+        if one.tensor.is_floating_point() and one.tensor.numel() and one.tensor.shape == two.tensor.shape:
+            apart = float((one.tensor - two.tensor).abs().max())
+            left = max(left, apart / max(float(one.tensor.abs().max()), 1e-300))
+    return left if 0 < left < FADED.get(patient.dtype, 1e-5) else None
+
+
 def _differ(ours: Tensor, theirs: Tensor) -> bool:
     if not ours.numel():
         return False
