@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import as_it_was, diagnose
-from vitscope.doctor.learning.rate import _stable
+from vitscope.doctor.learning.rate import _inside, _stable
 from vitscope.doctor.learning.training import guessing, loss_of
 
 
@@ -227,6 +228,15 @@ def test_a_learning_rate_beside_the_range_that_is_stable(lr: float, fault: str, 
     low, high = finding.evidence["lowest_that_learns"], finding.evidence["highest_that_is_stable"]
     assert low < high
     assert (low <= lr <= high) == (severity == "note")
+    told = re.findall(r"lr=([0-9.e+-]+)", finding.fault.code)
+    assert len(told) == (severity != "note")
+    assert all(low <= float(rate) <= high for rate in told)
+
+
+def test_the_rate_that_is_told_lies_in_the_range_that_was_measured() -> None:
+    assert _inside(1e-5, 6e-3) == 6e-4
+    assert _inside(2e-4, 1e-3) == 4e-4  # a tenth of its upper end lies below it
+    assert 2.1e-6 <= _inside(2.1e-6, 2.6e-6) <= 2.6e-6
 
 
 def test_no_rate_no_test_and_a_range_ends_where_the_loss_is_lowest() -> None:

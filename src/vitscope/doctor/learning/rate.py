@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite
+from dataclasses import replace
+from math import isfinite, sqrt
 
 import torch
 
@@ -45,8 +46,8 @@ TOO_LOW = Fault(
         "学習率が低すぎると重みがほとんど動かず、スクラッチからの学習に必要以上の時間がかかり、止まっているように見えます。",
     ),
     Text(
-        "from scratch, take 3e-4 to 1e-3 with AdamW; so low a rate is for fine-tuning",
-        "スクラッチからの学習では、AdamWで3e-4から1e-3程度にしてください。これほど低い学習率はファインチューニング用です",
+        "from scratch, take a tenth of the highest stable rate; so low a rate is for fine-tuning",
+        "スクラッチからの学習では、安定する最大の学習率の10分の1程度にしてください。これほど低い学習率はファインチューニング用です",
     ),
     "torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.05)",
 )
@@ -113,7 +114,15 @@ def learning_rate(patient: Patient) -> Iterator[Finding]:
         "rates": rates,
     }
     fault = TOO_HIGH if is_high else TOO_LOW if is_low else IN_RANGE
-    yield fault.found(_told(fault, given, low, high), evidence)
+    inside = f"lr={_inside(low, high):.2g}"
+    yield replace(fault, code=fault.code.replace("lr=5e-4", inside)).found(_told(fault, given, low, high), evidence)
+
+
+def _inside(low: float, high: float) -> float:
+    """A round rate within a range: a tenth of its upper end, or its middle where that lies below the lower one."""
+    rate = high / 10 if high / 10 > low else sqrt(low * high)
+    near = float(f"{rate:.0e}")
+    return near if low <= near <= high else rate
 
 
 def _told(fault: Fault, given: float, low: float, high: float) -> Text:
