@@ -11,6 +11,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.blocks.affine import affine
 from vitscope.doctor.blocks.census import census_of
 from vitscope.doctor.blocks.dead import dead
+from vitscope.doctor.blocks.deepnorm import are_scaled_up
 from vitscope.doctor.blocks.stream import Stream, stream_of
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.naming import listed
@@ -98,8 +99,8 @@ def residual(patient: Patient) -> Iterator[Finding]:
     otherwise; deep post-norm (M19); pre-norm without a last norm (M20; a
     warning where one is held and not called); blocks that change nothing or whose result is thrown away, if only that of their attentions; MLPs
     without an activation (M14).
-    Must not accuse: post-norm below six blocks (a note), parallel branches, LayerScale, ReZero, branches that start at zero (a note), stages that
-    grow coarser, attentions that read the tokens out, matrices factored into two narrow ones.
+    Must not accuse: post-norm below six blocks (a note), DeepNorm, parallel branches, LayerScale, ReZero, branches that start at zero (a note),
+    stages that grow coarser, attentions that read the tokens out, matrices factored into two narrow ones.
     Source: He et al. 2016; Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture".
     """
     patient = _followed(patient)
@@ -167,6 +168,8 @@ def _norms(patient: Patient, stream: Stream) -> Iterator[Finding]:
             {"blocks_normed_before_the_mlp": stream.normed_before_the_mlp, "blocks": stream.blocks},
             severity="note",
         )
+    elif are_scaled_up(patient, stream.post_norms):
+        return
     elif stream.post_norms:
         yield POST_NORM.found(
             Text(

@@ -1,0 +1,39 @@
+"""Deep post-norm whose skips are scaled up is made to start stably, and is not accused; without the scale it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from healthy_hosts import Block, Host
+from torch import Tensor
+
+from vitscope.doctor.examine import diagnose
+
+DEPTH = 8
+
+
+class DeepNorm(Block):
+    alpha = (2 * DEPTH) ** 0.25
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x * self.alpha + self.attn(x))
+        return self.norm2(x * self.alpha + self.mlp(x))
+
+
+class AddedScaled(Block):
+    """The scale is `torch.add`'s."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(torch.add(self.attn(x), x, alpha=2.0))
+        return self.norm2(torch.add(self.mlp(x), x, alpha=2.0))
+
+
+class PostNorm(DeepNorm):
+    alpha = 1.0
+
+
+@pytest.mark.parametrize(("block", "ids"), [(DeepNorm, []), (AddedScaled, []), (PostNorm, ["post-norm"])])
+def test_post_norm_with_scaled_skips_needs_no_warm_up(block: type[Block], ids: list[str]) -> None:
+    torch.manual_seed(0)
+    found = diagnose(Host(block, depth=DEPTH), image_size=32, checks=["residual"]).findings
+    assert [each.id for each in found] == ids
