@@ -236,7 +236,7 @@ def test_nothing_has_no_sign() -> None:
 
 
 def test_names_at_the_head_of_a_table_break_between_their_parts_only() -> None:
-    assert breakable("my.models:ViT(a=1)") == "my.<wbr>models:<wbr>ViT(<wbr>a=<wbr>1)"
+    assert breakable("my.models:ViT(a=1,b=2)") == "my.<wbr>models:<wbr>ViT<wbr>(a=1,<wbr>b=2)"
     assert breakable("<x>") == "&lt;x&gt;"
 
 

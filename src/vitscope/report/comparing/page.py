@@ -88,8 +88,8 @@ def _words(found: Comparison) -> dict[str, Text]:
 
 
 def breakable(name: str) -> Markup:
-    """A model's name that may go on in a new line behind a colon, a dot or a bracket, and not inside of a word."""
-    return Markup(re.sub(r"([:/.(,=_])", r"\1<wbr>", str(escape(name))))
+    """A model's name that may go on in a new line behind a colon, a dot or a comma or with a bracket, and not inside of a word."""
+    return Markup(re.sub(r"(?<=[:/.,_])|(?=\()", "<wbr>", str(escape(name))))
 
 
 def _side(found: Examination, lang: Lang) -> SideShown:
