@@ -166,3 +166,21 @@ def test_three_axes_of_one_head(axis: int | None, is_first: bool, said: str) -> 
 def test_one_of_a_kind_is_told_in_the_singular() -> None:
     (found,) = (each for each in findings(written(1.0), 12, 12) if each.id == "heads-too-narrow")
     assert "by one number only" in found.summary.en
+
+
+class InWindows(Folded):
+    """Four windows of four tokens each beside the batch, heads behind it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = rearrange(x, "b (h p w q) d -> (b h w) (p q) d", h=2, p=2, w=2, q=2)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = self.out((self.shares(q @ k.mT * q.shape[-1] ** -0.5) @ v).transpose(1, 2).flatten(2))
+        return rearrange(x, "(b h w) (p q) d -> b (h p w q) d", h=2, p=2, w=2, q=2)
+
+
+def test_windows_beside_the_batch_are_no_heads() -> None:
+    (found,) = (each for each in examined(InWindows, nn.Softmax(0)).findings if each.check == "attention")
+    assert "over the batch and the windows" in found.summary.en
+    assert "ウィンドウ" in found.summary.ja
+    (found,) = (each for each in examined(InWindows, nn.Softmax(1)).findings if each.check == "attention")
+    assert "over the heads" in found.summary.en

@@ -164,3 +164,19 @@ def test_beside_attention_between_tokens_it_may_be_meant() -> None:
     (found,) = findings(full, by_view)
     assert "Where that is meant" in found.summary.en
     assert "意図" in found.summary.ja
+
+
+@pytest.mark.parametrize("side", [16, 32], ids=["17 tokens", "as many tokens as the width"])
+def test_weights_that_are_no_softmax_hide_it_as_little(side: int) -> None:
+    def by_sigmoid(self: Attending, x: Tensor) -> Tensor:
+        q, k, v = not_turned(self, x)
+        return self.out(((q @ k.mT / 4).sigmoid() @ v).reshape(x.shape))
+
+    torch.manual_seed(0)
+    model = Small(by_sigmoid, by_sigmoid, has_class=side == 16)
+    if side == 32:
+        model.patch = nn.Conv2d(3, 32, (8, 4), (8, 4))
+        model.place = nn.Parameter(torch.randn(1, 32, 32) * 0.02)
+    found = vitscope.diagnose(model, image_size=side, checks=["token-mixing"])
+    assert [(each.id, each.severity) for each in found.findings] == [("attention-between-heads", "error")]
+    assert not found.skipped

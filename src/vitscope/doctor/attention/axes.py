@@ -66,6 +66,9 @@ _AXES: dict[Axis, Text] = {
     "heads": _runs("over the heads", "ヘッドの軸"),
     "batch": _runs("over the images of the batch", "バッチの軸（画像どうし）"),
     "batch and heads": _runs("over the batch and the heads, which are one axis there", "バッチとヘッドをまとめた軸"),
+    "batch and windows": _runs(
+        "over the batch and the windows, which are one axis there", "バッチとウィンドウをまとめた軸"
+    ),
     "one head": _runs(
         "over an axis of length 1 (the heads, as a rule, of which there is one)",
         "長さ1の軸（通常はヘッド。ヘッドは1つだけです）",
@@ -117,7 +120,7 @@ def _at_several_images(patient: Patient, heads: Collection[int]) -> dict[str, Ax
     """By module, the axis of weights that sum to one over the images of a batch; None where there are no two batch sizes."""
     if patient.batch is not None:
         return None
-    size = next(each for each in (*SIZES, 7) if each not in heads)
+    size = next(each for each in ((2, 3, 5) if patient.is_large else (*SIZES, 7)) if each not in heads)
     try:
         images = patient.images[:1].repeat(size, 1, 1, 1) + patient.noise(size, seed=7)
         tape = patient.tape_of(images)
@@ -136,7 +139,11 @@ def _over_images(map_: Tensor, size: int) -> Axis | None:
     beside = (shares.view(size, -1, *shares.shape[1:]).sum(dim=0), shares.view(-1, size, *shares.shape[1:]).sum(dim=1))
     if any(sum_to_one(each) for each in beside):
         return "batch"
-    return "batch and heads" if sum_to_one(shares.sum(dim=0)) else None
+    if sum_to_one(shares.sum(dim=0)):
+        return "batch and heads"
+    folded = (each for each in range(2 * size, len(shares), size) if len(shares) % each == 0)
+    is_folded = any(sum_to_one(shares.view(each, -1, *shares.shape[1:]).sum(dim=0)) for each in folded)
+    return "batch and windows" if is_folded else None
 
 
 def wrong_axis(found: list[Wrong]) -> Finding:
@@ -151,7 +158,7 @@ def wrong_axis(found: list[Wrong]) -> Finding:
         if is_one
         else Text(f"between {least:.3g} and {most:.3g}", f"{least:.3g}から{most:.3g}")
     )
-    of_images = axis in ("batch", "batch and heads", "everything")
+    of_images = axis in ("batch", "batch and heads", "batch and windows", "everything")
     fault = replace(WRONG_AXIS, explains=(*WRONG_AXIS.explains, *OF_THE_BATCH)) if of_images else WRONG_AXIS
     return fault.found(
         Text(

@@ -18,7 +18,12 @@ from vitscope.doctor.naming import listed
 from vitscope.lens.attention import Attention
 from vitscope.lens.tape import Tape
 
-Axis = OneAxis | Literal["queries and keys", "rows of others", "one head", "batch", "batch and heads", "everything"]
+Axis = (
+    OneAxis
+    | Literal[
+        "queries and keys", "rows of others", "one head", "batch", "batch and heads", "batch and windows", "everything"
+    ]
+)
 """Along what shares sum to one that should along the keys."""
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.finding import Fault, Finding, Severity
 from vitscope.doctor.mixing.experiments import (
     Tokens,
     changed,
@@ -136,8 +136,8 @@ def _is_torn(tape: Tape, part: Attention, block: Block) -> bool:
     return int(moved.sum()) > 1
 
 
-def told(found: Sequence[Between], blocks: int, never_met: Finding | None) -> Finding:
-    """The finding: what is compared instead of what, and what becomes of it; `never_met` is that of patches that meet in no block."""
+def told(found: Sequence[Between], blocks: int, severity: Severity) -> Finding:
+    """The finding: what is compared instead of what, and what becomes of it; torn tokens are an error in any case."""
     first, paths = found[0], [each.path or "the model" for each in found]
     heads, tokens = first.heads, first.tokens
     is_torn = any(each.is_torn for each in found)
@@ -146,7 +146,7 @@ def told(found: Sequence[Between], blocks: int, never_met: Finding | None) -> Fi
             " What it gives for one token is then put back into several others.",
             "さらに、1つのトークンについての結果が、ほかの複数のトークンに戻されています。",
         )
-    elif never_met is not None:
+    elif len(found) == blocks:
         rest = Text(
             " Patches never meet in any block.",
             "どのブロックでも、パッチどうしが情報をやり取りすることはありません。",
@@ -164,5 +164,5 @@ def told(found: Sequence[Between], blocks: int, never_met: Finding | None) -> Fi
             f"スコアがヘッドごとの{tokens} × {tokens}ではなく、トークンごとの{heads} × {heads}になっています（{listed(paths)}）。{rest.ja}",
         ),
         {"modules": paths, "blocks": blocks, "heads": heads, "tokens": tokens},
-        severity="error" if is_torn else "warning" if never_met is None else never_met.severity,
+        severity="error" if is_torn else severity,
     )

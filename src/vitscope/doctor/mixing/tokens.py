@@ -16,10 +16,10 @@ from vitscope.doctor.mixing.alone import alone, blocks_alone
 from vitscope.doctor.mixing.apart import NEVER_MEET, apart, apart_unproved
 from vitscope.doctor.mixing.between import Between, between_heads, told
 from vitscope.doctor.mixing.centred import normed_over_tokens
-from vitscope.doctor.mixing.experiments import Tokens
+from vitscope.doctor.mixing.experiments import Tokens, leaving
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
 from vitscope.doctor.mixing.masks import allowed, is_triangular
-from vitscope.doctor.mixing.meeting import earlier_hear_later, way_in, ways_in_and_out
+from vitscope.doctor.mixing.meeting import earlier_hear_later, mixes_behind, way_in, ways_in_and_out
 from vitscope.doctor.mixing.scrambles import keeps_channels
 from vitscope.doctor.mixing.torn import MERGED, torn_tokens
 from vitscope.doctor.mixing.unproven import anatomy_as_far_as_followed
@@ -110,7 +110,7 @@ def _met(patient: Patient, blocks: tuple[Block, ...], between: dict[int, Between
     lonely = alone(patient, blocks, pairs) if between or not met else []
     heads = [each for number, each in between.items() if each.is_torn or number in lonely or never_met is not None]
     if heads:
-        yield told(heads, len(blocks), never_met)
+        yield told(heads, len(blocks), "warning" if never_met is None else never_met.severity)
     yield from (each for each in met if each is not never_met or len(heads) < len(blocks))
     if not met:
         yield from blocks_alone(patient, blocks, pairs, [number for number in lonely if number not in between])
@@ -122,7 +122,7 @@ def _as_far_as_followed(patient: Patient) -> Iterator[Finding]:
         blocks = anatomy_as_far_as_followed(patient).blocks
         heads = [found for found in (between_heads(patient.tape, block) for block in blocks) if found]
         if heads and len(heads) == len(blocks):
-            yield from _unproved(patient, heads)
+            yield from _unproved(patient, blocks, heads)
             return
         across = list(_heads_across(patient, blocks))
         yield from across
@@ -132,11 +132,13 @@ def _as_far_as_followed(patient: Patient) -> Iterator[Finding]:
         yield from apart_unproved(patient)
 
 
-def _unproved(patient: Patient, heads: list[Between]) -> Iterator[Finding]:
-    """Attention between heads that was not proved, where no tokens meet, or their results are torn."""
-    never_met = next(iter(apart_unproved(patient)), None)
-    if never_met is not None or any(each.is_torn for each in heads):
-        yield told(heads, len(heads), never_met)
+def _unproved(patient: Patient, blocks: tuple[Block, ...], heads: list[Between]) -> Iterator[Finding]:
+    """Attention between heads that was not proved, in all blocks, where no tokens meet or their results are torn."""
+    end = leaving(patient.tape, blocks[-1])
+    pairs = [torch.eye(each.tokens, dtype=torch.bool)[None] for each in heads]
+    is_apart = any(apart_unproved(patient)) or len(alone(patient, blocks, pairs)) == len(blocks)
+    if is_apart or any(each.is_torn for each in heads):
+        yield told(heads, len(blocks), "warning" if end is None or mixes_behind(patient.tape, end) else "error")
 
 
 def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:
