@@ -90,6 +90,43 @@ def test_scores_that_a_told_loss_takes_are_left_alone(finish: Finish, loss: str 
     assert found(built(lambda: Finishing(finish)), "output", loss=loss) == {}
 
 
+@pytest.mark.parametrize("loss", ["cross-entropy", nn.CrossEntropyLoss(), "nll", nn.NLLLoss()])
+@pytest.mark.parametrize("finish", [plain, torch.tanh])
+def test_a_loss_of_several_scores_learns_nothing_from_one(loss: str | nn.Module, finish: Finish) -> None:
+    finding = finished(finish, loss, classes=1)
+    assert (finding.id, finding.severity) == ("cross-entropy-of-one-score", "error")
+    score = torch.randn(3, 1)
+    assert float(F.cross_entropy(score, torch.zeros(3, dtype=torch.long))) == 0
+
+
+@pytest.mark.parametrize(
+    ("finish", "loss"), [(plain, None), (plain, "bce-with-logits"), (plain, "bce"), (plain, "mse"), (torch.sigmoid, nn.BCELoss())]
+)  # fmt: skip
+def test_one_score_with_a_loss_of_its_own_is_left_alone(finish: Finish, loss: str | nn.Module | None) -> None:
+    assert found(built(lambda: Finishing(finish, classes=1)), "output", loss=loss) == {}
+
+
+@pytest.mark.parametrize(
+    ("finish", "en", "ja"),
+    [
+        (plain, "BCEWithLogitsLoss fits these scores, which are no probabilities", "合うのはBCEWithLogitsLossです"),
+        (torch.tanh, "BCEWithLogitsLoss fits these scores", "合うのはBCEWithLogitsLossです"),
+        (torch.sigmoid, "BCELoss fits these scores, which are between 0 and 1", "合うのはBCELossです"),
+    ],
+)
+def test_which_of_the_two_bce_means_is_told(finish: Finish, en: str, ja: str) -> None:
+    model = built(lambda: Finishing(finish))
+    (note,) = examined(model, "output", loss="bce").notes
+    assert en in note.en
+    assert ja in note.ja
+    assert not examined(model, "output", loss="bce-with-logits").notes
+    assert not examined(model, "forward", loss="bce").notes
+
+
+def test_what_fits_neither_bce_is_an_error() -> None:
+    assert found(built(lambda: Finishing(log_softmax)), "output", loss="bce") == {"log-softmax-before-bce": "error"}
+
+
 class ForPeople(Small):
     """Scores for the loss, and something else for people in evaluation mode."""
 

@@ -24,6 +24,7 @@ from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
+from vitscope.doctor.forward.told import bce_meant
 from vitscope.doctor.patient import SEED, Patient, first_line, not_followed
 from vitscope.doctor.unscored import NoScoresError, no_scores
 from vitscope.lens.autocast import without_autocast
@@ -127,6 +128,7 @@ def _examined(
     """The checks that were chosen, and what was found before them, in order."""
     findings, skipped, seconds = run_checks(patient, chosen, progress)
     findings = [*(each for each in early if each.check in chosen), *findings]
+    meant = bce_meant(patient) if "output" in chosen else None
     not_done = {skip.check for skip in skipped} - {finding.check for finding in findings}
     return Examination(
         target=target,
@@ -135,7 +137,7 @@ def _examined(
         skipped=tuple(skipped),
         seconds=seconds,
         facts=_facts(patient),
-        notes=tuple(notes),
+        notes=(*notes, *([meant] if meant is not None else [])),
     )
 
 

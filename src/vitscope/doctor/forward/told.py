@@ -1,6 +1,6 @@
 """Whether the scores are what the loss asks for that the user trains with. In goes a patient whose loss was told, out comes what does not fit.
 
-Cross-entropy is not judged here: what it makes of other scores holds where no loss was told, too.
+Of cross-entropy only that it takes several scores is judged here: what it makes of other scores holds where no loss was told, too.
 """
 
 from __future__ import annotations
@@ -92,9 +92,31 @@ LOGARITHMS = Fault(
 )
 
 
+ONE_SCORE = Fault(
+    "cross-entropy-of-one-score",
+    "M12",
+    "output",
+    "error",
+    Text(
+        "Cross-entropy and NLLLoss compare the scores of several classes. The softmax of a single score is 1 whatever the score, so the loss is 0 "
+        "and so is every gradient: nothing learns. A label of 1 is an error.",
+        "クロスエントロピーとNLLLossは、複数のクラスのスコアを比べる損失です。スコアが1つだけだとsoftmaxは値にかかわらず1なので、損失も勾配もすべて0に"
+        "なり、何も学習しません。ラベルが1の画像ではエラーになります。",
+    ),
+    Text(
+        "give one score for each class (two for two classes), or keep the single score and train with BCEWithLogitsLoss",
+        "クラスごとに1つのスコアを出力する（2クラスなら2つ）か、スコアを1つのままにしてBCEWithLogitsLossで学習してください",
+    ),
+    "self.head = nn.Linear(dim, 2)   # or loss = nn.BCEWithLogitsLoss()",
+    explains=_TRAINING,
+)
+
+
 def misfit(patient: Patient, tail: Tail | None, reach: Reach | None) -> Finding | None:
     """What a loss was told for that cannot take these scores, in evaluation mode and in training mode."""
-    judge = {"nll": _nll, "bce-of-probabilities": _of_probabilities, "bce-with-logits": _with_logits}
+    if patient.loss in ("cross-entropy", "nll") and patient.classes == 1:
+        return _of_one_score(patient)
+    judge = {"nll": _nll, "bce-of-probabilities": _of_probabilities, "bce-with-logits": _with_logits, "bce": _either}
     if patient.loss not in judge:
         return None
     found = judge[patient.loss](patient, tail, reach)
@@ -113,6 +135,37 @@ def _fits_in_training(patient: Patient) -> bool:
     if patient.loss == "nll":
         return _largest(scores) < _OFF
     return _are_between(scores) if patient.loss == "bce-of-probabilities" else not _are_squeezed(scores)
+
+
+def bce_meant(patient: Patient) -> Text | None:
+    """Where `bce` was told, which of torch's two fits these scores."""
+    if patient.loss != "bce":
+        return None
+    if _are_between(patient.answers):
+        return Text(
+            "Of the two losses that bce may mean, BCELoss fits these scores, which are between 0 and 1; BCEWithLogitsLoss would take a second "
+            "sigmoid.",
+            "bceと呼ばれる損失は2つあり、このスコア（0から1の値）に合うのはBCELossです。BCEWithLogitsLossではsigmoidが2回適用されます。",
+        )
+    return Text(
+        "Of the two losses that bce may mean, BCEWithLogitsLoss fits these scores, which are no probabilities; BCELoss would end in an error.",
+        "bceと呼ばれる損失は2つあり、このスコア（確率ではない値）に合うのはBCEWithLogitsLossです。BCELossではエラーになります。",
+    )
+
+
+def _either(patient: Patient, tail: Tail | None, reach: Reach | None) -> Finding | None:
+    """What fits neither."""
+    return None if _of_probabilities(patient, tail, reach) is None else _with_logits(patient, tail, reach)
+
+
+def _of_one_score(patient: Patient) -> Finding:
+    return ONE_SCORE.found(
+        Text(
+            f"The loss is {patient.loss}, and the model gives a single score: of one class it is 0 for every image, whatever the score.",
+            f"損失は{patient.loss}ですが、モデルのスコアは1つだけです。クラスが1つなら、スコアにかかわらずどの画像でも損失は0になります。",
+        ),
+        {"scores": 1, "loss": patient.loss},
+    )
 
 
 def _nll(patient: Patient, tail: Tail | None, reach: Reach | None) -> Finding | None:
