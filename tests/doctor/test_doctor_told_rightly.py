@@ -263,3 +263,27 @@ class Logarithms(Host):
 @pytest.mark.parametrize(("loss", "expected"), [("bce-with-logits", ["log-softmax-before-bce"]), ("nll", [])])
 def test_logarithms_of_probabilities_are_no_logits(loss: str, expected: list[str]) -> None:
     assert [each.id for each in examined(Logarithms(), "output", loss).findings] == expected
+
+
+class OneCut(Host):
+    def embed(self, x: Tensor) -> Tensor:
+        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), self.patch(x).flatten(2).mT], dim=1)
+        return tokens + self.pos_embed.detach()
+
+
+class LastNotCalled(Host):
+    def encode(self, tokens: Tensor) -> Tensor:
+        return self.norm(self.blocks[0](tokens))
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (OneCut, "1 parameter (7.1 % of the numbers that should learn) is used and gets no gradient: pos_embed."),
+        (LastNotCalled, "1 of 2 blocks is never called: blocks.1. It holds 18,960 numbers."),
+    ],
+)
+def test_one_of_something_is_told_in_the_singular(build: Any, said: str) -> None:
+    torch.manual_seed(0)
+    (found,) = diagnose(build(), image_size=32, checks=["parameters"]).findings
+    assert found.summary.en == said

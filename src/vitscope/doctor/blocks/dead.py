@@ -91,8 +91,8 @@ def dead(patient: Patient) -> Iterator[Finding]:
         names = [f"{number} ({blocks[number].path or 'the model'})" for number in still]
         yield DOES_NOTHING.found(
             Text(
-                f"{len(still)} of {len(blocks)} blocks do nothing: what leaves them is exactly what enters, at the start and after some steps of "
-                f"training: {listed(names)}.",
+                f"{len(still)} of {len(blocks)} blocks {'does' if len(still) == 1 else 'do'} nothing: what leaves is exactly what "
+                f"enters, at the start and after some steps of training: {listed(names)}.",
                 f"{len(blocks)}ブロック中{len(still)}ブロックが何もしていません（{listed(names)}）。初期状態でも数ステップ学習した後でも、出力が入力と完全に"
                 "一致します。",
             ),
@@ -102,7 +102,8 @@ def dead(patient: Patient) -> Iterator[Finding]:
     else:
         yield FROM_ZERO.found(
             Text(
-                f"{len(silent)} of {len(blocks)} blocks change nothing at the start and do after some steps: their branches are zero-initialised.",
+                f"{len(silent)} of {len(blocks)} blocks change{'s' if len(silent) == 1 else ''} nothing at the start and something after some steps: "
+                "the branches are zero-initialised.",
                 f"{len(blocks)}ブロック中{len(silent)}ブロックは、初期状態では何も変えず、"
                 "数ステップ学習すると動き出します。残差ブランチがゼロで初期化されています。",
             ),
@@ -173,7 +174,7 @@ def _all_thrown_away(patient: Patient, lost: list[Attention], kept: set[int]) ->
 
 def _told(lost: int, held: int, names: list[str]) -> Text:
     return Text(
-        f"The result of {lost} of {held} attentions is thrown away: nothing that comes out is made of {listed(names)}.",
+        f"The result of {lost} of {held} attention{'' if held == 1 else 's'} is thrown away: nothing that comes out is made of {listed(names)}.",
         f"{held}個中{lost}個のアテンションの結果が捨てられています。モデルの出力は{listed(names)}をまったく使っていません。",
     )
 

@@ -222,7 +222,7 @@ def _dead_units(patient: Patient) -> Iterator[Finding]:
     yield DEAD.found(
         Text(
             f"{100 * found[worst]:.0f} % of the units in {worst} are exactly zero for every token of {len(tape.image)} images; "
-            f"{len(found)} layers are more than half dead: {listed(list(found))}.",
+            f"{len(found)} layer{' is' if len(found) == 1 else 's are'} more than half dead: {listed(list(found))}.",
             f"{worst}のユニットの{100 * found[worst]:.0f} %が、{len(tape.image)}枚の画像のすべてのトークンでちょうどゼロです。"
             f"半分以上が死んでいる層は{len(found)}個あります: {listed(list(found))}。",
         ),

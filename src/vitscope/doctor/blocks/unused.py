@@ -89,10 +89,11 @@ def cut(patient: Patient, census: Census) -> Iterator[Finding]:
     sizes = {name: parameter.numel() for name, parameter in patient.model.named_parameters()}
     lost, asked = sum(sizes[name] for name in census.cut), sum(sizes[name] for name in census.asking)
     share = lost / max(asked, 1)
+    one = len(census.cut) == 1
     yield CUT.found(
         Text(
-            f"{len(census.cut)} parameters ({100 * share:.1f} % of the numbers that should learn) are used and get no gradient: "
-            f"{listed(census.cut)}.",
+            f"{len(census.cut)} parameter{'' if one else 's'} ({100 * share:.1f} % of the numbers that should learn) "
+            f"{'is used and gets' if one else 'are used and get'} no gradient: {listed(census.cut)}.",
             f"{len(census.cut)}個のパラメータ（学習すべき数値の{100 * share:.1f} %）は、使われているのに勾配が届きません: {listed(census.cut)}。",
         ),
         {"parameters": list(census.cut), "numbers": lost, "share": share},
@@ -162,13 +163,15 @@ def _told(never: Uncalled, numbers: int) -> Text:
             "numbers, and no attention runs anywhere.",
             f"ブロックが1つも呼び出されていません。forwardは{listed(never.stacks)}（数値{numbers:,}個）を素通りし、アテンションはどこでも計算されません。",
         )
+    one = len(never.parts) == 1
+    are, they = ("is", "It holds") if one else ("are", "They hold")
     if never.branches:
         return Text(
-            f"Whole parts of the blocks are never called: {listed(never.parts)}. They hold {numbers:,} numbers.",
+            f"{'A whole part' if one else 'Whole parts'} of the blocks {are} never called: {listed(never.parts)}. {they} {numbers:,} numbers.",
             f"ブロックの部品が丸ごと呼び出されていません: {listed(never.parts)}（数値{numbers:,}個）。",
         )
     return Text(
-        f"{len(never.blocks)} of {never.held} blocks are never called: {listed(never.blocks)}. They hold {numbers:,} numbers.",
+        f"{len(never.blocks)} of {never.held} blocks {are} never called: {listed(never.blocks)}. {they} {numbers:,} numbers.",
         f"{never.held}ブロック中{len(never.blocks)}ブロックが一度も呼び出されていません: {listed(never.blocks)}（数値{numbers:,}個）。",
     )
 

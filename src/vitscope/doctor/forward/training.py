@@ -129,8 +129,8 @@ def _unreached(model: Quiet, images: Tensor, learning: set[str]) -> Iterator[Fin
     named = listed(lost)
     yield UNREACHED.found(
         Text(
-            f"In evaluation mode a gradient reaches {len(wanted)} parameters; in training mode it does not reach {len(lost)} of them "
-            f"({100 * share:.1f} % of the numbers): {named}.",
+            f"In evaluation mode a gradient reaches {len(wanted)} parameter{'' if len(wanted) == 1 else 's'}; in training mode it does "
+            f"not reach {len(lost)} of them ({100 * share:.1f} % of the numbers): {named}.",
             f"評価モードでは{len(wanted)}個のパラメータに勾配が届きますが、学習モードではそのうち{len(lost)}個"
             f"（数値の{100 * share:.1f} %）に届きません: {named}。",
         ),
