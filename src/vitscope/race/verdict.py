@@ -200,8 +200,8 @@ def _too_short(cause: Cause, found: Comparison) -> Text | None:
         return None
     longer = _longer(race.course)
     return Text(
-        f"the mended copy has learned nothing yet either, so {steps} steps are too few to tell; try --duration {longer}st",
-        f"修正したコピーもまだ何も学習していないため、{steps}ステップでは短すぎて判断できません。--duration {longer}stを試してください",
+        f"the mended copy is hardly above chance yet either, so {steps} steps are too few to tell; try --duration {longer}st",
+        f"修正したコピーもまだチャンスレベルとほとんど変わらないため、{steps}ステップでは短すぎて判断できません。--duration {longer}stを試してください",
     )
 
 

@@ -103,7 +103,7 @@ _JA = {
     "forwards": "順伝播の回数",
     "forwards_in_float16": "float16での順伝播の回数",
     "frozen": "固定されたもの",
-    "gamma": "gamma",
+    "gamma": "倍率（gamma）",
     "gradient_after_some_steps": "数ステップ学習した後の勾配",
     "gradient_at_start": "初期状態での勾配",
     "gradient_norm_last_beside_first": "最初のブロックに対する最後のブロックの勾配ノルムの比",
