@@ -19,7 +19,8 @@ from vitscope.doctor.curve.examine import CURVE_CHECKS
 from vitscope.doctor.data.examine import DATA_CHECKS
 
 CODE = """
-import os, time, torch
+import os, random, subprocess, sys, threading, time
+import numpy, torch
 from torch import nn
 import vitscope
 
@@ -34,6 +35,34 @@ class Ends(nn.Module):
 class Raises(nn.Module):
     def forward(self, x): raise ValueError("shape trouble")
 
+class Interrupts(nn.Module):
+    def forward(self, x): raise KeyboardInterrupt
+
+class Eats(nn.Module):
+    def forward(self, x): return torch.zeros(1 << 50)
+
+class Leaves(nn.Module):
+    def forward(self, x): sys.exit(0)
+
+class FailsInAThread(nn.Module):
+    def forward(self, x):
+        threading.Thread(target=time.sleep, args=(500,)).start()
+        raise ValueError("with a thread left")
+
+SHIFT = random.random() + numpy.random.rand() + float(torch.rand(())) + hash("letters") % 97 / 97
+
+def leaves_things_running():
+    threading.Thread(target=time.sleep, args=(500,)).start()
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(500)"], start_new_session=True)
+    open("left.pid", "w").write(str(left.pid))
+    return small()
+
+def by_chance():
+    model = small()
+    with torch.no_grad():
+        next(model.parameters()).add_(SHIFT * random.random() * numpy.random.rand())
+    return model
+
 def needs(a): return a
 def gives(): return 3
 def cnn(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
@@ -47,7 +76,14 @@ BAD = [
     (["theirs:needs"], "it needs a"),
     (["theirs:gives"], "gave an int, expected an nn.Module"),
     (["theirs:cnn", "--image-size", "32"], "no attention in this model"),
-    (["theirs:Raises", "--image-size", "32"], "shape trouble"),
+    (
+        ["theirs:Raises", "--image-size", "32"],
+        "whatever the size of the images, its forward raised ValueError (shape trouble)",
+    ),
+    (["theirs:Interrupts", "--image-size", "32"], "theirs:Interrupts raised KeyboardInterrupt in theirs.py"),
+    (["theirs:Eats", "--image-size", "32"], "its forward asks for more memory than there is"),
+    (["theirs:Leaves", "--image-size", "32", "--lang", "ja"], "forwardがtheirs.pyの"),
+    (["theirs:FailsInAThread", "--image-size", "32"], "raised ValueError (with a thread left)"),
     (["theirs:small", "--image-size", "48"], "does not take images of 48×48 pixels"),
     (["theirs:small", "--kwargs", "{"], "--kwargs is no JSON"),
     (["theirs:Hangs", "--image-size", "32", "--time-limit", "8"], "did not come to an end within 8 s"),
@@ -97,6 +133,30 @@ def test_json_is_one_document_whatever_their_code_prints(folder: Path) -> None:
     done = run(folder, "theirs:small", "--image-size", "32", "--classes", "12", "--checks", "forward", "--json")
     assert done.returncode == 1, "an error makes it unhealthy"
     assert json.loads(done.stdout)["findings"][0]["id"] == "wrong-output-shape"
+
+
+@pytest.mark.e2e
+def test_what_their_code_leaves_running_holds_nothing_up(folder: Path) -> None:
+    begun = time.monotonic()
+    done = run(folder, "theirs:leaves_things_running", "--checks", "forward", "--time-limit", "120")
+    assert time.monotonic() - begun < 100
+    assert (done.returncode, "vitscope:" in done.stderr) == (0, False)
+    assert "healthy; nothing wrong was found" in done.stdout
+    left = Path("/proc") / (folder / "left.pid").read_text()
+    deadline = time.monotonic() + 10
+    while left.exists() and "Z" not in (left / "stat").read_text().split()[2] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left.exists() or "Z" in (left / "stat").read_text().split()[2]
+
+
+@pytest.mark.e2e
+def test_the_same_command_finds_the_same_numbers(folder: Path) -> None:
+    words = ("theirs:by_chance", "--image-size", "32", "--checks", "forward,gradient,overfit,learning-rate")
+    told = [json.loads(run(folder, *words, "--lr", "1e-3", "--json").stdout) for _ in range(2)]
+    for each in told:
+        del each["seconds"]
+    assert told[0] == told[1]
+    assert "learning-rate-in-range" in {each["id"] for each in told[0]["findings"]}
 
 
 @pytest.mark.parametrize(
