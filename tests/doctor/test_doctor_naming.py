@@ -6,7 +6,7 @@ import pytest
 
 from vitscope._core.text import Text
 from vitscope.doctor.catalogue import faults
-from vitscope.doctor.naming import listed, without_numbers
+from vitscope.doctor.naming import listed, part_of, without_numbers
 
 FAULT = faults()[0]
 
@@ -36,3 +36,7 @@ def test_each_language_has_its_own_way() -> None:
 
 def test_without_numbers() -> None:
     assert without_numbers("blocks.11.mlp.fc1") == "blocks.*.mlp.fc*"
+
+
+def test_the_noun_stands_in_the_number_of_all() -> None:
+    assert [part_of(1, 1, "block"), part_of(1, 3, "block")] == ["1 of 1 block", "1 of 3 blocks"]

@@ -17,6 +17,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(found[:SHOWN]) + (f" … ({len(found)})" if len(found) > SHOWN else "")
 
 
+def part_of(count: int, total: int, of: str) -> str:
+    """How many of all, with the noun in the number of all: `2 of 3 blocks`, `1 of 1 block`."""
+    return f"{count} of {total} {of}{'' if total == 1 else 's'}"
+
+
 def without_numbers(path: str) -> str:
     """A path with a star for each number: the same for the same part of each block."""
     return re.sub(r"\d+", "*", path)

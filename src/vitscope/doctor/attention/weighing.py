@@ -18,7 +18,7 @@ from vitscope.doctor.attention.weights import (
     weights_of,
 )
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.naming import listed
+from vitscope.doctor.naming import listed, part_of
 from vitscope.doctor.patient import Patient
 from vitscope.lens.attention import Attention
 from vitscope.lens.tape import Tape
@@ -123,8 +123,8 @@ def _without_influence(
     )
     yield WITHOUT_INFLUENCE.found(
         Text(
-            f"With other numbers in the place of queries and keys the weights stay exactly what they are, in {len(dead)} of {len(found)} attentions "
-            f"({listed(each.path for each in dead)}); {after.en}.",
+            "With other numbers in the place of queries and keys the weights stay exactly what they are, in "
+            f"{part_of(len(dead), len(found), 'attention')} ({listed(each.path for each in dead)}); {after.en}.",
             f"{len(found)}個中{len(dead)}個のアテンションで、クエリとキーを別の値に置き換えても、アテンションの重みがまったく変わりません"
             f"（{listed(each.path for each in dead)}）。{after.ja}。",
         ),

@@ -11,7 +11,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.experiments import changed_with, entering, leaving
 from vitscope.doctor.mixing.meeting import are_all_alone
-from vitscope.doctor.naming import listed
+from vitscope.doctor.naming import listed, part_of
 from vitscope.doctor.patient import Patient
 from vitscope.lens.blocks import Block
 from vitscope.lens.tape import Tape
@@ -60,7 +60,7 @@ def blocks_alone(
     what = _compared(keys, tokens)
     yield ALONE.found(
         Text(
-            f"In {len(found)} of {len(blocks)} blocks none of {tokens} tokens hears of another: {what.en} ({where}).",
+            f"In {part_of(len(found), len(blocks), 'block')} none of {tokens} tokens hears of another: {what.en} ({where}).",
             f"{len(blocks)}個のブロックのうち{len(found)}個で、{tokens}個のトークンがどれもほかのトークンの情報を受け取りません。{what.ja}（{where}）。",
         ),
         {

@@ -24,7 +24,7 @@ from vitscope.doctor.mixing.experiments import (
     with_noise,
 )
 from vitscope.doctor.mixing.heads import put_together
-from vitscope.doctor.naming import listed
+from vitscope.doctor.naming import listed, part_of
 from vitscope.lens.attention import Attention
 from vitscope.lens.blocks import Block
 from vitscope.lens.operations import CONVOLUTIONS
@@ -159,7 +159,7 @@ def told(found: Sequence[Between], blocks: int, severity: Severity) -> Finding:
     return BETWEEN.found(
         Text(
             f"Attention runs between the {heads} heads of each token instead of between the {tokens} tokens: the scores are {heads} × {heads} for "
-            f"each token, not {tokens} × {tokens} for each head, in {len(found)} of {blocks} blocks ({listed(paths)}).{rest.en}",
+            f"each token, not {tokens} × {tokens} for each head, in {part_of(len(found), blocks, 'block')} ({listed(paths)}).{rest.en}",
             f"アテンションが、{tokens}個のトークンの間ではなく、各トークンの{heads}個のヘッドの間で計算されています。{blocks}個のブロックのうち{len(found)}個で、"
             f"スコアがヘッドごとの{tokens} × {tokens}ではなく、トークンごとの{heads} × {heads}になっています（{listed(paths)}）。{rest.ja}",
         ),

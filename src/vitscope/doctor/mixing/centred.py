@@ -13,7 +13,7 @@ from torch import Tensor
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.experiments import entering, played, queries_keys_values, with_noise
-from vitscope.doctor.naming import listed
+from vitscope.doctor.naming import listed, part_of
 from vitscope.doctor.patient import Patient
 from vitscope.lens.blocks import Block
 from vitscope.lens.tape import Call, Tape
@@ -49,8 +49,8 @@ def normed_over_tokens(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[
     where = listed(block.attention.path for block in found)
     yield CENTRED.found(
         Text(
-            f"Adding the same to every token changes no query, key or value in {len(found)} of {len(blocks)} blocks: the norm in front of attention "
-            f"runs over the tokens, not over the width ({where}).",
+            f"Adding the same to every token changes no query, key or value in {part_of(len(found), len(blocks), 'block')}: the norm in front of "
+            f"attention runs over the tokens, not over the width ({where}).",
             f"全トークンに同じベクトルを足しても、{len(blocks)}個のブロックのうち{len(found)}個でクエリ・キー・バリューがまったく変わりません。"
             f"アテンションの前の正規化が、幅ではなくトークンの軸で計算されています（{where}）。",
         ),

@@ -23,7 +23,7 @@ from vitscope.doctor.mixing.meeting import earlier_hear_later, mixes_behind, way
 from vitscope.doctor.mixing.scrambles import keeps_channels
 from vitscope.doctor.mixing.torn import MERGED, torn_tokens
 from vitscope.doctor.mixing.unproven import anatomy_as_far_as_followed
-from vitscope.doctor.naming import listed
+from vitscope.doctor.naming import listed, part_of
 from vitscope.doctor.patient import Patient, not_followed
 from vitscope.lens.blocks import Block
 
@@ -274,7 +274,7 @@ def _causal(
     )
     return CAUSAL.found(
         Text(
-            f"Each token sees only those {en} it: a triangular mask in {len(triangular)} of {len(blocks)} blocks ({where}). {rest.en}",
+            f"Each token sees only those {en} it: a triangular mask in {part_of(len(triangular), len(blocks), 'block')} ({where}). {rest.en}",
             f"各トークンが、自分より{ja}のトークンしか参照できません。{len(blocks)}個のブロックのうち{len(triangular)}個に三角形のマスクがあります"
             f"（{where}）。{rest.ja}",
         ),
