@@ -201,7 +201,8 @@ def _too_short(cause: Cause, found: Comparison) -> Text | None:
     longer = _longer(race.course)
     return Text(
         f"the mended copy is hardly above chance yet either, so {steps} steps are too few to tell; try --duration {longer}st",
-        f"修正したコピーもまだチャンスレベルとほとんど変わらないため、{steps}ステップでは短すぎて判断できません。--duration {longer}stを試してください",
+        f"修正したコピーもまだチャンスレベルとほとんど変わらないため、"
+        f"{steps}ステップでは短すぎて判断できません。--duration {longer}stを試してください",
     )
 
 
