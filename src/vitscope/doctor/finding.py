@@ -14,6 +14,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from vitscope._core.text import Lang, Text
+from vitscope.doctor.comments import code_in
 
 Severity = Literal["error", "warning", "note"]
 """Error: the model or the loop is wrong whatever was intended. Warning: legal and usually harmful. Note: style, or worth knowing."""
@@ -36,7 +37,7 @@ class Fault:
     advice: Text
     """The fix in words."""
     code: str = ""
-    """The fix in code, where a few lines say it."""
+    """The fix in code, where a few lines say it; for its comments in Japanese see `comments`."""
     proof: str = ""
     """The check that shows that the fix is one; left out, the check that found it."""
     explains: tuple[str, ...] = ()
@@ -46,6 +47,11 @@ class Fault:
     def is_to_mend(self) -> bool:
         """Whether it asks for anything: that a learning rate is a good one does not."""
         return self.advice.en != "nothing to do"
+
+    @property
+    def in_code(self) -> Text:
+        """The fix in code, with its comments in both languages."""
+        return Text(self.code, code_in(self.code, "ja"))
 
     def found(
         self,
@@ -117,7 +123,7 @@ class Finding:
             "evidence": {name: plain(value) for name, value in self.evidence.items()},
             "why_it_matters": self.fault.why[lang],
             "advice": self.fault.advice[lang],
-            "code": self.fault.code,
+            "code": self.fault.in_code[lang],
             "folded_under": self.folded_under,
             "proof": self.proof,
         }

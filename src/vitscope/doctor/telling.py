@@ -135,7 +135,7 @@ def _of_cause(cause: Finding, found: Examination, lang: Lang, confirm: str) -> I
     yield Line(f"{Text('why: ', '影響：')[lang]}{fault.why[lang]}", "words", 2)
     if fault.is_to_mend:
         yield Line(f"{Text('fix: ', '対処：')[lang]}{fault.advice[lang]}", "words", 2)
-        for line in fault.code.splitlines():
+        for line in fault.in_code[lang].splitlines():
             yield Line(line, "code", 6)
         if confirm:
             said = Text("to confirm the fix: ", "修正の確認：")[lang]
@@ -179,7 +179,7 @@ def _row(finding: Finding, lang: Lang) -> str:
     indent = "" if finding.folded_under is None else "&#8627; "
     told = "" if indent or not finding.fault.is_to_mend else f"<br><i>{escape(finding.fault.advice[lang])}</i>"
     if told and finding.fault.code:
-        told += f"<pre>{escape(finding.fault.code)}</pre>"
+        told += f"<pre>{escape(finding.fault.in_code[lang])}</pre>"
     return (
         f'<tr><td style="vertical-align:top">{indent}{escape(WORDS[finding.severity][lang])}</td>'
         f'<td style="text-align:left"><b>{escape(finding.id)}</b><br>{escape(finding.summary[lang])}{told}</td></tr>'
