@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import ConfigError, ModelError, UsageError
+from vitscope._core.raised import CodeError
 from vitscope.recipes import code
 from vitscope.recipes.code import defaults_of, model_from_code, parse_kwargs
 from vitscope.recipes.naming import kind_of
@@ -132,6 +133,24 @@ def test_code_that_gives_none(tmp_path: Path, place: str, arguments: dict[str, A
     with pytest.raises(ModelError, match=sentence):
         model_from_code(place, arguments)
     assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("their_nothing:f", "Pythonモジュール'their_nothing'が、このフォルダにも"),
+        ("their_code.py:tiny", "their_code:tinyの間違いではありませんか？"),
+        ("their_code:tny", "their_codeに'tny'がありません（'tiny'の間違いではありませんか？）"),
+        ("their_code:number", "their_code:numberはintです"),
+        ("their_code:gives", "their_code:givesが返したのはintで"),
+        ("their_code:raises", "their_code:raisesがtheir_code.pyの"),
+        ("their_code:Wide", "必要な引数：width"),
+    ],
+)
+def test_code_that_gives_none_is_told_in_japanese_too(place: str, said: str) -> None:
+    with pytest.raises(CodeError) as error:
+        model_from_code(place)
+    assert said in error.value.text.ja
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -96,10 +96,7 @@ def admitted(
             "give the doctor the model that it was made of"
         )
     if not attends(patient.tape) and not _holds_what_it_never_calls(patient):
-        raise ModelError(
-            "there is no attention in this model: no softmax over tokens, no product of two tensors that both come from the image; "
-            "the doctor is for Vision Transformers (a CNN or an MLP-Mixer has other faults)"
-        )
+        raise CodeError(_NO_ATTENTION)
     return patient, findings, notes
 
 
@@ -108,6 +105,12 @@ _IN_FLOAT32 = Text(
     "モデルがfloat64で動かないため、実験はfloat32で行いました。「影響なし」と「わずかな影響」の区別は粗くなります（1e-9ではなく1e-4）。",
 )
 
+_NO_ATTENTION = Text(
+    "there is no attention in this model: no softmax over tokens, no product of two tensors that both come from the image; the doctor is for Vision "
+    "Transformers (a CNN or an MLP-Mixer has other faults)",
+    "このモデルにはアテンションがありません。トークンに対するsoftmaxも、どちらも画像から作られた2つのテンソルの積も見つかりません。doctorはVision "
+    "Transformerのためのものです（CNNやMLP-Mixerの問題は別のものです）",
+)
 _SETTLED = Text(
     "Batch norm that had seen no batch was given the statistics of the examined images first.",
     "まだ一度もバッチを処理していないバッチ正規化には、検査用画像の統計量を先に与えました。",

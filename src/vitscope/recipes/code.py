@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitscope._core.errors import ModelError, UsageError
+from vitscope._core.errors import UsageError
 from vitscope._core.raised import CodeError, raised
-from vitscope._core.suggest import a_, did_you_mean
+from vitscope._core.suggest import a_, nearest
 from vitscope._core.text import Text
 
 
@@ -34,15 +34,28 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
     found: Any = _imported(name, place)
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ModelError(
-                f"{name} has no '{attribute}'{did_you_mean(part, dir(found))}; give the name of a function or class that makes the model"
+            near = nearest(part, dir(found))
+            hint = (
+                Text("", "")
+                if near is None
+                else Text(f" (did you mean '{near}'?)", f"（'{near}'の間違いではありませんか？）")
+            )
+            raise CodeError(
+                Text(
+                    f"{name} has no '{attribute}'{hint.en}; give the name of a function or class that makes the model",
+                    f"{name}に'{attribute}'がありません{hint.ja}。モデルを作る関数またはクラスの名前を指定してください",
+                )
             )
         found = getattr(found, part)
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise ModelError(
-            f"{place} is {a_(type(found).__name__)}, expected a function or a class that gives an nn.Module, or a module itself"
+        kind = type(found).__name__
+        raise CodeError(
+            Text(
+                f"{place} is {a_(kind)}, expected a function or a class that gives an nn.Module, or a module itself",
+                f"{place}は{kind}です。nn.Moduleを返す関数かクラス、またはモジュール自体を指定してください",
+            )
         )
     _refuse_wrong_arguments(place, found, given)
     try:
@@ -52,7 +65,13 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
         advice = _advice(error) or told.advice or _MEND
         raise CodeError(Text(f"{place} {told.did.en}; {advice.en}", f"{place}が{told.did.ja}。{advice.ja}")) from error
     if not isinstance(model, nn.Module):
-        raise ModelError(f"{place} gave {a_(type(model).__name__)}, expected an nn.Module")
+        kind = type(model).__name__
+        raise CodeError(
+            Text(
+                f"{place} gave {a_(kind)}, expected an nn.Module; let it return the model",
+                f"{place}が返したのは{kind}で、nn.Moduleではありません。モデルを返すようにしてください",
+            )
+        )
     return model
 
 
@@ -95,11 +114,21 @@ def _imported(name: str, place: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ModelError(
-                f"{_a_file(name, place)}there is no Python module '{error.name}', here or among what is installed; "
-                f"stand in its folder or install it ({place} is read as package.module:callable)"
+            meant = _a_file(name, place)
+            raise CodeError(
+                Text(
+                    f"{meant.en}there is no Python module '{error.name}', here or among what is installed; stand in its folder or install it "
+                    f"({place} is read as package.module:callable)",
+                    f"{meant.ja}Pythonモジュール'{error.name}'が、このフォルダにもインストール済みのものにも見つかりません。そのファイルがある"
+                    f"フォルダで実行するか、インストールしてください（{place}はpackage.module:callableとして読まれます）",
+                )
             ) from error
-        raise ModelError(f"{name} cannot be imported: {_said(error)}; install what it needs beside vitscope") from error
+        raise CodeError(
+            Text(
+                f"{name} cannot be imported: {_said(error)}; install what it needs beside vitscope",
+                f"{name}をインポートできません。{_said(error)}。必要なものをvitscopeと同じ環境にインストールしてください",
+            )
+        ) from error
     except (Exception, SystemExit) as error:  # whatever somebody's file does when it is imported
         told = raised(error)
         advice = _advice(error) or told.advice or _MEND_FILE.format(name=name)
@@ -113,10 +142,13 @@ def _imported(name: str, place: str) -> Any:
         sys.path.remove(here)
 
 
-def _a_file(name: str, place: str) -> str:
+def _a_file(name: str, place: str) -> Text:
     """The beginning of a sentence for `models.py:MyViT`, which names a file."""
     module = name.removesuffix(".py")
-    return f"did you mean {module}:{place.partition(':')[2]}? " if module != name and module else ""
+    if module == name or not module:
+        return Text("", "")
+    meant = f"{module}:{place.partition(':')[2]}"
+    return Text(f"did you mean {meant}? ", f"{meant}の間違いではありませんか？")
 
 
 def _refuse_wrong_arguments(place: str, found: Any, given: dict[str, Any]) -> None:
@@ -133,8 +165,14 @@ def _refuse_wrong_arguments(place: str, found: Any, given: dict[str, Any]) -> No
             if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         ]
         needs = f"it needs {', '.join(names)}" if names else f"it takes {', '.join(signature.parameters) or 'none'}"
-        raise ModelError(
-            f"{place} cannot be called like this ({error}); {needs}; give arguments as JSON with --kwargs"
+        needs_ja = (
+            f"必要な引数：{'、'.join(names)}" if names else f"受け取る引数：{'、'.join(signature.parameters) or 'なし'}"
+        )
+        raise CodeError(
+            Text(
+                f"{place} cannot be called like this ({error}); {needs}; give arguments as JSON with --kwargs",
+                f"{place}をこのままでは呼び出せません（{error}）。{needs_ja}。引数は--kwargsにJSONで指定してください",
+            )
         ) from None
 
 
