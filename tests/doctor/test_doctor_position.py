@@ -155,3 +155,10 @@ def test_a_position_that_is_made_of_the_content_is_named(build: Callable[[], nn.
     assert found.id == "position-blind"
     assert f"what {name} adds is made of each patch itself" in found.summary.en
     assert found.evidence["made_of_the_content"] == name
+
+
+def test_rows_of_a_table_that_the_content_chooses_are_no_position() -> None:
+    torch.manual_seed(0)
+    (found,) = examined(Placed(lambda m, x: x + m.table[0][x.mean(-1).argsort(-1).argsort(-1)])).findings
+    assert found.id == "position-blind"
+    assert found.evidence["made_of_the_content"] == "table"

@@ -13,7 +13,10 @@ from vitscope.doctor.finding import Skipped
 from vitscope.doctor.patient import Patient
 from vitscope.lens.anatomy import as_tokens
 from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS, SUMS
-from vitscope.lens.tape import Call, Source
+from vitscope.lens.tape import Source
+
+LOOKUPS = frozenset({"embedding", "index", "index_select", "gather"})
+"""Rows of a table, by their numbers."""
 
 
 def added(patient: Patient) -> Tensor | None:
@@ -76,8 +79,8 @@ def mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
 
 
 def _of_the_content(patient: Patient) -> str | None:
-    """The module whose product of the patches is added to another of them, before the first block; None where there is none. Of the two, the one that
-    is called after positions, or the later one."""
+    """What makes numbers of the patches that are added to them, before the first block: a layer, or a table whose rows the patches choose; None where
+    there is none. Of two layers, the one that is called after positions, or the later one."""
     tape = patient.tape
     try:
         first = patient.anatomy.blocks[0]
@@ -85,25 +88,25 @@ def _of_the_content(patient: Patient) -> str | None:
         return None
     end = first.enters.number + 1 if first.enters is not None else first.attention.begins.number
     for call in reversed(tape.calls[:end]):
-        paths = []
         if len(call.sources) == 2 and call.name in SUMS and all(map(tape.is_of_image, call.sources)):
-            paths = [
-                product.path
-                for product in (_product(patient, source) for source in call.sources)
-                if product is not None and product.path
-            ]
-        if len(set(paths)) == 2:
-            return next((path for path in paths if "pos" in path.lower()), paths[-1])
+            made = [name for source in call.sources if (name := _maker(patient, source))]
+            if len(set(made)) == 2:
+                return next((name for name in made if "pos" in name.lower()), made[-1])
     return None
 
 
-def _product(patient: Patient, source: Source) -> Call | None:
-    """The product with weights that gave some numbers, as far as nothing else that was computed from the image joined them."""
-    call = source.call
-    while call is not None and call.name not in PRODUCTS | CONVOLUTIONS:
+def _maker(patient: Patient, source: Source) -> str | None:
+    """The layer whose product gave some numbers, or the table from which the image chose them, as far as nothing else of the image joined them."""
+    call, names = source.call, {id(parameter): name for name, parameter in patient.model.named_parameters()}
+    while call is not None:
         of_image = [each for each in call.sources if patient.tape.is_of_image(each)]
+        rest = [each for each in call.sources if not patient.tape.is_of_image(each)]
+        if call.name in LOOKUPS and rest:
+            return next((names[each] for each in made_of(rest[0]) if each in names), None)
+        if call.name in PRODUCTS | CONVOLUTIONS:
+            return call.path or None
         call = of_image[0].call if len(of_image) == 1 else None
-    return call
+    return None
 
 
 def _vector_for_all(patient: Patient) -> str | None:
