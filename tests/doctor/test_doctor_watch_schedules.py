@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 from watch_healthy import per_batch, per_epoch
-from watch_parts import loader_of, parts, train
+from watch_parts import loader_of, parts, step, train
 
 import vitscope
 from vitscope.doctor.finding import Finding
@@ -34,6 +34,10 @@ IN_EPOCHS: dict[str, Make] = {
     "half-a-step": lambda o: lr_scheduler.StepLR(o, 3, 0.5),
     "exponential": lambda o: lr_scheduler.ExponentialLR(o, 0.8),
     "three-milestones": lambda o: lr_scheduler.MultiStepLR(o, [10, 20, 25], 0.1),
+    "two-milestones": lambda o: lr_scheduler.MultiStepLR(o, [7, 15], 0.1),
+    "one-milestone": lambda o: lr_scheduler.MultiStepLR(o, [15], 0.1),
+    "linear": lambda o: lr_scheduler.LinearLR(o, 1.0, 0.05, 13),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, 13, power=0.5),
     "milestones-to-the-middle": lambda o: lr_scheduler.MultiStepLR(o, [9, 18, 30], 0.1),
     "warmed-up": lambda o: lr_scheduler.SequentialLR(
         o, [lr_scheduler.LinearLR(o, 0.1, total_iters=3), lr_scheduler.StepLR(o, 7, 0.1)], [3]
@@ -45,6 +49,10 @@ IN_BATCHES: dict[str, Make] = {
     "exponential-to-a-ten-thousandth": lambda o: lr_scheduler.ExponentialLR(o, 1e-4 ** (1 / 60)),
     "exponential-to-a-thousandth": lambda o: lr_scheduler.ExponentialLR(o, 0.89),
     "half-and-three-quarters": lambda o: lr_scheduler.MultiStepLR(o, [30, 45], 0.1),
+    "milestones-at-whole-epochs": lambda o: lr_scheduler.MultiStepLR(o, [20], 0.1),
+    "linear-to-the-end": lambda o: lr_scheduler.LinearLR(o, 1.0, 0.05, 60),
+    "linear-warm-up": lambda o: lr_scheduler.LinearLR(o, 0.05, 1.0, 7),
+    "a-rate-that-grows-once": lambda o: lr_scheduler.MultiStepLR(o, [7], 10.0),
     "three-late-milestones": lambda o: lr_scheduler.MultiStepLR(o, [20, 35, 50], 0.1),
     "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 60),
     "polynomial": lambda o: lr_scheduler.PolynomialLR(o, 60),
@@ -108,3 +116,33 @@ def test_a_schedule_that_is_constant_first_is_left_alone_where_it_is_stepped() -
     assert not found(
         lambda o: lr_scheduler.LambdaLR(o, lambda t: 1.0 if t < 10 else 0.9**t), 160, epochs=4, run=per_epoch
     )
+
+
+@pytest.mark.parametrize("name", ["two-milestones", "one-milestone", "linear", "milestones-to-the-middle", "step"])
+def test_the_same_schedules_are_left_alone_where_they_step_for_each_epoch(name: str) -> None:
+    assert not found(IN_EPOCHS[name], 80, epochs=16, run=per_epoch)
+
+
+def test_a_drop_within_the_first_epoch_is_seen_without_its_scheduler() -> None:
+    p = parts(loader=loader_of(320))
+    scheduler = lr_scheduler.MultiStepLR(p.optimizer, [5, 10])
+    with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
+        for _ in range(5):
+            for images, labels in p.loader:
+                step(p, images, labels)
+                scheduler.step()
+    (finding,) = watched.findings
+    assert (finding.id, finding.severity) == ("scheduler-at-the-wrong-rate", "warning")
+
+
+@pytest.mark.parametrize("make", [lambda o: lr_scheduler.ExponentialLR(o, 0.85), lambda o: lr_scheduler.StepLR(o, 6)])
+def test_a_decay_that_will_soon_be_over_is_asked_after(make: Make) -> None:
+    (finding,) = found(make, 320, epochs=1)
+    assert (finding.id, finding.severity) == ("scheduler-at-the-wrong-rate", "note")
+    assert "a thousandth" in finding.summary.en
+    assert "千分の一" in finding.summary.ja
+    assert not found(make, 320, epochs=1, run=per_epoch)
+
+
+def test_a_cosine_that_ends_with_the_training_is_no_question() -> None:
+    assert not found(lambda o: lr_scheduler.CosineAnnealingLR(o, 25), 80, epochs=25, run=per_epoch)

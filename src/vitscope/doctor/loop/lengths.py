@@ -52,6 +52,10 @@ def _length(scheduler: Any, begins: int) -> _Length | None:
         return _Length("T_max", scheduler.T_max, begins + scheduler.T_max)
     if kind is lr_scheduler.MultiStepLR and len(scheduler.milestones) > 1:
         return _Length("milestones", max(scheduler.milestones), begins + max(scheduler.milestones))
+    if kind is lr_scheduler.PolynomialLR:
+        return _Length("total_iters", scheduler.total_iters, begins + scheduler.total_iters)
+    if kind is lr_scheduler.LinearLR and scheduler.end_factor < scheduler.start_factor:
+        return _Length("total_iters", scheduler.total_iters, begins + scheduler.total_iters)
     if kind in (lr_scheduler.StepLR, lr_scheduler.ExponentialLR) and 0 < scheduler.gamma < 1:
         size = scheduler.step_size if kind is lr_scheduler.StepLR else 1
         number = 1 + math.floor(math.log(GONE) / math.log(scheduler.gamma))
@@ -98,7 +102,7 @@ def too_early(record: Record, scheduler: Any) -> Finding | None:
     elif type(part) is lr_scheduler.ExponentialLR:
         stays, share, is_known = (
             steps_below(rates, 0.5 * GONE * top),
-            0.25,
+            0.15,
             is_deep or part.gamma == round(part.gamma, 2),
         )
     else:
@@ -106,6 +110,71 @@ def too_early(record: Record, scheduler: Any) -> Finding | None:
     if not is_known or stays < max(5, epoch) or stays < share * len(rates):
         return None
     return gone_for(record, rates, stays, is_per_batch=True)
+
+
+def over_early(record: Record, scheduler: Any) -> Finding | None:
+    """Drops or a decay in epochs, stepped for each batch: nothing of them is left for the last two thirds of a training of several epochs. What is
+    counted in batches lasts whole epochs."""
+    calls, epoch, rates, times = (
+        _calls_per_epoch(record),
+        record.steps_per_epoch,
+        record.rates,
+        len(record.scheduler_steps),
+    )
+    if calls is None or epoch is None or not rates:
+        return None
+    part, begins = _last_part(scheduler)
+    if type(part) is lr_scheduler.MultiStepLR:
+        what, at = "milestones", [begins + int(each) for each in part.milestones]
+    elif type(part) in (lr_scheduler.LinearLR, lr_scheduler.PolynomialLR):
+        what, at = "total_iters", [begins + int(part.total_iters)]
+    else:
+        return None
+    stays = steps_below(rates, 1.001 * rates[-1])
+    is_in_batches = all(each % calls == 0 for each in at) and epoch > 1
+    if not at or is_in_batches or 3 * max(at) > times or rates[-1] > 0.5 * max(rates) or stays < max(5, 2 * epoch):
+        return None
+    name, value, left = type(part).__name__, ", ".join(map(str, at)), f"{100 * rates[-1] / max(rates):.2g}"
+    return WRONG_RATE.found(
+        Text(
+            f"{name} ({what}: {value}) steps once for each batch, {calls} times in an epoch: it was over after {max(at)} of {times} steps, and "
+            f"the last {stays} optimizer steps run at {rates[-1]:.2g}, {left} % of the peak.",
+            f"{name}（{what}: {value.replace(', ', '、')}）がバッチごとに、1エポックに{calls}回進められています。{times}回中{max(at)}回で終わり、"
+            f"最後の{stays}ステップの学習率は{rates[-1]:.2g}（最大値の{left} %）です。",
+        ),
+        {
+            "scheduler": name,
+            what: float(max(at)),
+            "calls_per_epoch": calls,
+            "scheduler_steps": times,
+            "steps_after": stays,
+        },
+    )
+
+
+def soon_over(record: Record, scheduler: Any) -> Finding | None:
+    """A decay as it is usual for each epoch, applied for each batch: within three epochs next to nothing is left. Not yet seen, and so only asked."""
+    calls, (part, begins) = _calls_per_epoch(record), _last_part(scheduler)
+    if calls is None:
+        return None
+    if type(part) is lr_scheduler.ExponentialLR:
+        is_usual = part.gamma == round(part.gamma, 2)
+    else:
+        is_usual = type(part) is lr_scheduler.StepLR and 3 * part.step_size <= calls
+    length = _length(part, begins)
+    if not is_usual or length is None or length.steps >= 3 * calls:
+        return None
+    name, epochs = type(part).__name__, length.steps / calls
+    return WRONG_RATE.found(
+        Text(
+            f"{name} ({length.what}: {length.value:g}) steps once for each batch, {calls} times in an epoch: after {epochs:.1f} epochs a thousandth "
+            "of the learning rate is left. Where the training is as short, that may be meant.",
+            f"{name}（{length.what}: {length.value:g}）がバッチごとに、1エポックに{calls}回進められています。{epochs:.1f}エポックで学習率は千分の一に"
+            "なります。学習がそれほど短いなら、意図どおりかもしれません。",
+        ),
+        {"scheduler": name, length.what: float(length.value), "calls_per_epoch": calls},
+        severity="note",
+    )
 
 
 def _impatient(record: Record, scheduler: Any, calls: int) -> Finding | None:
@@ -140,6 +209,8 @@ def too_slow(record: Record, scheduler: Any) -> Finding | None:
         length, is_sure = begins + int(part.T_max), False
     else:
         return None
+    if 2 * len(record.scheduler_steps) >= length:
+        return None  # it ends with the training
     if length <= LONG and not is_sure and length % epoch:
         return None
     if length < 5 * epoch and not is_sure and length <= LONG:

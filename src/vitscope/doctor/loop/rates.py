@@ -31,6 +31,8 @@ WRONG_RATE = Fault(
 )
 GONE = 1e-3
 """The share of its peak below which a learning rate is as good as none."""
+LITTLE = 0.02
+"""The share to which no rate is meant to fall in the first of several epochs."""
 LONGEST_WARMUP = 200
 """No warm-up is meant to take more epochs."""
 _ASKS = Text(
@@ -127,13 +129,16 @@ def swings(record: Record, rates: list[float]) -> Finding | None:
 
 def gone_early(record: Record, rates: list[float]) -> Finding | None:
     """The rate falls to next to nothing in less than an epoch, and the training goes on without one: for a quarter of an epoch at least, for the
-    last steps of an honest schedule of one epoch are next to nothing too."""
+    last steps of an honest schedule of one epoch are next to nothing too; for several epochs, where a little is left."""
     epoch, top = record.steps_per_epoch, max(rates)
     if epoch is None or top <= 0:
         return None
-    since = next((len(rates) - n for n, rate in enumerate(reversed(rates)) if rate > GONE * top), 0)
-    fall, stays = since - rates.index(top), len(rates) - since
-    if fall >= epoch or stays < max(5, epoch / 4):
+    for share, least in ((GONE, epoch / 4), (LITTLE, 3 * epoch)):
+        since = len(rates) - steps_below(rates, share * top)
+        fall, stays = since - rates.index(top), len(rates) - since
+        if fall < epoch and stays >= max(5, least):
+            break
+    else:
         return None
     return WRONG_RATE.found(
         Text(

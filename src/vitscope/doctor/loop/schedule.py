@@ -11,7 +11,7 @@ from torch.optim.swa_utils import SWALR
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.loop.lengths import too_early, too_fast, too_slow
+from vitscope.doctor.loop.lengths import over_early, soon_over, too_early, too_fast, too_slow
 from vitscope.doctor.loop.rates import climbs_again, gone_early, hardly_moves, mostly_gone, swings
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.words import counted
@@ -114,6 +114,8 @@ def schedule(record: Record) -> Iterator[Finding]:
     )
     found = found or climbs_again(record, rates) or swings(record, rates) or gone_early(record, rates)
     found = found or mostly_gone(record, rates) or hardly_moves(record, rates)
+    if scheduler is not None:
+        found = found or over_early(record, scheduler) or soon_over(record, scheduler)
     if found is not None:
         yield found
     yield from _never(record)

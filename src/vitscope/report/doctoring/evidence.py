@@ -8,6 +8,7 @@ _EN = {
     "lr": "learning rate",
     "ln_classes": "ln C",
     "val_acc": "validation accuracy, %",
+    "total_iters": "total_iters",
     "train_acc": "training accuracy, %",
     "best_val_acc": "best validation accuracy, %",
     "reference_acc": "accuracy of the reference, %",
