@@ -184,3 +184,35 @@ def test_windows_beside_the_batch_are_no_heads() -> None:
     assert "ウィンドウ" in found.summary.ja
     (found,) = (each for each in examined(InWindows, nn.Softmax(1)).findings if each.check == "attention")
     assert "over the heads" in found.summary.en
+
+
+class Pooled(nn.Module):
+    """Tokens are read out by scores of a layer, or of learned queries."""
+
+    def __init__(self, queries: int, axis: int) -> None:
+        super().__init__()
+        self.model, self.queries, self.axis = Small(F.scaled_dot_product_attention), queries, axis
+        self.ask = nn.Linear(48, 1) if queries == 1 else nn.Linear(48, 48)
+        self.learned = nn.Parameter(torch.randn(1, queries, 48))
+        self.model.head, self.head = nn.Identity(), nn.Linear(48, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        model = self.model
+        x = model.patch(x).flatten(2).mT + model.place
+        for number, (attn, mlp) in enumerate(zip(model.attns, model.mlps, strict=True)):
+            x = x + attn(model.norms[2 * number](x))
+            x = x + mlp(model.norms[2 * number + 1](x))
+        x = model.norms[4](x)
+        scores = self.ask(x).mT if self.queries == 1 else self.learned.expand(len(x), -1, -1) @ self.ask(x).mT / 48**0.5
+        return self.head((scores.softmax(self.axis) @ x).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("queries", "axis", "said"),
+    [(1, 0, OVER_IMAGES), (3, 0, OVER_IMAGES), (1, 1, "over the queries"), (1, 2, ""), (3, 2, "")],
+)
+def test_the_axis_of_a_read_out(queries: int, axis: int, said: str) -> None:
+    torch.manual_seed(0)
+    found = vitscope.diagnose(Pooled(queries, axis), image_size=16, checks=CHECKS)
+    assert [each.id for each in found.causes] == (["softmax-over-the-wrong-axis"] if said else [])
+    assert not said or said in found.causes[0].summary.en

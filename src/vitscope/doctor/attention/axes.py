@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -17,10 +18,12 @@ from vitscope._core.text import Text
 from vitscope.doctor.attention.measuring import Axis, Measured, axis_of
 from vitscope.doctor.attention.shares import sum_to_one
 from vitscope.doctor.attention.weights import divided_by_others, weights_by_hand
-from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.batch_axis import SIZES
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
+from vitscope.lens.operations import SOFTMAX
+from vitscope.lens.tape import Tape
 
 WRONG_AXIS = Fault(
     "softmax-over-the-wrong-axis",
@@ -92,14 +95,29 @@ _AXES: dict[Axis, Text] = {
 def wrong_axes(patient: Patient, measured: list[Measured]) -> list[Wrong]:
     """Those of attentions that the lens has proved."""
     wrong = [(each, each.axis) for each in measured if each.axis is not None]
-    several = _at_several_images(patient, {each.heads for each, _ in wrong}) if wrong else {}
+    several = _several_images(patient, {each.heads for each, _ in wrong}) if wrong else None
+    known = {} if several is None else _by_weights(*several)
     found: list[Wrong] = []
     for each, axis in wrong:
-        known = axis if several is None else several.get(each.path, axis)
-        if known == "length one" and several is not None and each.heads == 1:
-            known = "one head"
-        found.append(Wrong(each.path, known, each.attention.map))
+        axis = known.get(each.path, axis)
+        if axis == "length one" and several is not None:
+            axis = _of_length_one(patient.tape, *several, each)
+        found.append(Wrong(each.path, axis, each.attention.map))
     return found
+
+
+def _of_length_one(one: Tape, several: Tape, size: int, of: Measured) -> Axis:
+    """What an axis of length one at a single image is, by the softmax itself: learned queries ask in a row that is no square."""
+    pairs = list(zip(*([c for c in tape.calls if c.name in SOFTMAX] for tape in (one, several)), strict=False))
+    for here, there in pairs:
+        if of.attention.begins.number < here.number < of.attention.ends.number:
+            lengths = [call.outputs[0].shape[int(call.args[1])] for call in (here, there)]
+            if lengths == [1, size]:
+                return "batch"
+            break
+    if of.attention.map.shape[-2] == 1:
+        return "queries"
+    return "one head" if of.heads == 1 else "length one"
 
 
 def wrong_axes_by_hand(patient: Patient) -> list[Wrong]:
@@ -111,22 +129,26 @@ def wrong_axes_by_hand(patient: Patient) -> list[Wrong]:
         axis = "rows of others" if divided_by_others(patient.tape, weights) else axis_of(map_, len(map_))
         if axis is not None:
             found.append(Wrong(weights.path, axis, map_))
-    several = (_at_several_images(patient, {len(each.map) for each in found}) if found else None) or {}
-    found = [replace(each, axis=several.get(each.path, each.axis)) for each in found]
+    several = _several_images(patient, {len(each.map) for each in found}) if found else None
+    known = {} if several is None else _by_weights(*several)
+    found = [replace(each, axis=known.get(each.path, each.axis)) for each in found]
     return [each for each in found if each.axis != "length one"]  # what is divided behind the values may be one
 
 
-def _at_several_images(patient: Patient, heads: Collection[int]) -> dict[str, Axis] | None:
-    """By module, the axis of weights that sum to one over the images of a batch; None where there are no two batch sizes."""
+def _several_images(patient: Patient, heads: Collection[int]) -> tuple[Tape, int] | None:
+    """A tape of so many images as there are no heads, and how many; None where there are no two batch sizes."""
     if patient.batch is not None:
         return None
     size = next(each for each in ((2, 3, 5) if patient.is_large else (*SIZES, 7)) if each not in heads)
-    try:
-        images = patient.images[:1].repeat(size, 1, 1, 1) + patient.noise(size, seed=7)
-        tape = patient.tape_of(images)
-        maps = [(each.path, each.of(tape.value(each.source))) for each in weights_by_hand(tape) if each.source]
-    except (LensError, RuntimeError, Skipped):
-        return None
+    images = patient.images[:1].repeat(size, 1, 1, 1) + patient.noise(size, seed=7)
+    with suppress(LensError, RuntimeError):
+        return patient.tape_of(images), size
+    return None
+
+
+def _by_weights(tape: Tape, size: int) -> dict[str, Axis]:
+    """By module, the axis of weights that sum to one over the images of a batch."""
+    maps = [(each.path, each.of(tape.value(each.source))) for each in weights_by_hand(tape) if each.source]
     return {path or "the model": axis for path, map_ in maps for axis in [_over_images(map_, size)] if axis}
 
 
