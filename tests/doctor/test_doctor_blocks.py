@@ -55,7 +55,7 @@ def first(name: str) -> Finding:
         ("scores-through-floats", "cut-from-the-graph", "cls"),
         ("detached-attention", "zero-gradient", "67 % of the numbers in layers.0.attend.qkv.weight"),
         ("keys-for-values", "zero-gradient", "33 % of the numbers in layers.0.attend.w"),
-        ("frozen-layers", "frozen-as-drawn", "86 %"),
+        ("frozen-layers", "frozen-as-drawn", "86.1 %"),
     ],
 )
 def test_it_is_named(name: str, fault: str, named: str) -> None:
