@@ -654,3 +654,18 @@ def test_the_fix_names_the_class_that_is_there(kind: str, code: str, has_class: 
     told = [each.fault.code for each in found.findings if "attentions_across_the_batch" in each.evidence]
     assert told
     assert all(code in each for each in told)
+
+
+class Nested(Small):
+    """Images stand by themselves in a nested tensor, which has no sizes to ask for."""
+
+    def between(self, x: Tensor) -> Tensor:
+        each = torch.nested.as_nested_tensor(list(x))
+        shares = torch.matmul(each, each.transpose(-1, -2)).softmax(-1)
+        return x + torch.matmul(shares, each).to_padded_tensor(0.0)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_are_no_attention_along_the_batch() -> None:
+    result = examined(Nested(), "batch-independence")
+    assert (result.findings, result.skipped) == ((), ())

@@ -74,6 +74,8 @@ def _tape(model: nn.Module, images: Tensor) -> Tape:
 
 
 def _length(call: Call, scores: tuple[int, int]) -> tuple[int, int] | None:
+    if any(each.is_nested for each in (*call.outputs, *(source.tensor for source in call.sources))):
+        return None  # images of different sizes stand by themselves in it
     if call.name in SOFTMAX:
         out = call.outputs[0]
         return (int(out.shape[int(call.args[1])]), out.numel()) if out.ndim and tuple(out.shape) != scores else None
