@@ -77,7 +77,7 @@ LOW, MIDDLE, HIGH = (30.0, 31.0, 29.0), (61.0, 61.0, 61.0), (85.0, 86.0, 84.0)
         (MIDDLE, (60.0, 62.0, 61.0), HIGH, "there was no clear gap to close; mended minus rival is +24.0 points"),
         (HIGH, MIDDLE, LOW, "mended so, it learns worse"),
         (HIGH, MIDDLE, (10.0, 11.0, 10.0), "mended so, it learns worse"),
-        (HIGH, LOW, (32.0, 45.0, 25.0), "on 3 seeds it does not show as a cause"),
+        (HIGH, LOW, (32.0, 45.0, 25.0), "on 3 seeds it does not show as a cause; try --seeds 10."),
         (HIGH, (10.0, 11.0, 10.0), (10.0, 11.0, 11.0), "150 steps are too few to tell; try --duration 600st"),
     ],
 )

@@ -138,6 +138,8 @@ def test_every_number_has_a_name_in_japanese() -> None:
 def test_words_among_the_numbers_are_in_the_pages_language() -> None:
     assert (worded("training", "ja"), worded("training", "en")) == ("学習", "training")
     assert worded("blocks.0.attn", "ja") == "blocks.0.attn"
+    assert worded("the model", "ja") == "モデル本体"
+    assert worded("in the forward", "ja") == "順伝播"
 
 
 def test_of_a_curve_it_does_not_say_that_a_model_was_run() -> None:

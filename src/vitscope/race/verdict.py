@@ -217,6 +217,10 @@ def _ending(cause: Cause, left: Gap, between: Gap | None) -> Text:
     return _of_a_gap(left, before) if before.is_clear and before.low > 0 else _without_a_gap(left, before)
 
 
+FEW = 6
+"""Seeds below which more of them may tell what these do not."""
+
+
 def _unconfirmed(gained: Gap | None) -> Text:
     """A mend that does not make the model learn clearly better."""
     if gained is None or gained.seeds == 1:
@@ -226,9 +230,14 @@ def _unconfirmed(gained: Gap | None) -> Text:
         )
     if gained.is_clear:
         return Text("mended so, it learns worse", "このように修正すると、かえって学習が悪くなります")
+    more = (
+        Text("; try --seeds 10", "。--seeds 10を試してください")
+        if gained.points > 0 and gained.seeds < FEW
+        else Text("", "")
+    )
     return Text(
-        f"on {gained.seeds} seeds it does not show as a cause",
-        f"シード{gained.seeds}個では原因と確認できません",
+        f"on {gained.seeds} seeds it does not show as a cause{more.en}",
+        f"シード{gained.seeds}個では原因と確認できません{more.ja}",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vitscope._core.text import Lang
 
 _JA = {
+    "the model": "モデル本体",
     "training": "学習",
     "validation": "検証",
     "nearest neighbours": "最近傍法",
@@ -23,6 +24,10 @@ _JA = {
     "pooled": "集約された後で",
     "in order": "順序を保ったまま",
     "unknown": "不明",
+    "labels": "画像のラベル",
+    "the mean over all labels": "全ラベルの平均",
+    "in the constructor": "コンストラクタ",
+    "in the forward": "順伝播",
 }
 
 
