@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
+from vitscope._core.errors import DataError
 from vitscope.doctor.data import examine_data
 from vitscope.doctor.data.origin import names_of
 
@@ -55,3 +56,49 @@ def test_files_are_images_wherever_they_are_listed(tmp_path: Path) -> None:
     found = examine_data(DataLoader(one, 32, shuffle=True), DataLoader(other, 32), checks=["data-leak"])
     assert [finding.severity for finding in found.findings] == ["error"]
     assert names_of(one) == frozenset(str(tmp_path / f"{i}.png") for i in range(240))
+
+
+def parts_of(*sets: Dataset[Any], shuffle: bool = False) -> DataLoader[Any]:
+    return DataLoader(ConcatDataset(sets), 32, shuffle=shuffle)
+
+
+@pytest.mark.parametrize("is_outside", [False, True])
+def test_data_sets_in_a_row_are_looked_through(is_outside: bool) -> None:
+    """Subsets of them in a row, or a subset of the row."""
+    one, other = Listed(0, lambda image, i: ()), Listed(1, lambda image, i: ())
+    train = parts_of(Subset(one, range(200)), Subset(other, range(100)), shuffle=True)
+    val = parts_of(Subset(one, range(190, 240)), Subset(other, range(100, 150)))
+    if is_outside:
+        row = ConcatDataset([one, other])
+        train = DataLoader(Subset(row, [*range(200), *range(240, 340)]), 32, shuffle=True)
+        val = DataLoader(Subset(row, [*range(190, 240), *range(340, 390)]), 32)
+    (finding,) = examine_data(train, val, classes=4, checks=["data-leak"]).findings
+    assert finding.evidence == {"shared": 10, "validation_images": 100, "training_images": 300, "share": 0.1}
+    assert not examine_data(train, parts_of(Subset(one, range(200, 240))), checks=["data-leak"]).findings
+
+
+class Twice(Dataset[tuple[Tensor, int]]):
+    """Made once for each transform, of the same stored images."""
+
+    def __init__(self) -> None:
+        self.stored = torch.randn(240, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+
+    def __len__(self) -> int:
+        return 240
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return self.stored[i] + 0.1 * torch.rand(()), i % 4
+
+
+def test_two_objects_of_the_same_images_are_known_within_a_row() -> None:
+    other = Listed(1, lambda image, i: ())
+    train = parts_of(Subset(Twice(), range(200)), other, shuffle=True)
+    (finding,) = examine_data(train, parts_of(Subset(Twice(), range(180, 220))), checks=["data-leak"]).findings
+    assert (finding.evidence["shared"], finding.evidence["validation_images"]) == (20, 40)
+    assert not examine_data(train, parts_of(Subset(Twice(), range(200, 240))), checks=["data-leak"]).findings
+
+
+def test_names_of_classes_are_refused_with_what_to_do() -> None:
+    images = [(torch.randn(1, 8, 8), name) for name in ("cat", "dog") * 8]
+    with pytest.raises(DataError, match="labels are str, expected numbers from 0: one a class; number the names"):
+        examine_data(DataLoader(images, 4))  # type: ignore[arg-type]

@@ -184,7 +184,10 @@ def _labels(label: Any, which: str) -> Tensor | None:
         tensor = label.detach().cpu() if isinstance(label, Tensor) else torch.from_numpy(np.asarray(label))
     except (TypeError, ValueError, RuntimeError):
         kind = type(label[0]).__name__ if isinstance(label, Sequence) and len(label) else type(label).__name__
-        raise DataError(f"the {which} labels are {kind}, expected numbers from 0: one a class") from None
+        how = "; number the names of the classes: number = {name: i for i, name in enumerate(sorted(names))}"
+        raise DataError(
+            f"the {which} labels are {kind}, expected numbers from 0: one a class{how if kind == 'str' else ''}"
+        ) from None
     if tensor.ndim == 2 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]
     return tensor

@@ -5,13 +5,16 @@ same files or arrays gives too: whatever is done to the images on the way.
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Hashable, Sequence
 from hashlib import blake2b
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 
 from vitscope.doctor.data.drawing import places_drawn
 from vitscope.doctor.data.twins import are_twins
@@ -36,6 +39,8 @@ def names_of(dataset: Any, drawn: Sequence[int] | None = None) -> frozenset[Hash
         return None
     if drawn is not None:
         places = [places[place] for place in drawn]
+    if isinstance(base, ConcatDataset):
+        return _names_of_parts(base, places)
     files = _files(base)
     if files is not None:
         return frozenset(files[place] for place in places)
@@ -48,6 +53,17 @@ def names_of(dataset: Any, drawn: Sequence[int] | None = None) -> frozenset[Hash
     return frozenset((id(base), place) for place in places)
 
 
+def _names_of_parts(base: ConcatDataset[Any], places: Sequence[int]) -> frozenset[Hashable] | None:
+    """Of data sets in a row, each by itself; None where one of them cannot be followed."""
+    drawn: list[list[int]] = [[] for _ in base.datasets]
+    for place in places:
+        place += len(base) if place < 0 else 0
+        part = bisect_right(base.cumulative_sizes, place)
+        drawn[part].append(place - (base.cumulative_sizes[part - 1] if part else 0))
+    names = [names_of(part, of) for part, of in zip(base.datasets, drawn, strict=True) if of]
+    return None if None in names else frozenset[Hashable]().union(*(each for each in names if each is not None))
+
+
 def names_of_loader(loader: Any) -> frozenset[Hashable] | None:
     """A name for each image that a loader draws."""
     drawn = places_drawn(loader)
@@ -57,17 +73,27 @@ def names_of_loader(loader: Any) -> frozenset[Hashable] | None:
 def in_common(one: frozenset[Hashable], of_one: Any, other: frozenset[Hashable], of_other: Any) -> int:
     """How many of the other's images are the first's, by their names and by the data sets that they stand on."""
     both = len(one & other)
-    if both or of_one is of_other or not (_is_numbered(one, of_one) and _is_numbered(other, of_other)):
+    if both or of_one is of_other:
         return both
-    return len(_numbers(one) & _numbers(other)) if are_twins(of_one, of_other) else 0
+    shared: set[Hashable] = set()
+    for a, b in product(_bases(of_one), _bases(of_other)):
+        common = _numbers(one, a) & _numbers(other, b) if a is not b else set()
+        if common and are_twins(a, b):
+            shared |= {(id(b), number) for number in common}
+    return len(shared)
 
 
-def _is_numbered(names: frozenset[Hashable], base: Any) -> bool:
-    return all(isinstance(each, tuple) and each[0] == id(base) for each in names)
+def _bases(base: Any) -> list[Any]:
+    """The data sets in a row of them, each once; else itself."""
+    if not isinstance(base, ConcatDataset):
+        return [base]
+    every = [inner for part in base.datasets for inner in _bases(base_of(part))]
+    return list({id(each): each for each in every}.values())
 
 
-def _numbers(names: frozenset[Hashable]) -> set[Hashable]:
-    return {each[1] for each in names if isinstance(each, tuple)}
+def _numbers(names: frozenset[Hashable], base: Any) -> set[Hashable]:
+    """Of the images that are known by their number in a data set."""
+    return {each[1] for each in names if isinstance(each, tuple) and each[0] == id(base)}
 
 
 def _files(base: Any) -> list[str] | None:
