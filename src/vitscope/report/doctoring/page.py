@@ -96,7 +96,7 @@ def _shortened(shown: list[str], count: int, lang: Lang) -> list[str]:
 
 def _in_a_row(value: Any, lang: Lang) -> str:
     comma = Text(", ", "、")[lang]
-    if value is None:
+    if value is None or value == []:
         return "–"
     if isinstance(value, bool):
         return (Text("yes", "はい") if value else Text("no", "いいえ"))[lang]
@@ -106,7 +106,9 @@ def _in_a_row(value: Any, lang: Lang) -> str:
         return number(value)
     if isinstance(value, list):
         shown = [
-            f"({said})" if isinstance(each, list) else said for each in value[:MOST] for said in [_in_a_row(each, lang)]
+            f"({said})" if isinstance(each, list) and each else said
+            for each in value[:MOST]
+            for said in [_in_a_row(each, lang)]
         ]
         return comma.join(_shortened(shown, len(value), lang))
     if isinstance(value, dict):
