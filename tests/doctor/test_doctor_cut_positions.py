@@ -49,6 +49,14 @@ class LookedUp(Host):
         return tokens + self.place(torch.arange(tokens.shape[0]))[:, None]
 
 
+class Repeated(Host):
+    """The row of each image, repeated for its tokens."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), self.patch(x).flatten(2).mT], dim=1)
+        return tokens + self.pos_embed[0, : len(x), None].repeat(1, tokens.shape[1], 1)
+
+
 class SequenceFirst(nn.Module):
     """A table that stands with the batch in front, for tokens that do not."""
 
@@ -70,6 +78,7 @@ class SequenceFirst(nn.Module):
     [
         (Tutorial, "place.pe", "self.pe[:, :x.size(1)]"),
         (LookedUp, "place.weight", "self.pe[:, :x.size(1)]"),
+        (Repeated, "pos_embed", "self.pe[:, :x.size(1)]"),
         (SequenceFirst, "table", "self.pe[:x.size(0)]"),
     ],
     ids=lambda each: getattr(each, "__name__", ""),

@@ -71,6 +71,17 @@ def test_one_image_read_for_all_is_named(build: Callable[[], nn.Module], code: s
     assert first.evidence["image_read"] == 0
 
 
+def test_the_last_image_is_called_so() -> None:
+    class Last(Host):
+        def read(self, tokens: Tensor) -> Tensor:
+            return self.head(tokens[-1])[: len(tokens)]
+
+    torch.manual_seed(0)
+    (found,) = diagnose(Last(), image_size=32, checks=["batch-independence"]).findings
+    assert "the tokens of the last image" in found.summary.en
+    assert "最後の画像の全トークン" in found.summary.ja
+
+
 @pytest.mark.parametrize(
     ("build", "code"),
     [

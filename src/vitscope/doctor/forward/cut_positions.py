@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import Patient
-from vitscope.doctor.reading.placed import made_of
+from vitscope.doctor.reading.placed import differs, made_of
 from vitscope.lens.operations import SUMS
 
 CUT = Fault(
@@ -36,6 +39,7 @@ _SEQUENCE_FIRST = Text(
 )
 
 
+@torch.no_grad()
 def cut_along_the_batch(patient: Patient, slots: Sequence[str], moved: float) -> Finding | None:
     """The finding where one of the parameters and buffers with a row for each image is added to the tokens, one vector for all of an image's, and
     has rows for as many as there are tokens; None otherwise."""
@@ -47,11 +51,16 @@ def cut_along_the_batch(patient: Patient, slots: Sequence[str], moved: float) ->
             continue
         tokens = max(shape[:2])
         for source in call.sources:
-            is_vector = not patient.tape.is_of_image(source) and source.tensor.numel() == shape[-1]
+            is_vector = not patient.tape.is_of_image(source) and _is_the_same_for_all(source.tensor, shape[-1])
             for name in [names[each] for each in made_of(source) if each in names] if is_vector else ():
                 if tokens > 1 and held[name].numel() // shape[-1] >= tokens:
                     return _told(name, call.path or "the model", moved, is_sequence_first=shape[1] == 1)
     return None
+
+
+def _is_the_same_for_all(added: Tensor, width: int) -> bool:
+    """Whether what is added to one image's tokens is one vector, if repeated."""
+    return added.ndim > 0 and added.shape[-1] == width and (added.numel() == width or not differs(added))
 
 
 def _told(name: str, path: str, moved: float, *, is_sequence_first: bool) -> Finding:

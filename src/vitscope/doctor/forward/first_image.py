@@ -67,6 +67,12 @@ class Taken(NamedTuple):
         return f"x[{':, ' * (1 - self.axis)}0]" if self.place is not None else f"x.mean({1 - self.axis})"
 
     @property
+    def image(self) -> Text:
+        if self.place == -1:
+            return Text("the last image", "最後の画像")
+        return Text(f"image {self.place}", f"{self.place}番の画像")
+
+    @property
     def shape(self) -> Text:
         if self.axis == 0:
             return Text("(batch, tokens, width)", "(バッチ, トークン, 幅)")
@@ -113,9 +119,9 @@ def one_image_read(where: Taken, influence: float) -> Finding:
     return fault.found(
         Text(
             f"All scores of a batch come from one image: {where.written} in {where.path}, where tokens are {where.shape.en}, takes the tokens of "
-            f"image {where.place}, not one token of each image. Noise in the place of all other images changes nothing.",
+            f"{where.image.en}, not one token of each image. Noise in the place of all other images changes nothing.",
             f"バッチ全体のスコアが1枚の画像だけから計算されています。トークンの形状は{where.shape.ja}なので、{where.path}の{where.written}は"
-            f"各画像のトークン1つずつではなく、{where.place}番の画像の全トークンを取り出します。ほかの画像をノイズに替えても何も変わりません。",
+            f"各画像のトークン1つずつではなく、{where.image.ja}の全トークンを取り出します。ほかの画像をノイズに替えても何も変わりません。",
         ),
         {"module": where.path, "image_read": where.place, "influence": influence},
     )
