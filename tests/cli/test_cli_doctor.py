@@ -179,6 +179,13 @@ def test_the_same_command_finds_the_same_numbers(folder: Path) -> None:
         (["log.csv", "--checks", "forward"], "log.csv is a learning curve; choose among curve-divergence"),
         (["good-vit", "--html", "page.pdf"], "--html page.pdf would be an HTML page"),
         (["no/such/run"], "does not exist"),
+        (["models.py"], "models.py names no model; write models:NAME, module and the name of what makes it"),
+        (["./mine/models.py:MyViT"], "write mine.models:MyViT,"),
+        (["/home/me/models.py"], "write models:NAME,"),
+        (
+            ["models:MyViT(depth=2)"],
+            "write models:MyViT, module and the name of what makes it (its arguments go into --kwargs)",
+        ),
         (["nothing.csv"], "there is no file nothing.csv"),
         (["nothing.yaml"], "of which 'vitscope models' has a list"),
         (["good-vit", "--kwargs", "{}"], "--kwargs is for package.module:callable"),

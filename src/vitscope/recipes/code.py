@@ -65,10 +65,10 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
         advice = _advice(error) or told.advice or _MEND
         raise CodeError(Text(f"{place} {told.did.en}; {advice.en}", f"{place}が{told.did.ja}。{advice.ja}")) from error
     if not isinstance(model, nn.Module):
-        kind = type(model).__name__
+        kind = "None" if model is None else type(model).__name__
         raise CodeError(
             Text(
-                f"{place} gave {a_(kind)}, expected an nn.Module; let it return the model",
+                f"{place} gave {kind if model is None else a_(kind)}, expected an nn.Module; let it return the model",
                 f"{place}が返したのは{kind}で、nn.Moduleではありません。モデルを返すようにしてください",
             )
         )

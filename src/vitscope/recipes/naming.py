@@ -38,6 +38,15 @@ def kind_of(model: str) -> Kind:
         return "run"
     if _CODE.fullmatch(model):
         return "code"
+    file, _, what = model.partition(":")
+    if file.endswith(".py") or "(" in what:
+        place = Path(file.removesuffix(".py"))
+        module = place.name if place.is_absolute() else ".".join(place.parts)
+        meant = f"{module}:{what.partition('(')[0] or 'NAME'}"
+        raise UsageError(
+            f"{model} names no model; write {meant}, module and the name of what makes it (its arguments go into --kwargs), and stand in the "
+            "folder that the module is in"
+        )
     if "/" in model or "\\" in model or path.is_file():
         what = "is a file that is no YAML" if path.is_file() else "does not exist"
         raise UsageError(f"{model} {what}; give a built-in name, a YAML file or a run folder")
