@@ -134,3 +134,53 @@ def test_a_rate_far_too_high_is_found_whatever_the_seed(seed: int, rate: float) 
     with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
         train(p, 2)
     assert ids(watched) == (["learning-rate-too-high"] if rate == 0.5 else [])
+
+
+def run_with(loss: Callable[[Tensor, Tensor], Tensor], *, told: bool = True, epochs: int = 4) -> dict[str, str]:
+    p = parts()
+    with vitscope.watch(p.model, p.optimizer, p.loader if told else None) as watched:
+        for _ in range(epochs):
+            for images, labels in p.loader:
+                p.optimizer.zero_grad()
+                loss(p.model(images), labels).backward()
+                p.optimizer.step()
+    return {finding.id: finding.severity for finding in watched.findings}
+
+
+OF_SOFTMAX: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "functional": lambda scores, labels: F.cross_entropy(scores.softmax(-1), labels),
+    "smoothed": lambda scores, labels: F.cross_entropy(torch.softmax(scores, 1), labels, label_smoothing=0.1),
+    "by-hand": lambda scores, labels: F.nll_loss(F.softmax(scores, 1).log_softmax(1), labels),
+}
+
+
+@pytest.mark.parametrize("name", OF_SOFTMAX)
+def test_a_softmax_in_the_loop_is_read_from_the_gradient(name: str) -> None:
+    assert run_with(OF_SOFTMAX[name]) == {"probabilities-into-cross-entropy": "error"}
+
+
+def focal(scores: Tensor, labels: Tensor) -> Tensor:
+    each = F.cross_entropy(scores, labels, reduction="none")
+    return ((1 - torch.exp(-each)) ** 2 * each).mean()
+
+
+def mixed(scores: Tensor, labels: Tensor) -> Tensor:
+    target = 0.7 * F.one_hot(labels, scores.shape[1]).float() + 0.3 * F.one_hot(labels.flip(0), scores.shape[1]).float()
+    return F.cross_entropy(scores, target)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        focal,
+        mixed,
+        lambda scores, labels: F.cross_entropy(scores, labels, label_smoothing=0.3),
+        lambda scores, labels: F.cross_entropy(scores, labels, weight=torch.linspace(0.2, 3.0, scores.shape[1])),
+        lambda scores, labels: 1 - scores.softmax(-1).gather(1, labels[:, None]).mean(),
+        lambda scores, labels: F.cross_entropy(scores / 4, labels),
+        lambda scores, labels: F.binary_cross_entropy_with_logits(scores, F.one_hot(labels, scores.shape[1]).float()),
+    ],
+    ids=["focal", "mixed", "smoothed", "weighted", "robust", "tempered", "binary"],
+)
+def test_other_losses_are_not_taken_for_a_wrong_cross_entropy(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    assert not run_with(loss)

@@ -49,7 +49,8 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
     weighted = None if fits else _size_with_weights(z, g, labels)
     if weighted is not None:
         return LossFit(True, weighted, 0.0, count, is_scaled, cross_entropy(z, labels))
-    return LossFit(fits, size * len(z), smoothing, count, is_scaled, cross_entropy(z, labels))
+    is_twice = not fits and _is_of_softmax(z, g, target)
+    return LossFit(fits, size * len(z), smoothing, count, is_scaled, cross_entropy(z, labels), is_of_softmax=is_twice)
 
 
 @torch.no_grad()
@@ -71,6 +72,16 @@ def _size_with_weights(z: Tensor, g: Tensor, labels: Tensor) -> float | None:
     weights = (along / own.clamp_min(1e-30))[labels]
     left = float((weights[:, None] * hard - g).norm() / g.norm())
     return float(weights.sum()) if left < CLOSE and bool((weights > 0).all()) else None
+
+
+def _is_of_softmax(z: Tensor, g: Tensor, target: Tensor) -> bool:
+    """Whether the gradient is that of a cross-entropy which was given the softmax of the scores in their place, with smoothing or without."""
+    p = z.softmax(-1)
+    at_p = (p.softmax(-1) - target, target - 1 / z.shape[1])
+    basis = torch.stack([(p * (each - (p * each).sum(-1, keepdim=True))).flatten() for each in at_p], dim=1)
+    solution = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution[:, 0]
+    left, size = float((basis @ solution - g.flatten()).norm() / g.norm()), float(solution[0])
+    return left < CLOSE and size > 0 and -CLOSE < float(solution[1]) / size < 0.9
 
 
 def _left_by_losses_of_probabilities(z: Tensor, g: Tensor, target: Tensor) -> float:

@@ -164,7 +164,20 @@ def _twice(record: Record) -> Iterator[Finding]:
 
 def _twice_in_the_loop(record: Record) -> Iterator[Finding]:
     """The model gives scores, and the loop makes probabilities of them before the loss."""
-    forms = record.loss_forms
+    forms, count = record.loss_forms, sum(fit.is_of_softmax for fit in record.fits)
+    others = sum(not fit.is_of_softmax and not fit.is_cross_entropy for fit in record.fits)
+    if count >= 5 and count >= 4 * others and 2 * count >= len(record.fits) and record.classes:
+        floor = math.log(math.e + record.classes - 1) - 1
+        yield replace(TWICE, advice=_NO_SOFTMAX, code="loss = F.cross_entropy(model(images), labels)").found(
+            Text(
+                f"The loss is a cross-entropy of the softmax of the model's scores ({count} of {len(record.fits)} gradients that were looked at "
+                f"agree with that): the loop takes a softmax before it. With {record.classes} classes it cannot fall below {floor:.4f}.",
+                f"損失は、モデルのスコアにsoftmaxを掛けた値のクロスエントロピーです（調べた勾配{len(record.fits)}個中{count}個が一致）。ループの中で"
+                f"先にsoftmaxが計算されています。{record.classes}クラスでは損失が{floor:.4f}より下がりません。",
+            ),
+            {"floor": floor, "classes": record.classes, "output": "softmax"},
+        )
+        return
     if type(record.loss_fn) is not torch.nn.CrossEntropyLoss or len(forms) < 3 or set(forms) != {"probabilities"}:
         return
     yield replace(TWICE, advice=_NO_SOFTMAX, code="loss = criterion(model(images), labels)").found(

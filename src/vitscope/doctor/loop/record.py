@@ -135,6 +135,8 @@ class LossFit:
     """How many optimizer steps there were before."""
     is_told: bool = True
     """Whether the labels are the loader's or the loss's, and not read from the gradient."""
+    is_of_softmax: bool = False
+    """Whether it is the cross-entropy of a softmax of the scores, as if that were scores."""
 
 
 @dataclass(frozen=True)
