@@ -101,3 +101,24 @@ def test_steps_that_are_compiled_are_said_not_to_be_seen() -> None:
     assert "AdamW" in note
     assert "torch.compile(optimizer.step)" in note
     assert not any("Not one step" in note.en for note in watched_for().report.notes)
+
+
+def test_many_names_are_told_by_their_number() -> None:
+    p = parts(ViT(depth=4), lambda m: torch.optim.SGD(m.head.parameters(), 0.1))
+    with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
+        train(p, 1)
+    (finding,) = (each for each in watched.findings if each.id == "parameters-left-out")
+    assert len(finding.evidence["not_held"]) == 20
+    assert finding.evidence["count"] == len(list(p.model.parameters())) - 2
+    assert f"{finding.evidence['count']} in all" in finding.summary.en
+
+
+def test_one_step_is_told_in_the_singular() -> None:
+    p = parts(loader=loader_of(320))
+    scheduler = lr_scheduler.LambdaLR(p.optimizer, lambda t: 1.0 if t < 1 else 1e-5)
+    with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
+        for images, labels in p.loader:
+            step(p, images, labels)
+            scheduler.step()
+    (finding,) = watched.findings
+    assert "within 1 step and stays" in finding.summary.en

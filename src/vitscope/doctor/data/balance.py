@@ -135,6 +135,6 @@ def _unused(sets: Sets) -> Iterator[Finding]:
             f"{en}, and training labels name {len(counts)} class{'es' * (len(counts) != 1)}: {names}.{also.en}",
             f"{ja}が、学習ラベルに現れるのは{len(counts)}クラスだけです（{names}）。{also.ja}",
         ),
-        {"scores": room, "classes": len(counts), "unused": unused, "in_validation_only": only},
+        {"scores": room, "classes": len(counts), "unused": unused, "in_validation_only": only[:20]},
         severity="warning" if only else "note",
     )

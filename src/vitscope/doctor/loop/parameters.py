@@ -10,6 +10,8 @@ from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.words import counted
 from vitscope.doctor.naming import listed
 
+MOST_NAMES = 20
+"""How many names a finding lists."""
 _ADVICE = Text(
     "create the optimizer after the model is final: heads swapped, layers added, weights loaded into it",
     "オプティマイザは、ヘッドの差し替えや層の追加、重みの読み込みを終えてモデルが確定した後に作成してください",
@@ -173,7 +175,7 @@ def _replaced(record: Record, missing: set[str], strangers: int) -> Iterator[Fin
             f"モデルの{listed(sorted(missing))}がオプティマイザに含まれていません。逆にオプティマイザは、モデルにもうないパラメータを{strangers}個持っています。"
             "オプティマイザの作成後にモデルが変更されています。",
         ),
-        {"not_held": sorted(missing), "foreign_parameters": strangers},
+        {"not_held": sorted(missing)[:MOST_NAMES], "count": len(missing), "foreign_parameters": strangers},
     )
 
 
@@ -194,7 +196,12 @@ def _left_out(record: Record, missing: set[str], learns: set[str]) -> Iterator[F
             f"{listed(sorted(reached))}（学習可能な値の{100 * share:.1f} %）には勾配が届いていますが、"
             "オプティマイザに含まれていないため、値が変わりません。",
         ),
-        {"not_held": sorted(reached), "share": share, "is_output_layer_among_them": has_head},
+        {
+            "not_held": sorted(reached)[:MOST_NAMES],
+            "count": len(reached),
+            "share": share,
+            "is_output_layer_among_them": has_head,
+        },
         severity="warning" if has_head or share < 0.5 else "note",
     )
 

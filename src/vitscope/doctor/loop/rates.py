@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.loop.record import Record
+from vitscope.doctor.loop.words import counted
 
 WRONG_RATE = Fault(
     "scheduler-at-the-wrong-rate",
@@ -142,8 +143,8 @@ def gone_early(record: Record, rates: list[float]) -> Finding | None:
         return None
     return WRONG_RATE.found(
         Text(
-            f"The learning rate falls from {top:.2g} to {rates[since]:.2g} within {fall} steps and stays there for the {stays} that follow; an epoch "
-            f"has {epoch} steps.",
+            f"The learning rate falls from {top:.2g} to {rates[since]:.2g} within {counted(fall, 'step')} and stays there for the "
+            f"{stays} that follow; an epoch has {epoch} steps.",
             f"学習率が{fall}ステップで{top:.2g}から{rates[since]:.2g}まで下がり、残りの{stays}ステップもそのままです（1エポックは{epoch}ステップ）。",
         ),
         {
