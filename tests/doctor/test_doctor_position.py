@@ -162,3 +162,24 @@ def test_rows_of_a_table_that_the_content_chooses_are_no_position() -> None:
     (found,) = examined(Placed(lambda m, x: x + m.table[0][x.mean(-1).argsort(-1).argsort(-1)])).findings
     assert found.id == "position-blind"
     assert found.evidence["made_of_the_content"] == "table"
+
+
+class ScrambledAndDrowned(Host):
+    """Patches by a reshape without a permute, beside positions of standard deviation 1."""
+
+    def prepare(self, dim: int) -> None:
+        self.patch = nn.Linear(48, dim)  # type: ignore[assignment]
+        nn.init.normal_(self.pos_embed)
+
+    def embed(self, x: Tensor) -> Tensor:
+        tokens = self.patch(x.unfold(2, 4, 4).unfold(3, 4, 4).reshape(len(x), 64, 48))
+        return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1) + self.pos_embed
+
+
+def test_what_is_said_of_positions_stands_beneath_patches_that_are_cut_wrong() -> None:
+    torch.manual_seed(0)
+    found = diagnose(ScrambledAndDrowned(), image_size=32, checks=["patch-layout", "position"]).findings
+    assert [(each.id, each.folded_under) for each in found] == [
+        ("patches-cut-wrong", None),
+        ("position-drowns-the-patches", "patches-cut-wrong"),
+    ]
