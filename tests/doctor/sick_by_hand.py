@@ -42,14 +42,33 @@ def over_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.div(raised, raised.sum(dim=1, keepdim=True)) @ v
 
 
+def later_than(q: Tensor) -> Tensor:
+    return torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
+
+
 def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
-    return shares((q @ k.mT * q.shape[-1] ** -0.5).masked_fill(later, -1e9)) @ v
+    return shares((q @ k.mT * q.shape[-1] ** -0.5).masked_fill(later_than(q), -1e9)) @ v
 
 
 def causal_triangle(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     raised = (q @ k.mT * q.shape[-1] ** -0.5).exp() * torch.tril(q.new_ones(q.shape[-2], q.shape[-2]))
     return (raised / raised.sum(-1, keepdim=True)) @ v
+
+
+def causal_sigmoid(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = q @ k.mT * q.shape[-1] ** -0.5 - torch.tensor(float(k.shape[-2])).log()
+    return torch.sigmoid(scores.masked_fill(later_than(q), -torch.inf)) @ v
+
+
+def causal_rectified(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.relu(q @ k.mT).masked_fill(later_than(q), 0) / k.shape[-2] @ v
+
+
+def only_itself_with_a_sink(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """A mask the wrong way round."""
+    apart = ~torch.eye(q.shape[-2], dtype=torch.bool, device=q.device)
+    raised = (q @ k.mT * q.shape[-1] ** -0.5).exp().masked_fill(apart, 0)
+    return (raised / (1 + raised.sum(dim=-1, keepdim=True))) @ v
 
 
 def linear(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -139,5 +158,8 @@ CASES = [
     Case("unscaled", "M8", "attention", "warning", partial(ConvHost, partial(OfCore, unscaled))),
     Case("unscaled-log", "M8", "attention", "warning", partial(LinearHost, partial(OfCore, unscaled_by_logarithms))),
     Case("causal", "M3", "token-mixing", "error", partial(ConvHost, partial(OfCore, causal))),
+    Case("causal-sigmoid", "M3", "token-mixing", "error", partial(LinearHost, partial(OfCore, causal_sigmoid))),
+    Case("causal-rectified", "M3", "token-mixing", "error", partial(ConvHost, partial(OfCore, causal_rectified))),
+    Case("alone-sink", "M3", "token-mixing", "error", partial(ConvHost, partial(OfCore, only_itself_with_a_sink))),
     Case("causal-triangle", "M3", "token-mixing", "error", partial(LinearHost, partial(OfCore, causal_triangle))),
 ]

@@ -23,7 +23,8 @@ INSIDE = ["patch-layout", "position", "token-mixing", "attention", "residual"]
 
 @pytest.mark.parametrize("case", sick_by_hand.CASES, ids=lambda case: case.name)
 def test_it_is_named(case: Case) -> None:
-    meant = NAMED.get(case.mode) or ("attention-between-heads" if "apart" in case.name else "causal-mask")
+    of_mixing = {"apart": "attention-between-heads", "alone": "patches-never-meet", "causal": "causal-mask"}
+    meant = NAMED.get(case.mode) or of_mixing[case.name.split("-")[0]]
     found = by_the_check_concerned(case).findings
     assert [(each.id, each.severity) for each in found] == [(meant, case.severity)]
 
@@ -34,5 +35,5 @@ def test_without_a_fault_nothing_is_found(name: str, host: type[ConvHost] | type
     torch.manual_seed(0)
     found = diagnose(host(partial(OfCore, CORES[name])), image_size=32, checks=INSIDE)
     assert found.findings == ()
-    skipped = [] if name == "written-out" else ["token-mixing", "attention"]
-    assert [each.check for each in found.skipped] == skipped
+    skipped = {"written-out": [], "linear": ["token-mixing", "attention"], "efficient": ["token-mixing", "attention"]}
+    assert [each.check for each in found.skipped] == skipped.get(name, ["attention"])

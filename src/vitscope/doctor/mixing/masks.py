@@ -1,10 +1,12 @@
 """Whom a token may attend to, whatever queries and keys are: what a mask leaves open. In go a tape and an attention, out come pairs.
 
 A map holds zeros also where scores are far apart; a mask does where all scores are the same. So the product of queries and keys is played as
-zeros, and what has no share then is forbidden.
+zeros (of an attention without a proof, as ones too), and what has no share then is forbidden.
 """
 
 from __future__ import annotations
+
+from math import isfinite
 
 import torch
 from jaxtyping import Bool
@@ -33,9 +35,14 @@ def allowed(tape: Tape, attention: Attention) -> Bool[Tensor, "K Tq T"]:
     map_source = next((s for s in factors(attention.ends) if _comes_from(s.call, attention.begins)), None)
     if map_source is None:
         return torch.ones(attention.map.shape, dtype=torch.bool)
-    shares = played(tape, {attention.begins: _even(tape, attention.begins)}, map_source)
-    shares = shares.mT if attention.is_turned else shares
-    return shares.reshape(attention.map.shape) > FORBIDDEN
+    pairs = torch.zeros(attention.map.shape, dtype=torch.bool)
+    for score in (
+        (0.0,) if isfinite(attention.error) else (0.0, 1.0)
+    ):  # weights that are no softmax may be zero for scores of zero
+        weights = played(tape, {attention.begins: _even(tape, attention.begins) + score}, map_source)
+        weights = weights.mT if attention.is_turned else weights
+        pairs |= weights.reshape(attention.map.shape).abs() > FORBIDDEN
+    return pairs
 
 
 def _comes_from(call: Call | None, begins: Call) -> bool:

@@ -79,9 +79,9 @@ def token_mixing(patient: Patient) -> Iterator[Finding]:
     try:
         blocks = patient.anatomy.blocks
     except Skipped:
-        found = list(_as_far_as_followed(patient))
+        found, is_all = _as_far_as_followed(patient)
         yield from found
-        if found:
+        if found or is_all:
             return
         raise
     try:
@@ -116,20 +116,19 @@ def _met(patient: Patient, blocks: tuple[Block, ...], between: dict[int, Between
         yield from blocks_alone(patient, blocks, pairs, [number for number in lonely if number not in between])
 
 
-def _as_far_as_followed(patient: Patient) -> Iterator[Finding]:
-    """What heads do across tokens, and whether any tokens meet, where no map of attention was proved."""
+def _as_far_as_followed(patient: Patient) -> tuple[list[Finding], bool]:
+    """What heads do across tokens, and whether tokens meet, where no map of attention was proved; and whether that is all there is to examine."""
     with suppress(LensError, Skipped, RuntimeError):
-        blocks = anatomy_as_far_as_followed(patient).blocks
+        blocks, loose = anatomy_as_far_as_followed(patient).blocks, patient.loose
         heads = [found for found in (between_heads(patient.tape, block) for block in blocks) if found]
         if heads and len(heads) == len(blocks):
-            yield from _unproved(patient, blocks, heads)
-            return
+            return list(_unproved(patient, blocks, heads)), True
         across = list(_heads_across(patient, blocks))
-        yield from across
-        if across:
-            return
+        pairs = [] if across else [allowed(patient.tape, block.attention) for block in blocks]
+        return across or list(_meeting(loose, blocks, pairs)) or list(apart_unproved(patient)), True
     with suppress(LensError, Skipped, RuntimeError):
-        yield from apart_unproved(patient)
+        return list(apart_unproved(patient)), False
+    return [], False
 
 
 def _unproved(patient: Patient, blocks: tuple[Block, ...], heads: list[Between]) -> Iterator[Finding]:
