@@ -49,9 +49,9 @@ class Axis:
 
 AXES = (
     Axis(
-        "image_size", Text("image size, pixels", "画像サイズ（ピクセル）"), (32, 64, 96, 128, 160, 224, 288, 384), 224
+        "image_size", Text("image size, pixels", "画像サイズ（画素）"), (32, 64, 96, 128, 160, 224, 288, 384), 224
     ),
-    Axis("patch_size", Text("patch size, pixels", "パッチサイズ（ピクセル）"), (32, 16, 14, 8, 4), 16),
+    Axis("patch_size", Text("patch size, pixels", "パッチサイズ（画素）"), (32, 16, 14, 8, 4), 16),
     Axis("depth", Text("depth, blocks", "深さ（ブロック数）"), (1, 3, 6, 12, 24), 6),
     Axis("dim", Text("width", "幅"), (64, 128, 192, 384, 768), 192),
     Axis("batch", Text("batch, images", "バッチ（枚）"), (1, 2, 4, 8, 16, 32), BASE_BATCH),

@@ -125,7 +125,7 @@ def _cut_wrong(patient: Patient, tokens: int, changed: int, side: tuple[int, int
     return fault.found(
         Text(
             f"Changing one square of {square} pixels changes {changed} of {tokens} tokens instead of one: {what.en}.",
-            f"{square}ピクセルの正方形を1つ変えると、1個ではなく{tokens}個中{changed}個のトークンが変わります。{what.ja}。",
+            f"{square}画素の正方形を1つ変えると、1個ではなく{tokens}個中{changed}個のトークンが変わります。{what.ja}。",
         ),
         {"tokens_changed_by_one_patch": changed, "tokens": tokens, "patch": list(side)},
     )

@@ -161,7 +161,7 @@ def _blind(patient: Patient, side: int) -> Finding:
     return BLIND.found(
         Text(
             f"The model is blind to where patches are: squares of {side}×{side} pixels in another order give exactly the same scores{why.en}.",
-            f"モデルがパッチの位置を区別していません。{side}×{side}ピクセルの正方形を並べ替えても、スコアはまったく同じです{why.ja}。",
+            f"モデルがパッチの位置を区別していません。{side}×{side}画素の正方形を並べ替えても、スコアはまったく同じです{why.ja}。",
         ),
         {"square": side, "largest_change_of_scores": 0.0, **evidence},
     )

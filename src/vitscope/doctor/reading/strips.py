@@ -28,7 +28,7 @@ FEW = Fault(
     ),
     Text(
         "use smaller patches (4 for 32 pixels, 16 for 224)",
-        "パッチを小さくしてください（32ピクセルなら4、224ピクセルなら16）",
+        "パッチを小さくしてください（32画素なら4、224画素なら16）",
     ),
     "patch_size = 4",
 )
@@ -67,7 +67,7 @@ def few(patient: Patient, grid: tuple[int, int]) -> Finding:
         return FEW.found(
             Text(
                 f"The image of {height}×{width} pixels becomes {patches} patches ({grid[0]}×{grid[1]}) only.",
-                f"{height}×{width}ピクセルの画像が、わずか{patches}個のパッチ（{grid[0]}×{grid[1]}）にしか分割されていません。",
+                f"{height}×{width}画素の画像が、わずか{patches}個のパッチ（{grid[0]}×{grid[1]}）にしか分割されていません。",
             ),
             evidence,
         )
@@ -76,7 +76,7 @@ def few(patient: Patient, grid: tuple[int, int]) -> Finding:
         Text(
             f"The image of {height}×{width} pixels becomes {patches} strips of whole {lines} ({down}×{across} pixels each, height × width), not "
             "squares: how things lie along a strip is inside of one token.",
-            f"{height}×{width}ピクセルの画像が、正方形のパッチではなく、{lines_ja}全体にわたる{patches}本の帯（高さ×幅で各{down}×{across}ピクセル）に"
+            f"{height}×{width}画素の画像が、正方形のパッチではなく、{lines_ja}全体にわたる{patches}本の帯（高さ×幅で各{down}×{across}画素）に"
             "分割されています。帯に沿った方向の配置は、1つのトークンの中に入ってしまいます。",
         ),
         evidence | {"patch": [down, across]},
@@ -100,7 +100,7 @@ def strips(patient: Patient, anatomy: Anatomy, layout: Layout) -> Iterator[Findi
         Text(
             f"Each token is a strip of {down}×{across} pixels (height × width) of one {'row' if down == 1 else 'column'}, not a square of "
             f"{side}×{side}.",
-            f"各トークンが、{side}×{side}の正方形ではなく、1つの{'行' if down == 1 else '列'}の中の{down}×{across}ピクセル（高さ×幅）の細長い断片に"
+            f"各トークンが、{side}×{side}の正方形ではなく、1つの{'行' if down == 1 else '列'}の中の{down}×{across}画素（高さ×幅）の細長い断片に"
             "なっています。",
         ),
         {"patch": [down, across], "square": side, "patches": layout.grid[0] * layout.grid[1]},
