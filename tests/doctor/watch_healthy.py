@@ -475,6 +475,11 @@ def softmax_and_nll(p: Parts) -> None:
             p.optimizer.step()
 
 
+@healthy(lambda: parts(ViT(final=nn.LogSoftmax(-1)), loss=nn.NLLLoss()))
+def log_softmax_and_nll(p: Parts) -> None:
+    train(p, 2)
+
+
 @healthy(lambda: parts(ViT(final=nn.Softmax(-1))))
 def softmax_and_log_in_cross_entropy(p: Parts) -> None:
     assert p.loss is not None

@@ -319,6 +319,19 @@ def sigmoid_then_cross_entropy(p: Parts) -> None:
     train(p, 1)
 
 
+@sick("scores-into-nll-loss", "error", lambda: parts(loss=nn.NLLLoss()))
+def nll_of_scores(p: Parts) -> None:
+    train(p, 2)
+
+
+@sick("scores-into-nll-loss", "error", lambda: parts(optimizer=sgd(0.01), loss=None))
+def functional_nll_of_scores(p: Parts) -> None:
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        F.nll_loss(p.model(images), labels).backward()
+        p.optimizer.step()
+
+
 @sick("loss-divided-twice", "warning", lambda: parts(optimizer=sgd()))
 def loss_over_len(p: Parts) -> None:
     assert p.loss is not None

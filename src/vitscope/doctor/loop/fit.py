@@ -7,6 +7,8 @@ weights, a fit for each label does. Images without a label (ignore_index) leave 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -49,8 +51,9 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
     weighted = None if fits else _size_with_weights(z, g, labels)
     if weighted is not None:
         return LossFit(True, weighted, 0.0, count, is_scaled, cross_entropy(z, labels))
-    is_twice = not fits and _is_of_softmax(z, g, target)
-    return LossFit(fits, size * len(z), smoothing, count, is_scaled, cross_entropy(z, labels), is_of_softmax=is_twice)
+    is_twice, is_raw = not fits and _is_of_softmax(z, g, target), not fits and _is_of_raw_scores(z, g, target)
+    found = LossFit(fits, size * len(z), smoothing, count, is_scaled, cross_entropy(z, labels))
+    return replace(found, is_of_softmax=is_twice, is_of_raw_scores=is_raw)
 
 
 @torch.no_grad()
@@ -72,6 +75,15 @@ def _size_with_weights(z: Tensor, g: Tensor, labels: Tensor) -> float | None:
     weights = (along / own.clamp_min(1e-30))[labels]
     left = float((weights[:, None] * hard - g).norm() / g.norm())
     return float(weights.sum()) if left < CLOSE and bool((weights > 0).all()) else None
+
+
+def _is_of_raw_scores(z: Tensor, g: Tensor, target: Tensor) -> bool:
+    """Whether only the labels' scores have a gradient, each the same, and the scores are neither logarithms of probabilities nor probabilities."""
+    along = (g * target).sum(-1)
+    is_label_alone = float((g * (1 - target)).norm()) <= 1e-6 * float(g.norm()) and bool((along < 0).all())
+    is_even = float((along - along.mean()).abs().max()) <= CLOSE * float(along.abs().max())
+    is_logarithm = float(z.logsumexp(-1).abs().max()) < 2e-2
+    return is_label_alone and is_even and not is_logarithm and not bool(((z >= 0) & (z <= 1)).all())
 
 
 def _is_of_softmax(z: Tensor, g: Tensor, target: Tensor) -> bool:

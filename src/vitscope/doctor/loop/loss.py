@@ -48,6 +48,23 @@ TWICE = Fault(
     ),
     "return self.head(x)",
 )
+RAW = Fault(
+    "scores-into-nll-loss",
+    "M12",
+    "loop-loss",
+    "error",
+    Text(
+        "nll_loss takes logarithms of probabilities. Of plain scores it only makes the label's one larger, without end: the loss falls far below "
+        "zero, and nothing pushes the other classes down.",
+        "nll_lossには対数確率を渡す必要があります。そのままのスコアを渡すと、正解クラスのスコアを際限なく大きくするだけになります。損失はゼロを大きく下回り、"
+        "ほかのクラスのスコアは下がりません。",
+    ),
+    Text(
+        "use cross_entropy (CrossEntropyLoss), which takes scores; or log_softmax before nll_loss",
+        "スコアを受け取るcross_entropy（CrossEntropyLoss）を使うか、nll_lossの前にlog_softmaxを掛けてください",
+    ),
+    "loss = F.cross_entropy(model(images), labels)",
+)
 DIVIDED = Fault(
     "loss-divided-twice",
     "L6",
@@ -102,8 +119,8 @@ def loss(record: Record) -> Iterator[Finding]:
     """What the loss is and does.
 
     Does: holds the gradient that comes back to the scores against that of a cross-entropy, and follows the loss over the steps.
-    Finds: a loss that does not depend on the model, softmax or sigmoid before cross-entropy, a loss divided twice, losses that are no numbers or
-    climb, fp16 without a GradScaler.
+    Finds: a loss that does not depend on the model, softmax or sigmoid before cross-entropy, nll_loss of scores, a loss divided twice, losses that
+    are no numbers or climb, fp16 without a GradScaler.
     Must not accuse: softmax with nll_loss(log(p)) or MSE, label smoothing, mixup, accumulation (loss / k), loss scaling by hand, bfloat16.
     Source: https://arxiv.org/abs/1710.03740 (loss scaling)
     """
@@ -112,6 +129,7 @@ def loss(record: Record) -> Iterator[Finding]:
     yield from _detached(record)
     yield from _twice(record)
     yield from _twice_in_the_loop(record)
+    yield from _raw(record)
     yield from _divided(record)
     yield from _divided_by_the_loader(record)
     yield from course(record)
@@ -188,6 +206,22 @@ def _twice_in_the_loop(record: Record) -> Iterator[Finding]:
             "先にsoftmaxが計算されています。",
         ),
         {"calls": len(forms), "output": "softmax"},
+    )
+
+
+def _raw(record: Record) -> Iterator[Finding]:
+    """A negative log-likelihood of scores."""
+    count, losses = sum(fit.is_of_raw_scores for fit in record.fits), record.losses
+    if count < 3 or count < 0.8 * len(record.fits) or not losses:
+        return
+    yield RAW.found(
+        Text(
+            f"The loss is the mean of the labels' scores with a minus, as nll_loss gives it for scores that went through no log_softmax: "
+            f"{losses[0]:.3g} at the start, {losses[-1]:.3g} in the end.",
+            "損失は、正解クラスのスコアの平均に負号を付けた値です。log_softmaxを通さないスコアをnll_lossに渡すと、このようになります"
+            f"（開始時{losses[0]:.3g}、終了時{losses[-1]:.3g}）。",
+        ),
+        {"first": losses[0], "last": losses[-1], "backwards": len(losses)},
     )
 
 

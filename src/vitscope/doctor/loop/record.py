@@ -137,6 +137,8 @@ class LossFit:
     """Whether the labels are the loader's or the loss's, and not read from the gradient."""
     is_of_softmax: bool = False
     """Whether it is the cross-entropy of a softmax of the scores, as if that were scores."""
+    is_of_raw_scores: bool = False
+    """Whether it is the mean of the labels' scores with a minus, which a negative log-likelihood makes of what is no logarithm of probabilities."""
 
 
 @dataclass(frozen=True)
