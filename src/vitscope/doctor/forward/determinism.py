@@ -10,6 +10,7 @@ from vitscope.doctor.finding import Finding
 from vitscope.doctor.forward.overridden import RANDOM, left_on
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.training import training_mode
+from vitscope.doctor.forward.unable import unable_to_train
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
@@ -32,7 +33,7 @@ def determinism(patient: Patient) -> Iterator[Finding]:
     Does: forwards in evaluation mode under different seeds; what differs is sought among the operations on the way to the scores. A forward in
     training mode with every dropout off, beside one in evaluation mode: what learns, what the scores are, and of which image.
     Finds: dropout and other noise that evaluation mode does not switch off (M27); in training mode only: scores of other images, a softmax,
-    parameters that are left out (T19), dropout that lets little or nothing through, or acts twice in a row (L11).
+    parameters that are left out, an error (T19), dropout that lets little or nothing through, or acts twice in a row (L11).
     Must not accuse: layers that are off in evaluation; rounding; numbers that are kept between calls, which `forward` finds; training mode that
     gives a second head's scores, masks, mixes or leaves out by chance. Tokens or layers that are chosen at random are a warning.
     Source: torch.nn.functional.dropout and scaled_dot_product_attention, whose defaults know no evaluation mode.
@@ -41,7 +42,8 @@ def determinism(patient: Patient) -> Iterator[Finding]:
     change = _largest_change(patient)
     if change == 0:
         yield from left_on(patient)
-        yield from training_mode(patient)
+        failing = list(unable_to_train(patient))
+        yield from failing or training_mode(patient)
     if change == 0 or _only_counts(patient):
         return
     size = patient.batch or 1
