@@ -48,9 +48,7 @@ class Axis:
 
 
 AXES = (
-    Axis(
-        "image_size", Text("image size, pixels", "画像サイズ（画素）"), (32, 64, 96, 128, 160, 224, 288, 384), 224
-    ),
+    Axis("image_size", Text("image size, pixels", "画像サイズ（画素）"), (32, 64, 96, 128, 160, 224, 288, 384), 224),
     Axis("patch_size", Text("patch size, pixels", "パッチサイズ（画素）"), (32, 16, 14, 8, 4), 16),
     Axis("depth", Text("depth, blocks", "深さ（ブロック数）"), (1, 3, 6, 12, 24), 6),
     Axis("dim", Text("width", "幅"), (64, 128, 192, 384, 768), 192),
