@@ -162,7 +162,7 @@ def soon_over(record: Record, scheduler: Any) -> Finding | None:
     else:
         is_usual = type(part) is lr_scheduler.StepLR and 3 * part.step_size <= calls
     length = _length(part, begins)
-    if not is_usual or length is None or length.steps >= 3 * calls:
+    if not is_usual or length is None or not len(record.scheduler_steps) < length.steps < 3 * calls:
         return None
     name, epochs = type(part).__name__, length.steps / calls
     return WRONG_RATE.found(

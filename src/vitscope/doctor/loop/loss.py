@@ -184,7 +184,8 @@ def _twice_in_the_loop(record: Record) -> Iterator[Finding]:
     """The model gives scores, and the loop makes probabilities of them before the loss."""
     forms, count = record.loss_forms, sum(fit.is_of_softmax for fit in record.fits)
     others = sum(not fit.is_of_softmax and not fit.is_cross_entropy for fit in record.fits)
-    if count >= 5 and count >= 4 * others and 2 * count >= len(record.fits) and record.classes:
+    is_seen = type(record.loss_fn) is torch.nn.CrossEntropyLoss and len(forms) >= 3 and set(forms) == {"probabilities"}
+    if not is_seen and count >= 5 and count >= 4 * others and 2 * count >= len(record.fits) and record.classes:
         floor = math.log(math.e + record.classes - 1) - 1
         yield replace(TWICE, advice=_NO_SOFTMAX, code="loss = F.cross_entropy(model(images), labels)").found(
             Text(
@@ -195,8 +196,7 @@ def _twice_in_the_loop(record: Record) -> Iterator[Finding]:
             ),
             {"floor": floor, "classes": record.classes, "output": "softmax"},
         )
-        return
-    if type(record.loss_fn) is not torch.nn.CrossEntropyLoss or len(forms) < 3 or set(forms) != {"probabilities"}:
+    if not is_seen:
         return
     yield replace(TWICE, advice=_NO_SOFTMAX, code="loss = criterion(model(images), labels)").found(
         Text(
