@@ -134,10 +134,10 @@ class AcrossInTraining(Small):
 
 
 class AskingForLabels(Small):
-    def finish(self, scores: Tensor) -> Tensor:
-        if self.training:
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.training and labels is None:
             raise ValueError("labels are needed in training")
-        return scores
+        return super().forward(x)
 
 
 class Checkpointing(Small):

@@ -205,6 +205,7 @@ def test_a_block_without_a_training_tells_nothing() -> None:
         "loop-loss",
         "loop-modes",
         "loop-schedule",
+        "loop-settings",
         "loop-data",
     }
 
