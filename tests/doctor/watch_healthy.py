@@ -625,3 +625,15 @@ def manual_penalty(p: Parts) -> None:
             penalty = sum(q.square().sum() for q in p.model.parameters())
             (F.cross_entropy(p.model(images), labels) + 1e-4 * penalty).backward()
             p.optimizer.step()
+
+
+@healthy(
+    lambda: parts(
+        optimizer=lambda m: torch.optim.AdamW(m.parameters(), lr=1e-3, weight_decay=0, maximize=True), loss=None
+    )
+)
+def a_likelihood_that_is_maximised(p: Parts) -> None:
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        F.log_softmax(p.model(images), dim=-1).gather(1, labels[:, None]).mean().backward()
+        p.optimizer.step()

@@ -332,6 +332,32 @@ def functional_nll_of_scores(p: Parts) -> None:
         p.optimizer.step()
 
 
+@sick("loss-made-larger", "error", lambda: parts(loss=None))
+def likelihood_with_a_minus_too_few(p: Parts) -> None:
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        logarithms = F.log_softmax(p.model(images), dim=-1)
+        logarithms.gather(1, labels[:, None]).mean().backward()
+        p.optimizer.step()
+
+
+@sick("loss-made-larger", "error")
+def cross_entropy_with_a_minus(p: Parts) -> None:
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        (-F.cross_entropy(p.model(images), labels, label_smoothing=0.1)).backward()
+        p.optimizer.step()
+
+
+@sick(
+    "loss-made-larger",
+    "error",
+    lambda: parts(optimizer=lambda m: torch.optim.AdamW(m.parameters(), lr=1e-3, maximize=True)),
+)
+def maximised(p: Parts) -> None:
+    train(p, 1)
+
+
 @sick("loss-divided-twice", "warning", lambda: parts(optimizer=sgd()))
 def loss_over_len(p: Parts) -> None:
     assert p.loss is not None

@@ -53,14 +53,16 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
         return LossFit(True, weighted, 0.0, count, is_scaled, cross_entropy(z, labels))
     is_twice, is_raw = not fits and _is_of_softmax(z, g, target), not fits and _is_of_raw_scores(z, g, target)
     found = LossFit(fits, size * len(z), smoothing, count, is_scaled, cross_entropy(z, labels))
-    return replace(found, is_of_softmax=is_twice, is_of_raw_scores=is_raw)
+    is_negated = left < CLOSE and size < 0 and -CLOSE < smoothing < 0.9
+    return replace(found, is_of_softmax=is_twice, is_of_raw_scores=is_raw, is_negated=is_negated)
 
 
 @torch.no_grad()
 def labels_in(gradient: Tensor) -> Tensor:
-    """The labels B that a cross-entropy would have left a gradient B Y for, where no loader tells any: each score is pushed down but one's. An image
-    without a gradient has no label."""
-    return torch.where((gradient != 0).any(-1), gradient.argmin(-1), -1)
+    """The labels B that a cross-entropy would have left a gradient B Y for, where no loader tells any: each score is pushed down but one's (of a
+    negated one, up). An image without a gradient has no label."""
+    is_negated = ((gradient > 0).sum(-1) == 1) & ((gradient < 0).sum(-1) > 1)
+    return torch.where((gradient != 0).any(-1), torch.where(is_negated, gradient.argmax(-1), gradient.argmin(-1)), -1)
 
 
 def _size_with_weights(z: Tensor, g: Tensor, labels: Tensor) -> float | None:

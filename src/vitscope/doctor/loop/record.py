@@ -139,6 +139,8 @@ class LossFit:
     """Whether it is the cross-entropy of a softmax of the scores, as if that were scores."""
     is_of_raw_scores: bool = False
     """Whether it is the mean of the labels' scores with a minus, which a negative log-likelihood makes of what is no logarithm of probabilities."""
+    is_negated: bool = False
+    """Whether it is a cross-entropy with a minus in front."""
 
 
 @dataclass(frozen=True)
