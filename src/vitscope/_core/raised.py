@@ -19,6 +19,16 @@ class CodeError(ModelError):
         super().__init__(text.en)
 
 
+def first_line(error: object) -> str:
+    """What an error says first, cut behind a word where it is long; its name where it says nothing."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line if len(line) <= LONG else f"{line[:LONG].rsplit(' ', 1)[0]} …"
+
+
+LONG = 200
+"""Letters of a message that are shown."""
+
+
 @dataclass(frozen=True)
 class Raised:
     """What an exception says of the code that raised it."""
@@ -32,7 +42,7 @@ class Raised:
 def raised(error: BaseException) -> Raised:
     """What an exception says, in both languages."""
     kind, words = type(error).__name__, str(error)
-    first = next((line.strip() for line in words.splitlines() if line.strip()), "")[:200].rstrip(".")
+    first = first_line(error).rstrip(".") if words.strip() else ""
     en, ja = (f" ({first})", f"（{first}）") if first else ("", "")
     place, place_ja = _place(error)
     if isinstance(error, RecursionError):

@@ -22,6 +22,7 @@ import typer
 
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
+from vitscope._core.raised import first_line
 from vitscope.cli import bench, compare, curve, doctor, explain, lists, look, measure, predict, report, train
 from vitscope.cli.apart import end_apart, is_apart
 from vitscope.cli.options import Command, command_help
@@ -128,7 +129,7 @@ def _run(words: list[str], *, debug: bool) -> int:
             return ended(
                 error, f"cannot write to standard output: {error.strerror}; free some space or send it elsewhere", 2
             )
-        what = next(iter(str(error).splitlines()), "")[:200]
+        what = first_line(error)
         lines = "the lines above" if debug else "what the same command shows with --debug"
         return ended(
             error, f"unexpected {type(error).__name__} ({what}); this is a bug, please report it with {lines}", BUG

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError, UsageError
-from vitscope._core.raised import CodeError, raised
+from vitscope._core.raised import CodeError, first_line, raised
 from vitscope._core.text import Text
 from vitscope.doctor.copying import moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.first_image import along_the_batch
-from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, first_line, scores_of
+from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, scores_of
 from vitscope.doctor.unscored import NoScoresError, wrong_classes
 from vitscope.doctor.waking import settled
 from vitscope.lens.flow import is_of_two

@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils import checkpoint
 
 from vitscope._core.errors import ModelError
+from vitscope._core.raised import first_line
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _REGISTERED = ("_parameters", "_buffers", "_modules", *_HOOKS)
@@ -54,7 +55,7 @@ def copy_of(model: object) -> tuple[nn.Module, int]:
         twin: nn.Module = copy.deepcopy(model, memo)
     except Exception as error:
         raise ModelError(
-            f"the model cannot be copied ({type(error).__name__}: {_first_line(error)}), and the doctor works on a copy; "
+            f"the model cannot be copied ({type(error).__name__}: {first_line(error)}), and the doctor works on a copy; "
             "let it hold nothing that cannot be (open files, locks, generators)"
         ) from error
     if _shares_numbers(model, twin):
@@ -69,7 +70,7 @@ def copy_of(model: object) -> tuple[nn.Module, int]:
         return moved(twin, torch.device("cpu"), None), left_out
     except Exception as error:
         raise ModelError(
-            f"the model cannot be moved to the CPU ({type(error).__name__}: {_first_line(error)}), where the doctor works; mend that first"
+            f"the model cannot be moved to the CPU ({type(error).__name__}: {first_line(error)}), where the doctor works; mend that first"
         ) from error
 
 
@@ -227,7 +228,3 @@ def without_reentrant_checkpoints() -> Iterator[None]:
         yield
     finally:
         checkpoint.CheckpointFunction = was  # type: ignore[misc]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")[:200]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import LensError
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.admission import admitted
 from vitscope.doctor.arguments import checks_given, counts_given, loss_named, size_given
@@ -25,7 +26,7 @@ from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.forward.told import bce_meant
-from vitscope.doctor.patient import SEED, Patient, first_line, not_followed
+from vitscope.doctor.patient import SEED, Patient, not_followed
 from vitscope.doctor.unscored import NoScoresError, no_scores
 from vitscope.lens.autocast import without_autocast
 from vitscope.lens.randomness import cuda_devices_begun, seed_cpu
@@ -174,7 +175,8 @@ def run_checks(
         except LensError as error:
             skipped.append(Skip(check, not_followed(error)))
         except (Exception, SystemExit) as error:  # one check is not worth the examination
-            skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
+            failed = _FAILED.format(kind=type(error).__name__, said=first_line(error))
+            skipped.append(Skip(check, _WITHOUT_GRADIENT if _WRITTEN_OVER in str(error) else failed))
         seconds[check] = time.monotonic() - begun
     return findings, skipped, seconds
 
@@ -182,6 +184,11 @@ def run_checks(
 _ONE_SCORE = Text(
     "the model gives one score (two classes, told apart by its sign), and this check compares the scores of several",
     "モデルのスコアは1つだけ（符号で2クラスを判別）なので、複数のスコアを比べるこのチェックは行いません",
+)
+_WRITTEN_OVER = "needed for gradient computation has been modified"
+_WITHOUT_GRADIENT = Text(
+    "the gradient cannot be computed (see gradient)",
+    "勾配を計算できません（gradientを参照）",
 )
 _FAILED = Text(
     "the experiment ended in an error: {kind} ({said})",

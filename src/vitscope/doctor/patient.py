@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import LensError, ModelError
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.copying import without_reentrant_checkpoints
 from vitscope.doctor.finding import Skipped
@@ -286,14 +287,8 @@ def scores_of(answer: object, batch: int, classes: int | None = None) -> Tensor:
 
 def not_followed(error: Exception) -> Text:
     """Why a part of a model was not found. What is no error of the lens is quoted as it is in both languages."""
-    first = next(iter(str(error).splitlines()), type(error).__name__)
-    said = error.text if isinstance(error, LensError) else Text(first, first)
+    said = error.text if isinstance(error, LensError) else Text(first_line(error), first_line(error))
     return Text(
         f"the inside of this model was not followed so far: {said.en}",
         f"モデルの内部を追跡できませんでした: {said.ja}",
     )
-
-
-def first_line(error: Any) -> str:
-    """What an error says, short."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import Interrupted, NonFiniteLossError, VitscopeError
-from vitscope._core.raised import CodeError
+from vitscope._core.raised import CodeError, first_line
 from vitscope._core.text import Text
 from vitscope.augment import Augmentation
 from vitscope.data import BatchLoader
 from vitscope.doctor.copying import copied, unwrapped
 from vitscope.doctor.examine import as_it_was
-from vitscope.doctor.patient import first_line, scores_of
+from vitscope.doctor.patient import scores_of
 from vitscope.race.course import Course
 from vitscope.race.gaps import Gap, Heat, gap, is_beyond_doubt
 from vitscope.train.evaluate import score_batches

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import Interrupted
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.copying import unwrapped
 from vitscope.doctor.finding import Finding, Skipped
-from vitscope.doctor.patient import first_line, scores_of
+from vitscope.doctor.patient import scores_of
 from vitscope.lens.randomness import seed_cpu
 from vitscope.race import mends
 from vitscope.race.ends import raw_scores

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vitscope._core.errors import UsageError
-from vitscope._core.raised import CodeError, raised
+from vitscope._core.raised import CodeError, first_line, raised
 from vitscope._core.suggest import a_, nearest
 from vitscope._core.text import Text
 
@@ -202,5 +202,5 @@ def _advice(error: BaseException) -> Text | None:
 
 
 def _said(error: BaseException) -> str:
-    first = next(iter(str(error).splitlines()), "")[:200]
-    return f"{type(error).__name__} ({first})" if first else type(error).__name__
+    name = type(error).__name__
+    return f"{name} ({first_line(error)})" if str(error).strip() else name

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import UsageError, VitscopeError
 from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data
 from vitscope.doctor.arguments import ArgumentError, checks_given
@@ -25,7 +26,6 @@ from vitscope.doctor.data.examine import DATA_CHECKS, examine_table
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.examine import Progress, diagnose, seeded
 from vitscope.doctor.finding import Finding, Skip
-from vitscope.doctor.patient import first_line
 from vitscope.model.create import build
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import is_curve, kind_of

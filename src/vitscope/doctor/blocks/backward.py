@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.copying import copied, moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.losses import loss_to_learn
-from vitscope.doctor.patient import CPU, Patient, first_line
+from vitscope.doctor.patient import CPU, Patient
 
 FAILS = Fault(
     "backward-fails",

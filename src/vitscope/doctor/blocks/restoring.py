@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import torch
 
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.copying import moved, unwrapped
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.patient import CPU, Patient, first_line
+from vitscope.doctor.patient import CPU, Patient
 from vitscope.lens.randomness import seed_cpu
 
 OTHER_SEED = 20_001

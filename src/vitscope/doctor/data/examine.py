@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.data.table import ImageTable
@@ -25,7 +26,7 @@ from vitscope.doctor.data.tables import look_at_table
 from vitscope.doctor.examination import Found
 from vitscope.doctor.examine import Progress, as_it_was
 from vitscope.doctor.finding import Finding, Skip, Skipped
-from vitscope.doctor.patient import SEED, first_line
+from vitscope.doctor.patient import SEED
 from vitscope.lens.randomness import seed_cpu
 
 SECONDS = 15.0

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from vitscope._core.errors import DataError, VitscopeError
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.data.batches import as_batch, holds_images
 from vitscope.doctor.data.origin import base_of, names_of, names_of_loader
 from vitscope.doctor.data.seen import Again, Reading, Seen, of_set, tally
-from vitscope.doctor.patient import first_line
 
 TWICE = 64
 """Images that a data set is asked for twice."""

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import ModelError
+from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.copying import copied, moved
 from vitscope.doctor.finding import Skipped
-from vitscope.doctor.patient import Patient, first_line, scores_of
+from vitscope.doctor.patient import Patient, scores_of
 
 META = torch.device("meta")
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from vitscope._core.raised import raised
+from vitscope._core.raised import first_line, raised
 from vitscope._core.text import Text
 from vitscope.doctor.copying import copied, moved
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.patient import CPU, Patient, first_line
+from vitscope.doctor.patient import CPU, Patient
 
 SIZES = (8, 4, 2)
 """Batch sizes that are tried: some models ask for an even one, batch norm for more than one image."""

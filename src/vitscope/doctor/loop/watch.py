@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from vitscope._core.errors import UsageError
+from vitscope._core.raised import first_line
 from vitscope._core.suggest import a_
 from vitscope._core.text import Lang, Text
 from vitscope.doctor.examination import Examination, in_order
@@ -22,7 +23,6 @@ from vitscope.doctor.loop.given import lang_given, parts_given
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.recorder import Recorder
 from vitscope.doctor.loop.report import LoopExamination
-from vitscope.doctor.patient import first_line
 
 
 class Watched:
