@@ -40,8 +40,8 @@ def backward_fails(patient: Patient) -> Iterator[Finding]:
     if said:
         yield FAILS.found(
             Text(
-                f"loss.backward() raises {said}.",
-                f"loss.backward()が次のエラーになります: {said}",
+                f"loss.backward() ends in an error ({said}).",
+                f"loss.backward()がエラーで終わります（{said}）。",
             ),
             {"raised": said},
         )
