@@ -351,3 +351,16 @@ def test_a_compiled_model_is_tried_as_it_was_written(monkeypatch: pytest.MonkeyP
 def test_code_that_takes_no_image(place: str, given: dict[str, Any], error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         open_subject(place, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"channels": 1}, "their_code:tinyは試したどのサイズの画像（28〜518画素）も受け付けません。"),
+        ({"image_size": 48}, "their_code:tinyは48×48画素の画像を受け付けません。"),
+    ],
+)
+def test_which_images_are_refused_is_told_in_japanese_too(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(CodeError) as refused:
+        open_subject("their_code:tiny", **given)
+    assert refused.value.text.ja.startswith(said)

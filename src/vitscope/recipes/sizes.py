@@ -158,12 +158,12 @@ def _refused(
             f"{place}は実行できません。forwardが{did.ja}。{advice.ja}",
         )
     (height, width), depth = tried[0]
-    shape, shape_ja = f"images of {height}×{width} pixels", f"{height}×{width}画素の画像"
+    shape, shape_ja = f"images of {height}×{width} pixels", f"{height}×{width}画素の画像を"
     if len(tried) > 2:
         span = f"{min(SMALL_FIRST)}", f"{max(SMALL_FIRST)}"
         shape = f"any size that was tried ({span[0]} to {span[1]} pixels)"
-        shape_ja = f"試したどのサイズの画像（{span[0]}〜{span[1]}画素）"
-    said = Text(f"{place} does not take {shape}: it {did.en}", f"{place}は{shape_ja}を受け付けません。{did.ja}")
+        shape_ja = f"試したどのサイズの画像（{span[0]}〜{span[1]}画素）も"
+    said = Text(f"{place} does not take {shape}: it {did.en}", f"{place}は{shape_ja}受け付けません。{did.ja}")
     for (height, width), depth in rest[:MOST_OTHERS]:
         error = _error_of(model, 1, (height, width), depth)
         if error is None:
