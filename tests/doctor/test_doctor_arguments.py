@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from healthy_hosts import Host
 from torch import Tensor, nn
 
 from vitscope._core.errors import LensError, VitscopeError
-from vitscope.doctor.arguments import loss_named, size_given
+from vitscope.doctor.arguments import ArgumentError, loss_named, rate_given, size_given
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.examine import diagnose
 
@@ -27,6 +28,8 @@ IMAGES = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         ({"image_size": (3, 32, 32)}, "image_size is (3, 32, 32)"),
         ({"num_classes": 0}, "num_classes is 0"),
         ({"batch_size": -3}, "batch_size is -3"),
+        ({"lr": -1.0}, "lr is -1.0, expected the learning rate you train with as a number over 0"),
+        ({"lr": float("nan")}, "lr is nan"),
         ({"loss": "foo"}, "loss is 'foo', expected one of cross-entropy, nll, bce, mse"),
         ({"loss": nn.L1Loss()}, "loss is 'L1Loss'"),
         ({"checks": ["forwrad"]}, "there is no check 'forwrad' (did you mean 'forward'?)"),
@@ -71,6 +74,20 @@ def test_sizes_losses_and_one_check_may_be_given_as_people_write_them() -> None:
     assert {loss_named(loss) for loss in losses} == {"cross-entropy"}
     assert [loss_named(loss) for loss in (None, nn.BCEWithLogitsLoss(), "mse")] == [None, "bce-with-logits", "mse"]
     assert diagnose(Host(), image_size=32, checks="forward").checks_run == ("forward",)
+
+
+def test_a_learning_rate_is_a_number_over_0_of_whatever_make() -> None:
+    assert [rate_given(lr) for lr in (None, 1, 0.5, np.float32(0.25), torch.tensor(0.125))] == [
+        None,
+        1,
+        0.5,
+        0.25,
+        0.125,
+    ]
+    for lr in ("0.1", -1.0, 0, True, float("nan"), float("inf"), [0.1], torch.ones(2)):
+        with pytest.raises(ArgumentError, match="lr is ") as refused:
+            rate_given(lr)
+        assert refused.value.text.ja.startswith("lrに")
 
 
 def test_torchscript_is_refused_in_a_sentence() -> None:

@@ -75,6 +75,28 @@ def counts_given(**counts: object) -> None:
             raise UsageError(f"{name} is {count!r}, expected a whole number from 1 on")
 
 
+def rate_given(lr: Any) -> float | None:
+    """The learning rate; numpy's and torch's numbers are such, too.
+
+    Raises:
+        UsageError: it is no finite number over 0.
+    """
+    if lr is None:
+        return None
+    try:
+        rate = None if isinstance(lr, bool | str | bytes) else float(lr)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        rate = None
+    if rate is None or not 0 < rate < float("inf"):
+        raise ArgumentError(
+            Text(
+                f"lr is {shown(lr)}, expected the learning rate you train with as a number over 0; give it, or leave lr out",
+                f"lrに{shown(lr)}が渡されましたが、学習に使う学習率を0より大きい数で指定する必要があります。指定するか、lrを省略してください",
+            )
+        )
+    return rate
+
+
 def checks_given(checks: Any, known: Iterable[str]) -> tuple[str, ...]:
     """The ids that were asked for, in the order of the examination; all where none were. One may be given as it is.
 

@@ -20,7 +20,7 @@ from vitscope._core.errors import LensError
 from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.admission import admitted
-from vitscope.doctor.arguments import checks_given, counts_given, loss_named, size_given
+from vitscope.doctor.arguments import checks_given, counts_given, loss_named, rate_given, size_given
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
@@ -81,6 +81,7 @@ def diagnose(
     """
     chosen, loss, image_size = checks_given(checks, CHECKS), loss_named(loss), size_given(image_size)
     counts_given(num_classes=num_classes, channels=channels, batch_size=batch_size)
+    lr = rate_given(lr)
     with as_it_was():
         twin, hooks = copy_of(model)
         name = target or type(model).__name__
