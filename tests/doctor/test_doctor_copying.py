@@ -8,11 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sick_by_hand import OfCore, written_out
+from sound_hosts import LinearHost
 from torch import Tensor, nn
 
 import vitscope
 from vitscope._core.errors import ModelError, UsageError
-from vitscope.doctor.copying import copy_of, hidden, moved
+from vitscope.doctor.copying import copied, copy_of, hidden, moved
 from vitscope.doctor.examine import diagnose
 
 CHEAP = ["forward", "determinism", "batch-independence", "input-blindness", "parameters"]
@@ -190,3 +192,41 @@ def test_no_scores_is_a_finding() -> None:
     found = diagnose(Tokens(), image_size=32)
     assert [finding.id for finding in found.findings] == ["wrong-output-shape"]
     assert not found.healthy
+
+
+class Turned(OfCore):
+    """Rotary positions as complex numbers, in a buffer; a filter of them that is learned."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__(written_out, dim, heads)
+        angles = torch.arange(64)[:, None] * 100.0 ** -torch.linspace(0, 1, dim // heads // 2)
+        self.register_buffer("turn", torch.polar(torch.ones_like(angles), angles))
+        self.weigh = nn.Parameter(torch.ones(33, dim, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        real, imaginary = self.turn.real, self.turn.imag  # type: ignore[union-attr]
+        q, k = (
+            torch.stack([a * real - b * imaginary, a * imaginary + b * real], dim=-1).flatten(-2)
+            for a, b in (t.unflatten(-1, (-1, 2)).unbind(-1) for t in (q, k))
+        )
+        y = self.proj(self.core(q, k, v).transpose(1, 2).flatten(2))
+        return torch.fft.irfft(torch.fft.rfft(y, dim=1) * self.weigh, n=64, dim=1)
+
+
+def test_complex_numbers_stay_complex() -> None:
+    torch.manual_seed(0)
+    model = LinearHost(Turned)
+    twin = moved(copied(model), torch.device("cpu"), torch.float64)
+    kinds = {name: value.dtype for name, value in (*twin.named_buffers(), *twin.named_parameters())}
+    assert kinds["layers.0.1.turn"] == kinds["layers.0.1.weigh"] == torch.complex128
+    assert kinds["layers.0.1.qkv.weight"] == torch.float64
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(twin(images.double()).float(), model.eval()(images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_with_complex_numbers_is_examined_as_it_is() -> None:
+    torch.manual_seed(0)
+    found = diagnose(LinearHost(Turned), image_size=32, checks=["forward", "position", "parameters", "gradient"])
+    assert [each.id for each in found.findings if each.severity == "error"] == []
+    assert [skip.check for skip in found.not_made] == []

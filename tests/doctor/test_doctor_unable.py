@@ -19,13 +19,32 @@ class Dropped(OfCore):
         return F.dropout(super().forward(x), self.dropout_rate if self.training else 0.0, self.training)  # type: ignore[arg-type]
 
 
-class Mixed(LinearHost):
-    """Mixes images in training, and forgets that a batch need not be of 64."""
+class Shuffled(OfCore):
+    """Shuffles tokens in training, one more than there are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            x = x[:, torch.randperm(x.shape[1] + 1)]
+        return super().forward(x)
+
+
+class GhostBatches(LinearHost):
+    """Mixes within each sixteen images."""
 
     def forward(self, img: Tensor) -> Tensor:
         if self.training:
-            img = 0.8 * img + 0.2 * img[torch.arange(64).flip(0)]
+            img = img.view(-1, 16, *img.shape[1:]).flip(1).reshape(img.shape) * 0.1 + img
         return super().forward(img)
+
+
+class AwaitsTargets(LinearHost):
+    """The loop leaves the labels on the model before it calls it."""
+
+    targets: Tensor | None = None
+
+    def forward(self, img: Tensor) -> Tensor:
+        scores = super().forward(img)
+        return F.cross_entropy(scores, self.targets) if self.training else scores  # type: ignore[arg-type]
 
 
 class EvenOnly(LinearHost):
@@ -51,9 +70,9 @@ def normed_over_images() -> nn.Module:
     ("build", "said"),
     [
         (lambda: ConvHost(lambda dim, heads: Dropped(written_out, dim, heads)), "AttributeError"),
-        (lambda: Mixed(lambda dim, heads: OfCore(written_out, dim, heads)), "IndexError"),
+        (lambda: LinearHost(lambda dim, heads: Shuffled(written_out, dim, heads)), "IndexError"),
     ],
-    ids=["dropped", "mixed"],
+    ids=["dropped", "shuffled"],
 )
 def test_it_is_an_error_in_both_languages(build: Callable[[], nn.Module], said: str) -> None:
     torch.manual_seed(0)
@@ -68,9 +87,11 @@ def test_it_is_an_error_in_both_languages(build: Callable[[], nn.Module], said: 
     [
         lambda: EvenOnly(lambda dim, heads: OfCore(written_out, dim, heads)),
         lambda: WantsLabels(lambda dim, heads: OfCore(written_out, dim, heads)),
+        lambda: GhostBatches(lambda dim, heads: OfCore(written_out, dim, heads)),
+        lambda: AwaitsTargets(lambda dim, heads: OfCore(written_out, dim, heads)),
         normed_over_images,
     ],
-    ids=["even only", "wants labels", "batch norm of scores"],
+    ids=["even only", "wants labels", "sixteen at a time", "awaits targets", "batch norm of scores"],
 )
 def test_what_waits_for_labels_or_more_images_is_not_accused(build: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)

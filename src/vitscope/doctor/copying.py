@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -110,7 +111,7 @@ def unwrapped(model: object) -> nn.Module:
 def moved(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     """The same module, in evaluation mode, on a device and in a precision (None: its own), with all that it has not registered."""
     for module in [model, *(each.value for each in hidden(model) if isinstance(each.value, nn.Module))]:
-        module.to(device=device, dtype=dtype)
+        module._apply(partial(_in, device=device, dtype=dtype))  # type: ignore[no-untyped-call]  # to() makes complex numbers real
     for module in all_modules(model):
         module.training = False  # not model.eval(), which may be the user's own and merge or freeze weights
         for name, value in list(vars(module).items()):
@@ -119,15 +120,20 @@ def moved(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> 
     return model
 
 
+def _in(value: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    """A tensor on a device and in a precision, complex numbers in a complex one of it; whole numbers stay what they are."""
+    if dtype is None or not (value.is_floating_point() or value.is_complex()):
+        return value.to(device)
+    return value.to(device, dtype.to_complex() if value.is_complex() else dtype)
+
+
 def _cast(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     """Tensors in an attribute, moved and cast; a list stays the same list, for the model may hold it twice."""
     if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
-        wanted = dtype if dtype is not None and value.is_floating_point() else value.dtype
-        if value.device == device and value.dtype == wanted:
-            return value
-        return value.detach().to(device=device, dtype=wanted).requires_grad_(value.requires_grad)
+        cast = _in(value, device, dtype)
+        return value if cast is value else cast.detach().requires_grad_(value.requires_grad)
     if isinstance(value, nn.Parameter):
-        value.data = value.data.to(device=device, dtype=dtype if dtype is not None else value.dtype)
+        value.data = _in(value.data, device, dtype)
     elif isinstance(value, list):
         value[:] = [_cast(each, device, dtype) for each in value]
     elif type(value) is dict:

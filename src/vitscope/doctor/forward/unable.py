@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 
 import torch
@@ -14,8 +15,10 @@ from vitscope.doctor.copying import copied, moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.patient import CPU, Patient
 
-SIZES = (8, 4, 2)
-"""Batch sizes that are tried: some models ask for an even one, batch norm for more than one image."""
+SIZES, OF_LARGE = (8, 64), (2, 8)
+"""Batch sizes that are tried: some models ask for one that they can cut in parts, batch norm for more than one image."""
+_AWAITED = re.compile(r"None|label|target", re.IGNORECASE)
+"""What an error says where something is missing that a training loop gives otherwise than as an argument."""
 RAISES = Fault(
     "training-mode-raises",
     "T19",
@@ -39,10 +42,9 @@ def unable_to_train(patient: Patient) -> Iterator[Finding]:
     if _takes_more(patient.model):
         return
     errors = [_raised(patient, dtype) for dtype in {patient.dtype, torch.float32}]
-    if None in errors:
-        return
     error = errors[0]
-    assert error is not None
+    if error is None or None in errors or _AWAITED.search(str(error)):
+        return
     did = raised(error).did
     yield RAISES.found(
         Text(f"In training mode the forward {did.en}.", f"学習モードでは、forwardが{did.ja}。"),
@@ -62,7 +64,7 @@ def _takes_more(model: nn.Module) -> bool:
 def _raised(patient: Patient, dtype: torch.dtype) -> Exception | None:
     """What the forward raises at each of the sizes; nothing where it runs at one."""
     found: Exception | None = None
-    for size in (patient.batch,) if patient.batch else SIZES[-1:] if patient.is_large else SIZES:
+    for size in (patient.batch,) if patient.batch else OF_LARGE if patient.is_large else SIZES:
         model = moved(copied(patient.model), CPU, dtype).train()
         images = patient.images.repeat(-(-size // len(patient.images)), 1, 1, 1)[:size]
         try:
