@@ -30,6 +30,7 @@ IMAGES = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         ({"batch_size": -3}, "batch_size is -3"),
         ({"lr": -1.0}, "lr is -1.0, expected the learning rate you train with as a number over 0"),
         ({"lr": float("nan")}, "lr is nan"),
+        ({"lang": "de"}, "lang is 'de', expected one of en, ja"),
         ({"loss": "foo"}, "loss is 'foo', expected one of cross-entropy, nll, bce, mse"),
         ({"loss": nn.L1Loss()}, "loss is 'L1Loss'"),
         ({"checks": ["forwrad"]}, "there is no check 'forwrad' (did you mean 'forward'?)"),
@@ -74,6 +75,20 @@ def test_sizes_losses_and_one_check_may_be_given_as_people_write_them() -> None:
     assert {loss_named(loss) for loss in losses} == {"cross-entropy"}
     assert [loss_named(loss) for loss in (None, nn.BCEWithLogitsLoss(), "mse")] == [None, "bce-with-logits", "mse"]
     assert diagnose(Host(), image_size=32, checks="forward").checks_run == ("forward",)
+
+
+def test_the_language_is_that_which_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    given: dict[str, Any] = {"image_size": 32, "checks": ["forward"]}
+    found = diagnose(Host(), **given, lang="ja")
+    assert "健全" in str(found)
+    assert "健全" in found._repr_html_()
+    assert "healthy" in found.text("en")
+    assert found.to_dict()["findings"] == diagnose(Host(), **given).to_dict()["findings"]
+    assert "healthy" in str(diagnose(Host(), **given))
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    assert "healthy" in diagnose(Host(), **given, lang="en")._repr_html_()
+    assert "スコア" in str(diagnose(nn.Identity(), **given, lang="ja"))
 
 
 def test_a_learning_rate_is_a_number_over_0_of_whatever_make() -> None:

@@ -220,6 +220,17 @@ def test_what_cannot_be_trained_leaves_both_examinations() -> None:
     assert (found.one.target, found.other.target) == ("A", "B")
 
 
+def test_the_language_is_that_which_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    found = compare(good(), bad("none"), image_size=8, checks=["output"], lang="ja")
+    for shown in (str(found), found._repr_html_(), str(found.one), found.other._repr_html_()):
+        assert "健全" in shown
+    assert "nothing wrong was found" in found.text("en")
+    assert found.to_dict() == replace(found, lang=None).to_dict()
+    with pytest.raises(UsageError, match="lang is 'de', expected one of en, ja"):
+        compare(good(), good(), image_size=8, lang="de")
+
+
 def tiny_course(wanted: Wanted) -> Course:
     spec = GoodViTSpec.parse(TINY)
     entrants = [Entrant(name, lambda: build(spec)) for name in "ab"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from vitscope._core.errors import UsageError
 from vitscope._core.suggest import a_, did_you_mean
-from vitscope._core.text import Lang, Text
+from vitscope._core.text import LANGS, Lang, Text
 
 LOSSES = ("cross-entropy", "nll", "bce", "mse", "bce-with-logits", "bce-of-probabilities")
 """Losses whose demands on a model's output are known; `bce` is either of the two that torch has."""
@@ -95,6 +95,25 @@ def rate_given(lr: Any) -> float | None:
             )
         )
     return rate
+
+
+def lang_given(lang: Any) -> Lang | None:
+    """The language that a result is printed in; None where none was asked for.
+
+    Raises:
+        UsageError: there is no such language.
+    """
+    if lang is None:
+        return None
+    if not isinstance(lang, str) or lang not in LANGS:
+        known = Text(", ".join(LANGS), "、".join(LANGS))
+        raise ArgumentError(
+            Text(
+                f"lang is {shown(lang)}, expected one of {known.en}; give one of them, or leave lang out",
+                f"langに{shown(lang)}が渡されましたが、{known.ja}のいずれかを指定する必要があります。いずれかを指定するか、langを省略してください",
+            )
+        )
+    return "ja" if lang == "ja" else "en"
 
 
 def checks_given(checks: Any, known: Iterable[str]) -> tuple[str, ...]:

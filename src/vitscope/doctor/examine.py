@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from vitscope._core.errors import LensError
 from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.admission import admitted
-from vitscope.doctor.arguments import checks_given, counts_given, loss_named, rate_given, size_given
+from vitscope.doctor.arguments import checks_given, counts_given, lang_given, loss_named, rate_given, size_given
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination, in_order
@@ -55,6 +56,7 @@ def diagnose(
     factory: Callable[[], nn.Module] | None = None,
     is_trained: bool = False,
     target: str | None = None,
+    lang: str | None = None,
     progress: Progress | None = None,
 ) -> Examination:
     """Examines how a ViT behaves, without reading its source.
@@ -75,13 +77,15 @@ def diagnose(
         factory: makes a fresh instance, to see whether a state dict restores one.
         is_trained: its weights are not start values.
         target: what it is called in the result; its class where left out.
+        lang: the language that the result is printed in, `en` or `ja`; the locale's where left out.
+        progress: told of each check before it begins.
 
     Raises:
         VitscopeError: what was given is no ViT, or does not run, in one sentence.
     """
     chosen, loss, image_size = checks_given(checks, CHECKS), loss_named(loss), size_given(image_size)
     counts_given(num_classes=num_classes, channels=channels, batch_size=batch_size)
-    lr = rate_given(lr)
+    lr, spoken = rate_given(lr), lang_given(lang)
     with as_it_was():
         twin, hooks = copy_of(model)
         name = target or type(model).__name__
@@ -97,12 +101,12 @@ def diagnose(
             )
         except NoScoresError as error:
             rest = tuple(Skip(check, _NOTHING_TO_EXAMINE) for check in chosen if check != "forward")
-            return Examination(name, (no_scores(error),), ("forward",), rest, {}, {})
+            return Examination(name, (no_scores(error),), ("forward",), rest, {}, {}, lang=spoken)
         patient.loss, patient.lr, patient.deep = loss, lr, deep
         patient.factory, patient.is_trained = None if factory is None else partial(_fresh, factory), is_trained
         if hooks:
             notes.append(_HOOKS.format(count=hooks))
-        return _examined(patient, name, chosen, early, notes, progress)
+        return replace(_examined(patient, name, chosen, early, notes, progress), lang=spoken)
 
 
 def _fresh(factory: Callable[[], nn.Module]) -> nn.Module:

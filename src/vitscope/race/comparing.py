@@ -13,6 +13,7 @@ from vitscope._core.errors import ModelError, UsageError
 from vitscope._core.suggest import a_
 from vitscope._core.text import Text
 from vitscope.doctor.admission import admitted
+from vitscope.doctor.arguments import lang_given
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import as_it_was, diagnose
@@ -45,6 +46,7 @@ def compare(
     names: tuple[str, str] = ("A", "B"),
     checks: Sequence[str] | None = None,
     notes: tuple[Text, ...] = (),
+    lang: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Two ViTs side by side.
@@ -57,13 +59,30 @@ def compare(
         names: what they are called, where modules are given.
         checks: only these of the doctor's, by their ids.
         notes: what a reader must know beside.
+        lang: the language that the result is printed in, `en` or `ja`; the locale's where left out.
         progress: told before each check and each training: what, its number from 0, how many.
 
     Raises:
         VitscopeError: one of them cannot be examined, or they take no such images.
     """
+    spoken = lang_given(lang)
     one, other = _entrants(a, b, names)
     notes = (*notes, *_given(one, a, has_race=course is not None), *_given(other, b, has_race=course is not None))
+    found = _compared(one, other, image_size, channels, course, checks, notes, progress)
+    return replace(found, one=replace(found.one, lang=spoken), other=replace(found.other, lang=spoken), lang=spoken)
+
+
+def _compared(
+    one: Entrant,
+    other: Entrant,
+    image_size: int | tuple[int, int],
+    channels: int,
+    course: Course | None,
+    checks: Sequence[str] | None,
+    notes: tuple[Text, ...],
+    progress: Progress | None,
+) -> Comparison:
+    """Both examinations, what they are made of, and the race, where there can be one."""
     found = tuple(_examined(entrant, image_size, channels, checks, progress) for entrant in (one, other))
     if any("classes" not in each.facts for each in found):  # no scores at all: nothing to align or to race
         return Comparison(found[0], found[1], (), None, _unmended(one, other, found), _NO_SCORES, notes)

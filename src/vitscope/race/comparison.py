@@ -68,6 +68,8 @@ class Comparison:
     why_no_race: Text | None = None
     notes: tuple[Text, ...] = ()
     """What a reader must know: fresh weights, data that were resized."""
+    lang: Lang | None = None
+    """The language that it is printed in; the locale's where left out."""
 
     @property
     def healthy(self) -> bool:
@@ -125,7 +127,7 @@ class Comparison:
         """All of it to be read, as `vitscope compare` prints it; in the locale's language where none is given."""
         from vitscope.race.telling import as_text
 
-        return as_text(self, lang or language_of_locale())
+        return as_text(self, lang or self.lang or language_of_locale())
 
     def __str__(self) -> str:
         return self.text()
@@ -137,7 +139,7 @@ class Comparison:
         """What a notebook shows."""
         from vitscope.race.telling import as_html
 
-        return as_html(self, language_of_locale())
+        return as_html(self, self.lang or language_of_locale())
 
     def to_dict(self, lang: Lang = "en") -> dict[str, Any]:
         """As the command's JSON holds it."""

@@ -8,27 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitscope._core.text import LANGS, Lang, Text
+from vitscope._core.text import Lang, Text
 from vitscope.doctor.arguments import ArgumentError, shown
-
-
-def lang_given(lang: Any) -> Lang | None:
-    """The language of the report; None where none was asked for.
-
-    Raises:
-        UsageError: there is no such language.
-    """
-    if lang is None:
-        return None
-    if not isinstance(lang, str) or lang not in LANGS:
-        known = Text(", ".join(LANGS), "、".join(LANGS))
-        raise ArgumentError(
-            Text(
-                f"lang is {shown(lang)}, expected one of {known.en}; give one of them, or leave lang out",
-                f"langに{shown(lang)}が渡されましたが、{known.ja}のいずれかを指定する必要があります。いずれかを指定するか、langを省略してください",
-            )
-        )
-    return "ja" if lang == "ja" else "en"
 
 
 def parts_given(

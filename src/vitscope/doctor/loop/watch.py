@@ -16,10 +16,11 @@ from vitscope._core.errors import UsageError
 from vitscope._core.raised import first_line
 from vitscope._core.suggest import a_
 from vitscope._core.text import Lang, Text
+from vitscope.doctor.arguments import lang_given
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.loop.checks import LOOP_CHECKS
-from vitscope.doctor.loop.given import lang_given, parts_given
+from vitscope.doctor.loop.given import parts_given
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.recorder import Recorder
 from vitscope.doctor.loop.report import LoopExamination
