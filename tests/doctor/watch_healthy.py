@@ -420,6 +420,65 @@ def only_the_head_without_freezing(p: Parts) -> None:
             p.optimizer.step()
 
 
+class WithAnotherHead(ViT):
+    """The other head is as large as the rest, and this loop has no use for it."""
+
+    def __init__(self, *, is_computed: bool, classes: int = 1000) -> None:
+        super().__init__()
+        self.other, self.is_computed = nn.Linear(32, classes), is_computed
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, 32))
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
+        features = self.features(x)
+        return (self.head(features), self.other(features)) if self.is_computed else self.head(features)
+
+
+def _second_head(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            scores = p.model(images)
+            F.cross_entropy(scores[0] if isinstance(scores, tuple) else scores, labels).backward()
+            p.optimizer.step()
+
+
+class Dropping(ViT):
+    """Each of its layers is left out a quarter of the time."""
+
+    def features(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        for block in self.blocks:
+            x = block(x) if not self.training or torch.rand(()) < 0.75 else x
+        return self.norm(x)[:, 0]
+
+
+CASES += [
+    Healthy("a_second_head_that_is_not_called", lambda: parts(WithAnotherHead(is_computed=False)), _second_head),
+    Healthy("a_second_head_that_no_loss_is_of", lambda: parts(WithAnotherHead(is_computed=True)), _second_head),
+    Healthy("layers_dropped_by_chance", lambda: parts(Dropping(depth=3)), lambda p: train(p, 2)),
+]
+
+
+@healthy(lambda: parts(WithAnotherHead(is_computed=True, classes=CLASSES)))
+def tasks_in_turn(p: Parts) -> None:
+    for _ in range(2):
+        for number, (images, labels) in enumerate(p.loader):
+            p.optimizer.zero_grad()
+            F.cross_entropy(p.model(images)[number % 2], labels).backward()
+            p.optimizer.step()
+
+
+@healthy()
+def phases_in_turn(p: Parts) -> None:
+    """First the head alone, then all of it."""
+    assert isinstance(p.model, ViT)
+    for is_whole in (False, True):
+        p.model.requires_grad_(is_whole)
+        p.model.head.requires_grad_()
+        train(p, 2)
+
+
 @healthy(
     lambda: parts(
         optimizer=lambda m: torch.optim.AdamW(

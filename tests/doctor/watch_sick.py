@@ -233,6 +233,43 @@ def layer_added_afterwards(p: Parts) -> None:
     train(p, 1)
 
 
+class CutBeforeTheHead(ViT):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).detach())
+
+
+@sick("parameters-without-gradient", "error", lambda: parts(CutBeforeTheHead()))
+def features_detached(p: Parts) -> None:
+    train(p, 1)
+
+
+class WithoutGradients(ViT):
+    def features(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().features(x)
+
+
+@sick("parameters-without-gradient", "error", lambda: parts(nn.Sequential(WithoutGradients(), nn.ReLU()), sgd()))
+def backbone_under_no_grad(p: Parts) -> None:
+    for images, labels in p.loader:
+        loss = F.cross_entropy(p.model(images), labels)
+        p.optimizer.zero_grad()
+        loss.backward()
+        p.optimizer.step()
+
+
+class PositionsAsData(ViT):
+    def features(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed.data
+        return self.norm(self.blocks(x))[:, 0]
+
+
+@sick("parameters-without-gradient", "warning", lambda: parts(PositionsAsData()))
+def positions_as_data(p: Parts) -> None:
+    train(p, 2)
+
+
 @sick("no-step", "error")
 def step_forgotten(p: Parts) -> None:
     for images, labels in p.loader:

@@ -26,6 +26,8 @@ class Held:
         self._start: dict[int, tuple[nn.Parameter, Tensor]] = {}
         self._left: list[tuple[nn.Parameter, weakref.ref[Tensor], int]] | None = None
         self._weights: list[tuple[nn.Parameter, Tensor]] = []
+        self._gradless: dict[int, tuple[nn.Parameter, int]] = {}
+        self._had: set[int] = set()
         self.meet()
 
     def meet(self) -> None:
@@ -86,6 +88,21 @@ class Held:
             return None
         still = {id(p) for group in self.optimizer.param_groups if group.get("lr") == 0 for p in group["params"]}
         return frozenset(id(p) for p, _, _ in self._left if id(p) not in still)
+
+    def see_missing(self, *, is_step: bool) -> None:
+        """Which parameters have no gradient yet, and had none before; a step counts that."""
+        for parameter in self.parameters():
+            if id(parameter) in self._had:
+                continue
+            if parameter.grad is not None:
+                self._had.add(id(parameter))
+                self._gradless.pop(id(parameter), None)
+            elif is_step:
+                self._gradless[id(parameter)] = parameter, self._gradless.get(id(parameter), (parameter, 0))[1] + 1
+
+    def without_gradient(self) -> dict[str, int]:
+        """By name: at how many steps a parameter had no gradient that never had one."""
+        return {name: self._gradless[id(p)][1] for name, p in self.model.named_parameters() if id(p) in self._gradless}
 
     def is_empty(self) -> bool:
         """Whether every gradient is missing or exactly zero."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.loop.cut import cut_off
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.words import counted
 from vitscope.doctor.naming import listed
@@ -96,9 +97,10 @@ def parameters(record: Record) -> Iterator[Finding]:
     """Whether the optimizer's steps reach the model.
 
     Does: compares the identities of the optimizer's parameters with the model's, and a few numbers of each before and after the block.
-    Finds: an optimizer of another or an older model, a head swapped after it was made, parameters left out, no step at all, nothing that moves.
-    Must not accuse: frozen backbones, several optimizers (what another one moves is none of it), parameters of a loss, optimizers that step by
-    methods of their own.
+    Finds: an optimizer of another or an older model, a head swapped after it was made, parameters left out, parameters that scores are made of and
+    no gradient comes to, no step at all, nothing that moves.
+    Must not accuse: frozen backbones, second heads and mask tokens that are used elsewhere, dropped layers, several optimizers (what another one
+    moves is none of it), parameters of a loss, optimizers that step by methods of their own.
     Source: PyTorch, torch.optim, "Constructing it".
     """
     if not record.backwards and not record.steps:
@@ -126,6 +128,7 @@ def parameters(record: Record) -> Iterator[Finding]:
         yield from _replaced(record, missing, strangers)
     elif missing:
         yield from _left_out(record, missing, learns)
+    yield from cut_off(record)
     yield from _still(record, moved)
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vitscope.doctor.copying import all_modules, copy_of
+from vitscope.doctor.loop.flow import parameters_behind
 from vitscope.doctor.loop.record import Probe
 from vitscope.doctor.loop.undisturbed import undisturbed
 from vitscope.doctor.patient import scores_of
@@ -48,7 +50,16 @@ def probed(
             loud = torch.stack([scores_of(twin(*args, **kwargs), count).float().cpu() for _ in range(LOUD)])
         except Exception:  # whatever a model does not take from us, it need not
             return None
-    return Probe(step, quiet, loud, None if labels is None else labels[:count].detach().cpu())
+        behind = None
+        with suppress(Exception):
+            names = dict(zip(_names(twin), _names(model), strict=True))  # of a wrapper, they begin with its own
+            found = parameters_behind(twin, args, kwargs, lambda answer: scores_of(answer, count))
+            behind = frozenset(names[name] for name in found)
+    return Probe(step, quiet, loud, None if labels is None else labels[:count].detach().cpu(), behind)
+
+
+def _names(model: nn.Module) -> list[str]:
+    return [name for name, _ in model.named_parameters()]
 
 
 def _few(value: Any) -> Any:

@@ -151,6 +151,8 @@ class Probe:
     quiet: Tensor
     loud: Tensor
     labels: Tensor | None
+    behind: frozenset[str] | None = None
+    """The parameters that the scores were computed from, where that could be followed."""
 
     @property
     def is_one_shape(self) -> bool:
@@ -204,6 +206,8 @@ class Record:
     """By the names of the model's parameters: whether the block changed it."""
     arrived: set[str] = field(default_factory=set)
     """Names of the parameters that had a gradient other than zero at some step."""
+    without_gradient: Mapping[str, int] = field(default_factory=dict)
+    """Names of the parameters that the optimizer holds and that never had a gradient: at how many steps they could have had one."""
 
     @property
     def saw_anything(self) -> bool:

@@ -95,6 +95,8 @@ class Recorder:
         """Looks up what moved so far."""
         moved = self.guard.run("model.parameters()", self.held.moved)
         self.record.moved = moved if moved is not None else self.record.moved
+        missing = self.guard.run("model.parameters()", self.held.without_gradient)
+        self.record.without_gradient = missing if missing is not None else self.record.without_gradient
 
     def _patch(self, owner: Any, name: str, observe: Observe) -> None:
         patch(self._undo, owner, name, observe, self.guard)
@@ -133,6 +135,7 @@ class Recorder:
 
     def _note_backward(self, value: Tensor | None, *, scaled: bool) -> None:
         record = self.record
+        self.held.see_missing(is_step=False)
         self._behind = self.held.norm_of_some() if looks(len(record.backwards)) else None
         arrived = any(p.grad is not None for p in self.held.parameters())
         value = None if value is None else value.detach().clone()
@@ -195,6 +198,7 @@ class Recorder:
         if seen is not None:
             step.training, step.phase = seen.training, seen.phase
         self._see_gradients()
+        self.held.see_missing(is_step=not callable(closure))
         if not step.closure:
             step.stale, step.empty = self._old and step.backwards > 0, self.held.is_empty()
             step.left = self.held.left() if step.backwards else None

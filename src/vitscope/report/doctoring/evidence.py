@@ -343,6 +343,7 @@ _JA = {
     "whole_columns": "まったく読まれていない列の数",
     "whole_rows": "まったく読まれていない行の数",
     "width": "幅",
+    "without_gradient": "勾配のないパラメータ",
     "works_at": "成功する条件",
     "zeros": "ゼロになっているもの",
 }
