@@ -316,3 +316,17 @@ def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
         main(["doctor", "bad-vit:none", "--checks", "input-blindness,output"])
     assert end.value.code == 0
     assert "healthy; nothing wrong was found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--lang", "ja"], ["--lang=ja"], ["--lang", "en", "--lang=ja"]])
+def test_a_module_without_its_callable_is_told_in_the_language_asked_for(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs.py").write_text("raise SystemExit('it was run')", encoding="utf-8")
+    for command in (["doctor", "theirs"], ["compare", "good-vit", "theirs"], ["look", "theirs", "digits:3"]):
+        for more, said in ((words, "theirs:NAMEのように指定してください"), ([], "write theirs:NAME (package.module")):
+            with pytest.raises(SystemExit) as end:
+                main([*command, *more])
+            assert end.value.code == 2
+            assert said in capsys.readouterr().err

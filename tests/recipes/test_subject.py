@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vitscope._core.errors import ConfigError, ModelError, UsageError
 from vitscope._core.raised import CodeError
+from vitscope.doctor.arguments import ArgumentError
 from vitscope.recipes import code
 from vitscope.recipes.code import defaults_of, model_from_code, parse_kwargs
 from vitscope.recipes.naming import kind_of
@@ -351,6 +352,28 @@ def test_a_compiled_model_is_tried_as_it_was_written(monkeypatch: pytest.MonkeyP
 def test_code_that_takes_no_image(place: str, given: dict[str, Any], error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         open_subject(place, **given)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("their_code", "their_code:NAME"),
+        ("their_package.vit", "their_package.vit:NAME"),
+        ("their_package.vit.build", "their_package.vit:build"),
+        ("their_package.vat", "their_package:vat"),
+    ],
+)
+def test_a_module_without_its_callable_is_known_without_running_it(tmp_path: Path, word: str, meant: str) -> None:
+    package = tmp_path / "their_package"
+    package.mkdir()
+    for name in ("__init__", "vit"):
+        (package / f"{name}.py").write_text("raise SystemExit('it was run')")
+    before = set(sys.modules)
+    with pytest.raises(ArgumentError, match=f"is a Python module; write {meant} ") as refused:
+        open_subject(word)
+    assert set(sys.modules) == before
+    assert f"{meant}のように" in refused.value.text.ja
+    assert kind_of("their_nothing.vit") == "name"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from vitscope.cli.options import (
     TimeLimitOption,
     chosen,
 )
-from vitscope.cli.screen import err, print_json, told_in
+from vitscope.cli.screen import err, print_json
 
 if TYPE_CHECKING:
     from vitscope._core.text import Lang
@@ -88,7 +88,7 @@ def _compare(a: str, b: str, wanted: Wanted, page: Path | None, *, is_json: bool
     from vitscope._core.files import write_text
     from vitscope.report.comparing.page import page_of
 
-    with told_in(lang), no_interrupt_of_theirs(f"{a} or {b}"), output_and_folder_stay_ours():
+    with no_interrupt_of_theirs(f"{a} or {b}"), output_and_folder_stay_ours():
         found = _found(a, b, wanted, lang)
     if is_json:
         print_json({**found.to_dict(lang), "page": str(page) if page else None})

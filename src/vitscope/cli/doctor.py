@@ -21,7 +21,7 @@ from vitscope.cli.options import (
     TimeLimitOption,
     chosen,
 )
-from vitscope.cli.screen import err, named_progress, print_json, told_in
+from vitscope.cli.screen import err, named_progress, print_json
 from vitscope.doctor.arguments import LOSSES
 
 if TYPE_CHECKING:
@@ -158,7 +158,6 @@ def _examine(target: str, question: Question, page: Path | None, *, is_json: boo
     from vitscope.report.doctoring.page import page_of
 
     with (
-        told_in(lang),
         no_interrupt_of_theirs(target),
         output_and_folder_stay_ours(),
         named_progress(OPENING[lang]) as progress,

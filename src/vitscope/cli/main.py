@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +24,7 @@ import typer
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
 from vitscope._core.raised import first_line
+from vitscope._core.text import Lang, Text, language_of_locale
 from vitscope.cli import bench, compare, curve, doctor, explain, lists, look, measure, predict, report, train
 from vitscope.cli.apart import end_apart, is_apart
 from vitscope.cli.options import Command, command_help
@@ -107,7 +109,8 @@ def _run(words: list[str], *, debug: bool) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except VitscopeError as error:
-        return ended(error, str(error), error.exit_code)
+        text = getattr(error, "text", None)
+        return ended(error, text[_language_of(words)] if isinstance(text, Text) else str(error), error.exit_code)
     except _CLICK_ERROR as error:
         context = getattr(error, "ctx", None)
         hint = f" (see '{context.command_path} --help')" if context is not None else ""
@@ -134,6 +137,15 @@ def _run(words: list[str], *, debug: bool) -> int:
         return ended(
             error, f"unexpected {type(error).__name__} ({what}); this is a bug, please report it with {lines}", BUG
         )
+
+
+def _language_of(words: Sequence[str]) -> Lang:
+    """The language that errors known in both are told in: what `--lang` asks for, else the locale's."""
+    asked: str = language_of_locale()
+    for word, following in pairwise((*words, "")):
+        if word == "--lang" or word.startswith("--lang="):
+            asked = word.partition("=")[2] or following
+    return "ja" if asked == "ja" else "en"
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text as Letters
 
-from vitscope._core.errors import VitscopeError
 from vitscope._core.text import Lang, Text
 
 PLAIN_WIDTH = 160  # columns where nobody says how wide the screen is: a pipe, a file
@@ -63,18 +62,6 @@ def fail(message: str) -> None:
     """One sentence about what went wrong, on standard error."""
     printable = "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else "?" for c in message)
     print(f"vitscope: {printable}", file=sys.stderr)
-
-
-@contextmanager
-def told_in(lang: Lang) -> Iterator[None]:
-    """An error of the block that is known in both languages is told in this one."""
-    try:
-        yield
-    except VitscopeError as error:
-        text = getattr(error, "text", None)
-        if isinstance(text, Text):
-            error.args = (text[lang],)
-        raise
 
 
 def print_json(value: Any) -> None:

@@ -4,12 +4,16 @@ but for a run."""
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, Literal
 
 from vitscope._core.errors import UsageError, VitscopeError
+from vitscope._core.text import Text
+from vitscope.doctor.arguments import ArgumentError
 from vitscope.model.presets import spec_by_name
 from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.load import apply_change, spec_of_file
@@ -27,7 +31,7 @@ def kind_of(model: str) -> Kind:
     """What a word names. A folder beside that is called like a built-in model is not meant.
 
     Raises:
-        UsageError: a path that is neither a YAML file nor a run folder.
+        UsageError: a path that is neither a YAML file nor a run folder, or a module without the name of what makes the model.
     """
     path = Path(model)
     if max(map(len, path.parts), default=0) > LONGEST:
@@ -50,7 +54,44 @@ def kind_of(model: str) -> Kind:
     if "/" in model or "\\" in model or path.is_file():
         what = "is a file that is no YAML" if path.is_file() else "does not exist"
         raise UsageError(f"{model} {what}; give a built-in name, a YAML file or a run folder")
+    _refuse_module(model)
     return "name"
+
+
+def _refuse_module(model: str) -> None:
+    """Refuses `package.module`, which somebody has written who forgot `:callable`.
+
+    Raises:
+        UsageError: there is such a module; nothing of it is run to see that.
+    """
+    parts = model.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return
+    count = next((count for count in range(len(parts), 0, -1) if _is_module(parts[:count])), None)
+    if count is None:
+        return
+    module, rest = ".".join(parts[:count]), ".".join(parts[count:])
+    meant = f"{module}:{rest or 'NAME'}"
+    raise ArgumentError(
+        Text(
+            f"{module} is a Python module; write {meant} (package.module:callable), with the name of the class or function that makes the model",
+            f"{module}はPythonモジュールです。モデルを作るクラスまたは関数の名前を付けて、{meant}のように指定してください"
+            "（package.module:callableの形）",
+        )
+    )
+
+
+def _is_module(parts: Sequence[str]) -> bool:
+    """Whether there is such a module, here or among what is installed."""
+    places: list[str] | None = [str(Path.cwd()), *sys.path]
+    found: ModuleSpec | None = None
+    for part in parts:
+        found = None if places is None else PathFinder.find_spec(part, places)
+        if found is None:
+            return False
+        inside = found.submodule_search_locations
+        places = None if inside is None else list(inside)
+    return found is not None and found.origin is not None
 
 
 def is_curve(target: str) -> bool:
