@@ -21,7 +21,7 @@ from vitscope.lens.flow import (
     way_to,
     without_products,
 )
-from vitscope.lens.operations import NORMS, RESIDUALS
+from vitscope.lens.operations import DROPOUTS, NORMS, RESIDUALS, VIEWS
 from vitscope.lens.tape import Call, Tape
 
 
@@ -90,6 +90,7 @@ def _block(tape: Tape, attention: Attention, following: Attention | None) -> Blo
     found = _sum_with_products(tape, after, end, next_branch)
     while found is not None:
         mlp, plain, skip = found
+        skip, mlp = _outermost(tape, skip, mlp, plain, end)
         is_post_norm |= any(call.name in NORMS for call in way_to(tape, skip, start=before))
         before = mlp
         inside |= {n for n in ancestors(mlp) if n > after.number and n not in plain}
@@ -103,13 +104,39 @@ def _block(tape: Tape, attention: Attention, following: Attention | None) -> Blo
 
 
 def comes_back(tape: Tape, attention: Attention, end: int | None = None) -> tuple[Call, Call] | None:
-    """What gave the tokens that an attention starts from, and the first sum that brings its branch back to them."""
+    """What gave the tokens that an attention starts from, and the sum that brings its branch back to them."""
     branch, origin = descendants(tape, attention.ends), _origin(tape, attention)
     for call in tape.calls[attention.ends.number + 1 : end]:
         tokens = [s.call for s in call.sources if s.call is not None and s.call.number in origin]
         if call.name in RESIDUALS and call.number in branch and tokens:
-            return tokens[0], call
+            return _outermost(tape, tokens[0], call, origin, end)
     return None
+
+
+def _outermost(tape: Tape, skip: Call, added: Call, own: set[int], end: int | None) -> tuple[Call, Call]:
+    """A skip and its sum, or those round them: what a branch adds to its own result (the tokens that it was given, normed, pooled or shifted) is no
+    skip. Up to one product, but no MLP, stands between the two sums."""
+    earlier = own & (ancestors(skip) - _shown_in(tape, skip) | {skip.number})
+    for call in tape.calls[added.number + 1 : end]:
+        skips = [s.call for s in call.sources if s.call is not None and s.call.number in earlier]
+        if call.name in RESIDUALS and skips and added.number in ancestors(call):
+            between = descendants(tape, added) & ancestors(call) - {added.number}
+            if sum(mixes_channels(tape.calls[n]) for n in between) <= 1:
+                return _outermost(tape, skips[0], call, own, end)
+    return skip, added
+
+
+def _shown_in(tape: Tape, call: Call) -> set[int]:
+    """The calls whose numbers a call still holds, in another shape, scaled or in a sum: not those that a norm stands behind."""
+    found, waiting = {call.number}, [call]
+    while waiting:
+        here = waiting.pop()
+        of_image = [source.call for source in here.sources if source.call and tape.is_of_image(source)]
+        is_scaled = here.name in ("mul", "mul_", "div", "div_") and len(of_image) == 1
+        if is_scaled or here.name in VIEWS | RESIDUALS | DROPOUTS:
+            waiting += [each for each in of_image if each.number not in found]
+            found |= {each.number for each in of_image}
+    return found
 
 
 def _block_that_adds_its_mlp_first(tape: Tape, attention: Attention, end: int) -> Block:
