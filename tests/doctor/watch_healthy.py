@@ -420,6 +420,25 @@ def only_the_head_without_freezing(p: Parts) -> None:
             p.optimizer.step()
 
 
+@healthy(validated)
+def gradients_of_validation_batches_that_are_cleared(p: Parts) -> None:
+    """A saliency map, an attack: a backward in the validation, and nothing of it is left for the training."""
+    assert p.val is not None
+    for epoch in range(3):
+        p.model.train()
+        for images, labels in p.loader:
+            if epoch % 2:
+                p.optimizer.zero_grad()
+            else:
+                for parameter in p.model.parameters():
+                    parameter.grad = None
+            F.cross_entropy(p.model(images), labels).backward()
+            p.optimizer.step()
+        p.model.eval()
+        for images, labels in p.val:
+            F.cross_entropy(p.model(images), labels).backward()
+
+
 class WithAnotherHead(ViT):
     """The other head is as large as the rest, and this loop has no use for it."""
 

@@ -542,6 +542,36 @@ def dropout_that_is_no_module(p: Parts) -> None:
     train(p, 7)
 
 
+@sick("trained-on-validation-batches", "warning", lambda: parts(val=loader_of(70, seed=1)))
+def backward_in_validation(p: Parts) -> None:
+    assert p.val is not None
+    for _ in range(3):
+        p.model.train()
+        for images, labels in p.loader:
+            F.cross_entropy(p.model(images), labels).backward()
+            p.optimizer.step()
+            p.optimizer.zero_grad()
+        p.model.eval()
+        for images, labels in p.val:
+            F.cross_entropy(p.model(images), labels).backward()
+
+
+@sick("trained-on-validation-batches", "warning", lambda: parts(optimizer=sgd(0.01), val=loader_of(70, seed=1)))
+def backward_of_one_validation_batch_at_times(p: Parts) -> None:
+    assert p.val is not None
+    for _ in range(2):
+        for number, (images, labels) in enumerate(p.loader):
+            if number % 4 == 3:
+                p.model.eval()
+                some, theirs = next(iter(p.val))
+                p.model.zero_grad()
+                F.cross_entropy(p.model(some), theirs).backward()
+                p.model.train()
+            F.cross_entropy(p.model(images), labels).backward()
+            p.optimizer.step()
+            p.model.zero_grad(set_to_none=False)
+
+
 @sick("trained-on-validation-batches", "warning", _validated)
 def validation_that_steps(p: Parts) -> None:
     assert p.val is not None

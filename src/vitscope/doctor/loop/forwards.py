@@ -47,6 +47,11 @@ class Forwards:
         self._is_inside = False
 
     @property
+    def is_of_validation(self) -> bool:
+        """Whether the gradient that came last is that of a batch of the validation loader."""
+        return self._reached is not None and self._reached.phase == "val"
+
+    @property
     def of_step(self) -> Forward | None:
         """The one that the coming step goes by."""
         return self._reached or self._last

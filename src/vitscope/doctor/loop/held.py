@@ -104,9 +104,13 @@ class Held:
         """By name: at how many steps a parameter had no gradient that never had one."""
         return {name: self._gradless[id(p)][1] for name, p in self.model.named_parameters() if id(p) in self._gradless}
 
+    def is_some_there(self) -> bool:
+        """Whether any of some gradients is there."""
+        return any(has_gradient(parameter) for parameter in self.sample())
+
     def is_empty(self) -> bool:
         """Whether every gradient is missing or exactly zero."""
-        return not any(has_gradient(p) for p in self.sample()) and not any(has_gradient(p) for p in self.parameters())
+        return not self.is_some_there() and not any(has_gradient(p) for p in self.parameters())
 
     def norm_of_some(self) -> float:
         return _norm([parameter.grad for parameter in self.sample() if parameter.grad is not None])

@@ -92,6 +92,10 @@ UNSEEN = Fault(
     ),
     "compiled = torch.compile(model)\nwith vitscope.watch(compiled, optimizer, loader) as watched:\n    scores = compiled(images)",
 )
+_CLEAR = Text(
+    "no backward in the validation loop; where one is needed there, call optimizer.zero_grad() behind it",
+    "検証ループではbackwardを実行しないでください。必要な場合は、その後でoptimizer.zero_grad()を呼んでください",
+)
 _HARMLESS = Text(
     "It does no harm now, and will as soon as the model has dropout or batch norm.",
     "今は実害がありませんが、モデルにドロップアウトやバッチ正規化を加えると問題になります。",
@@ -202,8 +206,10 @@ def _quiet_runs(forwards: list[Forward]) -> list[Forward]:
 
 
 def _validation_steps(record: Record) -> Iterator[Finding]:
-    wrong = [step for step in record.steps if step.phase == "val"]
+    wrong, leaked = ([step for step in record.steps if step.phase == "val"], sum(step.leaked for step in record.steps))
     if len(wrong) < 2:
+        if leaked:
+            yield _of_validation_too(leaked, len(record.steps))
         return
     yield VALIDATION_STEPS.found(
         Text(
@@ -211,6 +217,19 @@ def _validation_steps(record: Record) -> Iterator[Finding]:
             f"{len(record.steps)}ステップ中{len(wrong)}ステップが、検証用ローダーのバッチで行われました。",
         ),
         {"steps": len(record.steps), "steps_on_validation_batches": len(wrong)},
+    )
+
+
+def _of_validation_too(leaked: int, steps: int) -> Finding:
+    """The steps are those of training batches, and go by gradients of the validation's too."""
+    return replace(VALIDATION_STEPS, advice=_CLEAR).found(
+        Text(
+            f"At {leaked} of {counted(steps, 'optimizer step')} the gradients also held those of batches from the validation loader: backward() ran "
+            "on these, and nothing cleared the gradients before the training went on.",
+            f"{steps}ステップ中{leaked}ステップで、検証用ローダーのバッチの勾配が混ざっていました。検証のバッチでbackward()が実行され、勾配がクリアされないまま"
+            "学習が続いています。",
+        ),
+        {"steps": steps, "steps_on_validation_batches": leaked},
     )
 
 

@@ -77,6 +77,8 @@ class Step:
     """The gradients still hold those of the step before."""
     left: frozenset[int] | None = None
     """The parameters, by identity, whose gradients were not cleared since the step before, where looked at."""
+    leaked: bool = False
+    """The gradients hold that of a batch of the validation loader too, from a backward before."""
     empty: bool = False
     """Every gradient is missing or exactly zero."""
     cleared: bool = False

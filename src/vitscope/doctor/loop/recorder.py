@@ -42,7 +42,7 @@ class Recorder:
         self._behind: float | None = None
         self._scale = 1.0
         """Of a GradScaler, at the last backward."""
-        self._old = False
+        self._old = self._is_of_validation = False
         self._is_skipped = False
         self._fresh = False  # whether a gradient came since they were last cleared
 
@@ -130,6 +130,7 @@ class Recorder:
             self.forwards.end_backward()
             self._since.backwards += 1
             self._since.cleared, self._fresh = False, True
+            self._is_of_validation |= self.forwards.is_of_validation
             if loss.requires_grad and len(self.record.backwards) < MOST:
                 self._note_backward(value, scaled=scaled)
 
@@ -176,6 +177,7 @@ class Recorder:
         """Before anything is added to gradients, or just behind their clearing: are those of the last step gone?"""
         if self._old and not self.held.is_old_there():
             self._old = False
+        self._is_of_validation = self._is_of_validation and self.held.is_some_there()
         self.held.see_all(is_added=self._since.backwards > 0)
 
     # steps
@@ -198,6 +200,7 @@ class Recorder:
         if seen is not None:
             step.training, step.phase = seen.training, seen.phase
         self._see_gradients()
+        step.leaked = self._is_of_validation and step.phase == "train"
         self.held.see_missing(is_step=not callable(closure))
         if not step.closure:
             step.stale, step.empty = self._old and step.backwards > 0, self.held.is_empty()
