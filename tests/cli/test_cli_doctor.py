@@ -330,3 +330,29 @@ def test_a_module_without_its_callable_is_told_in_the_language_asked_for(
                 main([*command, *more])
             assert end.value.code == 2
             assert said in capsys.readouterr().err
+
+
+FOUR = """
+from vitscope.model.create import create_model
+def build(ch=3):
+    return create_model("vit-ti4-32", dim=24, depth=1, heads=2, mlp_dim=32, classes=10, channels=ch)
+"""
+
+
+def test_a_model_of_four_channels_is_examined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vitscope.cli.doctor.is_apart", lambda: True)
+    monkeypatch.setattr("vitscope.cli.doctor.keep_within_limits", lambda: None)
+    (tmp_path / "theirs_of_four.py").write_text(FOUR, encoding="utf-8")
+    words = ["doctor", "theirs_of_four:build", "--kwargs", '{"ch": 4}', "--checks", "forward,output", "--lang", "en"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--channels", "4"])
+    said = capsys.readouterr()
+    assert end.value.code == 0, said.err
+    assert "Examined on images of 4×32×32" in said.out
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--channels", "4", "--data", "digits"])
+    assert end.value.code == 2
+    assert "only vitscope doctor without --data takes such a model" in capsys.readouterr().err

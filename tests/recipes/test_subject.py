@@ -343,7 +343,8 @@ def test_a_compiled_model_is_tried_as_it_was_written(monkeypatch: pytest.MonkeyP
     [
         ("their_code:tiny", {"image_size": 48}, ModelError, r"does not take images of 48×48 pixels: it raised ModelError \(.*got \(1, 3, 48, 48\)"),
         ("their_code:tiny", {"channels": 1}, ModelError, r"does not take any size that was tried \(28 to 518 .*; it takes 32×32 pixels with 3"),
-        ("their_code:tiny", {"channels": 4}, UsageError, "--channels is 4, but images have 1"),
+        ("their_code:tiny", {"channels": 4}, UsageError, "--channels 4 is for images of 4 channels, and pictures have 1"),
+        ("their_code:tiny", {"channels": 0}, UsageError, "--channels is 0, expected a number of at least 1"),
         ("their_code:tiny", {"image_size": 0}, UsageError, "--image-size is 0, expected a number of pixels"),
         ("their_code:Leaves", {}, ModelError, r"its forward raised SystemExit \(5\) in their_code.py"),
         ("their_code:Fails", {"image_size": 32, "channels": 3}, ModelError, r"whatever the size of the images, .* KeyError \('pixels'\) in their_"),
@@ -352,6 +353,21 @@ def test_a_compiled_model_is_tried_as_it_was_written(monkeypatch: pytest.MonkeyP
 def test_code_that_takes_no_image(place: str, given: dict[str, Any], error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         open_subject(place, **given)
+
+
+def test_what_need_be_no_picture_has_any_number_of_channels(tmp_path: Path) -> None:
+    (tmp_path / "their_maker.py").write_text(MAKER)
+    four: dict[str, Any] = {"kwargs": {"chans": 4}}
+    for channels in (None, 4):
+        found = open_subject("their_maker:make", **four, channels=channels, needs_pictures=False)
+        assert (found.preprocessing.image_size, found.preprocessing.channels) == ((48, 48), 4)
+    with pytest.raises(
+        ArgumentError, match="their_maker:make is for images of 4 channels, and pictures have 1"
+    ) as told:
+        open_subject("their_maker:make", **four)
+    assert "4チャネルの画像用" in told.value.text.ja
+    with pytest.raises(ModelError, match="it takes 48×48 pixels with 3 channels"):
+        open_subject("their_maker:make", channels=4, needs_pictures=False)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def doctor(
         typer.Option(
             "--channels",
             metavar="C",
-            help="Channels of the images that code takes; by default what the model says, else 3, then 1.",
+            help="Channels of the images that code takes; by default what the model says, else 3, 1 or what it begins with.",
             show_default=False,
         ),
     ] = None,

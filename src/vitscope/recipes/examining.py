@@ -72,7 +72,12 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     batches = (1, 2, *((question.batch_size,) if question.batch_size else ()), 8, 16, 32, 64, 128)
     with seeded():  # before somebody's module is imported and called
         subject = open_subject(
-            target, kwargs=question.kwargs, image_size=question.image_size, channels=question.channels, batches=batches
+            target,
+            kwargs=question.kwargs,
+            image_size=question.image_size,
+            channels=question.channels,
+            batches=batches,
+            needs_pictures=question.data is not None,
         )
     images, labels, notes = _pictures(subject, question)
     found = diagnose(

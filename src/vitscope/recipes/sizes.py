@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ _SIDES, _DEPTHS = ("image_size", "img_size", "input_size", "resolution"), ("chan
 MOST_OTHERS = 8
 """Shapes that are tried beside those that somebody asked for, to say what a model takes instead."""
 Size = tuple[int, int]
-Shape = tuple[Size, Literal[1, 3]]
+Shape = tuple[Size, int]
 """Of images: height and width, and channels."""
 
 
@@ -114,7 +114,7 @@ def _in_order(model: nn.Module) -> list[int]:
 
 def first_that_runs(
     place: str, model: nn.Module, size: Size | None, channels: int | None, batches: Sequence[int], *, is_sure: bool
-) -> tuple[Size, Literal[1, 3], bool]:
+) -> tuple[Size, int, bool]:
     """The first size and number of channels that the model takes, and whether the size was a guess.
 
     Args:
@@ -131,9 +131,10 @@ def first_that_runs(
     others = [(each, each) for each in _in_order(model)]
     sizes = [*([size] if size is not None else []), *(each for each in others if each != size)]
     asked = sizes[:1] if is_sure and size is not None else sizes
+    depths = _depths(model) if channels is None else [channels]
     first: BaseException | None = None
     said: set[str] = set()
-    for batch, side, depth in [(batch, *each) for batch in batches for each in _candidates(asked, channels)]:
+    for batch, side, depth in [(batch, *each) for batch in batches for each in _candidates(asked, depths)]:
         error = _error_of(model, batch, side, depth)
         if error is None:
             return side, depth, side != size
@@ -142,8 +143,8 @@ def first_that_runs(
         if raised(error).advice is not None:
             break  # another size would end alike
     assert first is not None
-    tried = list(_candidates(asked, channels))
-    rest = [each for each in _candidates(sizes, None) if each not in tried]
+    tried = list(_candidates(asked, depths))
+    rest = [each for each in _candidates(sizes, _depths(model)) if each not in tried]
     raise CodeError(_refused(place, model, raised(first), said, tried, rest)) from first
 
 
@@ -198,7 +199,13 @@ def _error_of(model: nn.Module, batch: int, side: Size, depth: int) -> BaseExcep
     return None
 
 
-def _candidates(sizes: Sequence[Size], channels: int | None) -> Iterator[Shape]:
-    for depth in (3, 1) if channels is None else (channels,):
+def _candidates(sizes: Sequence[Size], depths: Sequence[int]) -> Iterator[Shape]:
+    for depth in depths:
         for side in sizes:
-            yield side, 1 if depth == 1 else 3
+            yield side, depth
+
+
+def _depths(model: nn.Module) -> list[int]:
+    """Colour, grey, then what the first convolution takes."""
+    first = next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), 3)
+    return list(dict.fromkeys((3, 1, first)))

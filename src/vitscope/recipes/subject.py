@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.data import DataSpec
+from vitscope.doctor.arguments import ArgumentError
 from vitscope.lens.randomness import seed_cpu
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import ModelSpec
@@ -62,6 +63,12 @@ class Subject:
         return names[index] if names is not None and index < len(names) else f"class {index}"
 
 
+class Planes(Preprocessing):
+    """Of images that need not be pictures: any number of channels."""
+
+    channels: int  # type: ignore[assignment]
+
+
 def open_subject(
     model: str,
     *,
@@ -69,6 +76,7 @@ def open_subject(
     image_size: int | None = None,
     channels: int | None = None,
     batches: Sequence[int] = (1,),
+    needs_pictures: bool = True,
 ) -> Subject:
     """Opens a model by its name.
 
@@ -78,6 +86,7 @@ def open_subject(
         image_size: side of the image in pixels that code takes; left out, the model's own word, or the first size that it takes (`sizes`).
         channels: of the image; as `image_size`.
         batches: batch sizes of which code has to take one.
+        needs_pictures: whether code has to take images of 1 or 3 channels.
 
     Raises:
         VitscopeError: whatever is wrong with it, in one sentence.
@@ -101,7 +110,7 @@ def open_subject(
             name, trained.model, trained.preprocessing, trained.label_names, trained.spec, data, notes, augment
         )
     if kind == "code":
-        return _of_code(model, kwargs or {}, image_size, channels, batches)
+        return _of_code(model, kwargs or {}, image_size, channels, batches, needs_pictures=needs_pictures)
     spec, _ = spec_of(model)
     if spec.channels not in (1, 3):
         raise ConfigError(f"the model has {spec.channels} channels, but images have 1 (greyscale) or 3 (colour)")
@@ -137,7 +146,31 @@ _TRIED = Text(
 
 def _plain(size: tuple[int, int], channels: int) -> Preprocessing:
     half = (0.5,) * channels
-    return Preprocessing(image_size=size, channels=cast(Literal[1, 3], channels), mean=half, std=half)
+    return _preprocessing(size, channels, half, half)
+
+
+def _preprocessing(
+    size: tuple[int, int], channels: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Preprocessing:
+    kind = Preprocessing if channels in (1, 3) else Planes
+    return kind.parse({"image_size": size, "channels": channels, "mean": mean, "std": std})
+
+
+def refuse_no_picture(what: str, channels: int) -> None:
+    """Refuses a number of channels that no picture has.
+
+    Raises:
+        UsageError: neither 1 nor 3.
+    """
+    if channels not in (1, 3):
+        raise ArgumentError(
+            Text(
+                f"{what} is for images of {channels} channels, and pictures have 1 (greyscale) or 3 (colour); only vitscope doctor without --data "
+                "takes such a model",
+                f"{what}は{channels}チャネルの画像用ですが、写真などの画像は1チャネル（グレースケール）か3チャネル（カラー）です。このようなモデルを"
+                "扱えるのは、--dataなしのvitscope doctorだけです",
+            )
+        )
 
 
 def _of_code(
@@ -146,10 +179,14 @@ def _of_code(
     image_size: int | None,
     channels: int | None,
     batches: Sequence[int],
+    *,
+    needs_pictures: bool,
 ) -> Subject:
     model = _ready(place, model_from_code(place, kwargs))
-    if channels not in (None, 1, 3):
-        raise UsageError(f"--channels is {channels}, but images have 1 (greyscale) or 3 (colour)")
+    if channels is not None and channels < 1:
+        raise UsageError(f"--channels is {channels}, expected a number of at least 1")
+    if needs_pictures and channels is not None:
+        refuse_no_picture(f"--channels {channels}", channels)
     if image_size is not None and image_size < 1:
         raise UsageError(f"--image-size is {image_size}, expected a number of pixels")
     said = own_word(model, {**defaults_of(place), **kwargs})
@@ -157,10 +194,12 @@ def _of_code(
     size = (image_size, image_size) if image_size is not None else said.get("size")
     depth_said = channels if channels is not None else said.get("channels")
     size, depth, tried = first_that_runs(place, model, size, depth_said, batches, is_sure=is_asked)
+    if needs_pictures:
+        refuse_no_picture(place, depth)
     names = said.get("names")
     mean, std = said.get("mean"), said.get("std")
     if mean is not None and std is not None and len(mean) == len(std) == depth:
-        preprocessing = Preprocessing.parse({"image_size": size, "channels": depth, "mean": mean, "std": std})
+        preprocessing = _preprocessing(size, depth, mean, std)
         note = _OWN_WORD.format(size=f"{size[0]}×{size[1]}")
     else:
         preprocessing = _plain(size, depth)
