@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.data import DataLoader, TensorDataset
 from watch_parts import CLASSES, Parts, ViT, evaluate, images_of, loader_of, parts, step, train
-from watch_sick import scheduled, sgd
+from watch_sick import relabelled, scheduled, sgd
 
 
 @dataclass(frozen=True)
@@ -437,6 +437,52 @@ def gradients_of_validation_batches_that_are_cleared(p: Parts) -> None:
         p.model.eval()
         for images, labels in p.val:
             F.cross_entropy(p.model(images), labels).backward()
+
+
+CASES += [
+    Healthy(
+        "classes_with_other_numbers",
+        parts,
+        relabelled(lambda y: (y + 3) % CLASSES),
+        notes=("loss-of-other-labels",),
+    ),
+    Healthy(
+        "few_labels_that_are_wrong",
+        lambda: parts(loss=None),
+        relabelled(lambda y: torch.where(torch.rand(y.shape) < 0.3, torch.randint(0, CLASSES, y.shape), y)),
+    ),
+]
+
+
+@healthy(lambda: parts(ViT(classes=4)))
+def rotations_told_apart(p: Parts) -> None:
+    """A task that makes its labels itself."""
+    for _ in range(2):
+        for images, _labels in p.loader:
+            turns = torch.randint(0, 4, (1,)).expand(len(images))
+            p.optimizer.zero_grad()
+            F.cross_entropy(p.model(images.rot90(int(turns[0]), (-2, -1))), turns).backward()
+            p.optimizer.step()
+
+
+@healthy()
+def images_and_labels_shuffled_alike(p: Parts) -> None:
+    for _ in range(2):
+        for images, labels in p.loader:
+            order = torch.randperm(len(labels))
+            p.optimizer.zero_grad()
+            F.cross_entropy(p.model(images[order]), labels[order]).backward()
+            p.optimizer.step()
+
+
+@healthy(lambda: parts(ViT(classes=32)))
+def images_against_each_other(p: Parts) -> None:
+    for _ in range(2):
+        for images, _labels in p.loader:
+            p.optimizer.zero_grad()
+            features = F.normalize(p.model(images), dim=-1)
+            F.cross_entropy(10 * features @ features.T, torch.arange(len(images))).backward()
+            p.optimizer.step()
 
 
 class WithAnotherHead(ViT):

@@ -395,6 +395,30 @@ def maximised(p: Parts) -> None:
     train(p, 1)
 
 
+def relabelled(labels_of: Callable[[Tensor], Tensor]) -> Callable[[Parts], None]:
+    """A loop whose loss is of labels that are made of the loader's."""
+
+    def run(p: Parts) -> None:
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            (p.loss or F.cross_entropy)(p.model(images), labels_of(labels)).backward()
+            p.optimizer.step()
+
+    return run
+
+
+CASES += [
+    Sick(name, "loss-of-other-labels", severity, make, relabelled(labels_of))
+    for name, severity, make, labels_of in (
+        ("labels_shuffled", "error", parts, lambda y: y[torch.randperm(len(y))]),
+        ("labels_turned_round", "error", lambda: parts(loss=None), lambda y: y.flip(0)),
+        ("labels_all_zero", "error", lambda: parts(loss=None), lambda y: y * 0),
+        ("labels_halved", "warning", lambda: parts(nn.Sequential(ViT(), nn.Identity()), sgd()), lambda y: y // 2),
+        ("labels_at_random", "warning", lambda: parts(loss=None), lambda y: torch.randint(0, CLASSES, y.shape)),
+    )
+]
+
+
 @sick("loss-divided-twice", "warning", lambda: parts(optimizer=sgd()))
 def loss_over_len(p: Parts) -> None:
     assert p.loss is not None

@@ -130,6 +130,21 @@ class Forwards:
             fit = fitted(scores, gradient, labels_in(gradient) if labels is None else labels, scale=self.scale)
             told = labels is not None
             record.fits += [] if fit is None else [replace(fit, step=len(record.steps), is_told=told)]
+            self._note_labels(scores, gradient, labels if fit is not None and fit.is_cross_entropy else None)
+
+    def _note_labels(self, scores: Tensor, gradient: Tensor, labels: Tensor | None) -> None:
+        """Those that a cross-entropy went by, beside the loader's."""
+        own = self._batch.labels if self._batch is not None and self._batch.phase == "train" else None
+        if own is None or len(own) != len(scores):
+            return
+        if labels is None:
+            labels = labels_in(gradient)
+            fit = fitted(scores, gradient, labels, scale=self.scale)
+            if fit is None or not fit.is_cross_entropy:
+                return
+        own, labels = own.detach().cpu().long(), labels.detach().cpu().long()
+        has_label = (labels >= 0) & (labels < scores.shape[1])
+        self.record.labels_used.append((own[has_label], labels[has_label]))
 
     def around_loss(self, module: nn.Module, *args: Any, **kwargs: Any) -> Observing:
         """The user's loss module is called."""

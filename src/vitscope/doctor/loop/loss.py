@@ -12,6 +12,7 @@ import torch
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.course import course
+from vitscope.doctor.loop.labels import other_labels
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.uphill import uphill
 from vitscope.doctor.loop.words import counted
@@ -121,8 +122,9 @@ def loss(record: Record) -> Iterator[Finding]:
 
     Does: holds the gradient that comes back to the scores against that of a cross-entropy, and follows the loss over the steps.
     Finds: a loss that does not depend on the model, softmax or sigmoid before cross-entropy, nll_loss of scores, a cross-entropy that is made
-    larger, a loss divided twice, losses that are no numbers or climb, fp16 without a GradScaler.
-    Must not accuse: softmax with nll_loss(log(p)) or MSE, label smoothing, mixup, accumulation (loss / k), loss scaling by hand, bfloat16.
+    larger or has other labels than the loader's, a loss divided twice, losses that are no numbers or climb, fp16 without a GradScaler.
+    Must not accuse: softmax with nll_loss(log(p)) or MSE, label smoothing, mixup, tasks with labels of their own, accumulation (loss / k), loss
+    scaling by hand, bfloat16.
     Source: https://arxiv.org/abs/1710.03740 (loss scaling)
     """
     if not record.backwards and not record.cut_losses:
@@ -132,6 +134,7 @@ def loss(record: Record) -> Iterator[Finding]:
     yield from _twice_in_the_loop(record)
     yield from _raw(record)
     yield from uphill(record)
+    yield from other_labels(record)
     yield from _divided(record)
     yield from _divided_by_the_loader(record)
     yield from course(record)

@@ -186,6 +186,8 @@ class Record:
     scheduler_steps: list[int] = field(default_factory=list)
     """How many optimizer steps there had been at each."""
     fits: list[LossFit] = field(default_factory=list)
+    labels_used: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Of batches of the training loader whose loss is a cross-entropy: its labels, and those of that loss."""
     probes: list[Probe] = field(default_factory=list)
     classes: int | None = None
     saw_scaler: bool = False

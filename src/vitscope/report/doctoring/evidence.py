@@ -280,6 +280,7 @@ _JA = {
     "share_of_a_class_together": "同じクラスが1つのバッチに集まる度合い",
     "share_of_exact_zeros": "ちょうど0の割合",
     "share_of_largest": "最大クラスの割合",
+    "share_of_other_labels": "一致しないラベルの割合",
     "share_of_pairs_forbidden": "禁止された組の割合",
     "share_of_pixels_changed": "変わった画素の割合",
     "share_without_gradient": "勾配のない割合",
