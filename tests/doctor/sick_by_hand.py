@@ -33,6 +33,21 @@ def unscaled_by_logarithms(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.einsum("bhij,bhjd->bhid", (scores - scores.logsumexp(dim=-1, keepdim=True)).exp(), v)
 
 
+def shares_of_shares(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """A softmax that is written out, and torch's behind it."""
+    raised = (q @ k.mT * q.shape[-1] ** -0.5).exp()
+    return (raised / raised.sum(dim=-1, keepdim=True)).softmax(dim=-1) @ v
+
+
+def scaled_behind(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    raised = (q @ k.mT).exp()
+    return raised / raised.sum(dim=-1, keepdim=True) * q.shape[-1] ** -0.5 @ v
+
+
+def scaled_shares(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return shares(torch.einsum("bhid,bhjd->bhij", q, k)).div(q.shape[-1] ** 0.5) @ v
+
+
 def over_queries(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return shares(q @ k.mT * q.shape[-1] ** -0.5, dim=-2) @ v
 
@@ -157,6 +172,9 @@ CASES = [
     Case("over-heads", "M7", "attention", "error", partial(ConvHost, partial(OfCore, over_heads))),
     Case("unscaled", "M8", "attention", "warning", partial(ConvHost, partial(OfCore, unscaled))),
     Case("unscaled-log", "M8", "attention", "warning", partial(LinearHost, partial(OfCore, unscaled_by_logarithms))),
+    Case("twice", "M9", "attention", "warning", partial(ConvHost, partial(OfCore, shares_of_shares))),
+    Case("behind", "M10", "attention", "error", partial(ConvHost, partial(OfCore, scaled_behind))),
+    Case("behind-shares", "M10", "attention", "error", partial(LinearHost, partial(OfCore, scaled_shares))),
     Case("causal", "M3", "token-mixing", "error", partial(ConvHost, partial(OfCore, causal))),
     Case("causal-sigmoid", "M3", "token-mixing", "error", partial(LinearHost, partial(OfCore, causal_sigmoid))),
     Case("causal-rectified", "M3", "token-mixing", "error", partial(ConvHost, partial(OfCore, causal_rectified))),

@@ -22,7 +22,10 @@ HEADS = 64
 
 
 def unproved_attentions(tape: Tape) -> tuple[Attention, ...]:
-    """All attentions on a tape, in order; what scores and weights go through between (talking heads, norms of shares) is not looked at."""
+    """All attentions on a tape, in order; what scores and weights go through between (talking heads, norms of shares) is not looked at. None where
+    the forward computes gradients itself: their products look like attentions."""
+    if tape.goes_back:
+        return ()
     found = list(_of_softmaxes(tape))
     known = {call.number for each in found for call in (each.begins, each.ends)}
     for ends in tape.calls:

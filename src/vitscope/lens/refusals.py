@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 
 def refuse_foreign(tape: Tape) -> None:
-    """Refuses attentions that are one operation and not torch's documented one: their maps cannot be made again."""
+    """Refuses attentions that are one operation and not torch's documented one: their maps cannot be made again; and gradients within a forward,
+    whose products look like attentions."""
+    if tape.goes_back:
+        raise LensError(
+            Text(
+                "the forward of this model computes gradients itself, and what is computed on the way back is not followed",
+                "このモデルは順伝播の中で勾配を計算しており、逆向きの計算は追跡できません",
+            )
+        )
     for call in tape.calls:
         name = str(call.op)
         if not call.name.startswith(FUSED) and ("attention" in name or "attn" in name):

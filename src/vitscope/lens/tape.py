@@ -84,6 +84,8 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._writes: defaultdict[int, int] = defaultdict(int)  # by the place of a tensor's memory
         self._of_image: set[int] = set()
         self.modules: list[str] = []
+        self.goes_back = False
+        """Whether some of the calls compute a gradient: the forward of an energy that a model descends."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -107,6 +109,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.modules[-1] if self.modules else "",
         )
         self.calls.append(call)
+        self.goes_back |= _is_on_the_way_back()
         if not _takes_shape_only(call) and any(self.is_of_image(source) for source in sources):
             self._of_image.add(call.number)
         for source in sources:
@@ -234,6 +237,12 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if found is not None:
             return found
         return self.value(source).clone() if is_written else self.value(source)
+
+
+def _is_on_the_way_back() -> bool:
+    """Whether torch computes a gradient; no, where its version does not tell."""
+    node = getattr(torch._C, "_current_autograd_node", None)
+    return node is not None and node() is not None
 
 
 def _takes_shape_only(call: Call) -> bool:

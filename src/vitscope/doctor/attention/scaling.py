@@ -98,10 +98,11 @@ def _around_softmax(tape: Tape, attention: Attention) -> tuple[float | None, flo
             return before.factor(softmax.sources[0]), found, before.steps(softmax.sources[0])
     between = descendants(tape, attention.begins) & ancestors(attention.ends)
     raised = next((tape.calls[n] for n in sorted(between) if tape.calls[n].name in EXPONENTIALS), None)
-    if raised is None or not attention.over_keys:
+    sums = attention.map.double().sum(dim=-1)
+    if raised is None or float(sums.max() - sums.min()) > ALIKE * float(sums.max()):
         return None, None, []
     before = Way(tape, frozenset({attention.begins.name}), only=attention.begins)  # a softmax that is written out
-    return before.factor(raised.sources[0]), 1.0, before.steps(raised.sources[0])
+    return before.factor(raised.sources[0]), float(sums.mean()), before.steps(raised.sources[0])
 
 
 def _output_factor(tape: Tape, ends: Call) -> float:

@@ -22,8 +22,8 @@ from vitscope.lens.flow import ancestors, descendants, projections
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, SUMS, factors
 from vitscope.lens.tape import Call, Source, Tape
 
-HUGE = 1e4, 1e6
-"""How large scores are made, to see what weights become at most: far over what any scale brings back to one."""
+HUGE, LARGE = (1e4, 1e6), (50.0, 150.0)
+"""How large scores are made, to see what weights become at most: far over what any scale brings back to one; and so that e may be raised to them."""
 FEW = 4
 """Among fewer keys than these a share cannot be much larger than an even one."""
 
@@ -198,8 +198,18 @@ def _bound(
     tape: Tape, weights: Weights, where: Callable[[Tape, float], Tensor | None], between: tuple[float, float]
 ) -> float | None:
     """The same, as two sizes of something in front of the weights show it: e for what is squeezed between 0 and 1, its square for cosines."""
+    return _bound_at(tape, weights, where, between, HUGE) or _bound_at(tape, weights, where, between, LARGE)
+
+
+def _bound_at(
+    tape: Tape,
+    weights: Weights,
+    where: Callable[[Tape, float], Tensor | None],
+    between: tuple[float, float],
+    sizes: tuple[float, float],
+) -> float | None:
     ratios: list[float] = []
-    for scale in HUGE:
+    for scale in sizes:
         try:
             other = where(tape, scale)
             if other is None:
