@@ -88,6 +88,7 @@ def test_one_finding_names_the_table_and_the_cut(build: Callable[[], nn.Module],
     first, blind = diagnose(build(), image_size=32, checks=["batch-independence", "position"]).findings
     assert (first.id, first.severity, first.folded_under) == ("position-cut-along-the-batch", "error", None)
     assert (blind.id, blind.folded_under) == ("position-blind", first.id)
+    assert "added for the place" not in blind.summary.en
     assert first.evidence["per_place"] == [name]
     assert code in first.fault.code
 

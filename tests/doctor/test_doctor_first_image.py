@@ -45,13 +45,6 @@ class SequenceFirst(nn.Module):
         return self.fc(self.read(self.layers(tokens + self.place)))
 
 
-class ManyTokensAsImages(SequenceFirst):
-    """Runs at 64 images only, since it gives a row for each of 64 tokens."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda x: x[:, 0], registers=0)
-
-
 class FirstOfThree(SequenceFirst):
     def __init__(self) -> None:
         super().__init__(lambda x: x[: x.shape[1], 0])
@@ -59,7 +52,7 @@ class FirstOfThree(SequenceFirst):
 
 @pytest.mark.parametrize(
     ("build", "code"),
-    [(FirstOfTheBatch, "x[:, 0]"), (LastImage, "x[:, 0]"), (FirstOfThree, "x[0]"), (ManyTokensAsImages, "x[0]")],
+    [(FirstOfTheBatch, "x[:, 0]"), (LastImage, "x.mean(1)"), (FirstOfThree, "x[0]")],
     ids=lambda each: getattr(each, "__name__", each),
 )
 def test_one_image_read_for_all_is_named(build: Callable[[], nn.Module], code: str) -> None:
@@ -106,6 +99,49 @@ def test_rows_of_the_first_image_of_tokens_that_stand_behind_the_batch() -> None
     assert found.id == "wrong-output-shape"
     assert found.fault.code == "return self.head(x[:, 0])"
     assert "x[0]" in found.summary.ja
+
+
+class Patches(nn.Module):
+    """64 patches without a class token, an attention by hand, and a read-out that is given all of them."""
+
+    def __init__(self, read: Callable[[Tensor], Tensor], side: int = 4) -> None:
+        super().__init__()
+        self.patch, self.read = nn.Linear(3 * side**2, 24), read
+        self.place = nn.Parameter(0.02 * torch.randn((32 // side) ** 2, 24))
+        self.norm, self.qkv, self.fc, self.side = nn.LayerNorm(24), nn.Linear(24, 72), nn.Linear(24, 7), side
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares = x.unfold(2, self.side, self.side).unfold(3, self.side, self.side)
+        x = self.patch(squares.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)) + self.place
+        q, k, v = self.qkv(self.norm(x)).chunk(3, dim=-1)
+        return self.fc(self.read(x + (q @ k.mT * 24**-0.5).softmax(dim=-1) @ v))
+
+
+@pytest.mark.parametrize(
+    ("build", "rows", "said", "code"),
+    [
+        (lambda: Patches(lambda x: x[0]), 64, "x[0]", "x.mean(1)"),
+        (lambda: Patches(lambda x: x.mean(0)), 64, "x.mean(0)", "x.mean(1)"),
+        (lambda: Patches(lambda x: x.mean(0), side=8), 16, "x.mean(0)", "x.mean(1)"),
+        (lambda: SequenceFirst(lambda x: x[:, 0], registers=0), 64, "x[:, 0]", "x.mean(0)"),
+        (lambda: SequenceFirst(lambda x: x.mean(1), registers=0), 64, "x.mean(1)", "x.mean(0)"),
+    ],
+    ids=["first image", "mean", "16 tokens", "sequence first", "mean, sequence first"],
+)
+def test_a_row_for_each_token_is_told_as_that_where_a_batch_of_as_many_images_is_tried(
+    build: Callable[[], nn.Module], rows: int, said: str, code: str
+) -> None:
+    (found,) = diagnose(build(), image_size=32).findings
+    assert found.id == "wrong-output-shape"
+    assert f"For a batch of 3 images the model gives back {rows}×7" in found.summary.en
+    assert f"{said} in the model reads along the batch" in found.summary.en
+    assert found.fault.code == f"return self.head({code})"
+
+
+def test_a_batch_size_that_is_written_into_a_view_is_told_as_that() -> None:
+    (found,) = diagnose(Patches(lambda x: x.view(64, 64, 24).mean(1)), image_size=32, checks=["forward"]).findings
+    assert found.id == "works-only-at-some-batch-sizes"
+    assert "試したほかのサイズではすべて失敗します（RuntimeError: shape '[64, 64, 24]' is" in found.summary.ja
 
 
 def test_scores_of_each_token_are_no_read_out_along_the_batch() -> None:

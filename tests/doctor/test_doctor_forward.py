@@ -137,6 +137,7 @@ def test_a_batch_size_that_is_built_in(kind: Callable[[], nn.Module], fault: str
         assert finding.evidence["works_at"] == [4]
     else:
         assert finding.evidence["fails_at"] == [1]
+        assert "（バッチサイズ1でのスコアの形状は" in finding.summary.ja
     if fault == "batch-size-in-a-parameter":
         assert finding.evidence["per_place"] == {"cls": [4, 1, 16]}
 

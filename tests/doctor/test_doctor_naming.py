@@ -34,6 +34,20 @@ def test_each_language_has_its_own_way() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"raised": "RuntimeError: output 0 of Softmax, is at version 1; the model … (3)."},
+        {"errors": {"1": "RuntimeError: output 0 of Softmax, is at version 1; the model … (3)"}},
+    ],
+)
+@pytest.mark.parametrize("kind", ["RuntimeError: ", "前に送出："])
+def test_what_an_error_said_is_quoted_as_it_is(evidence: dict[str, object], kind: str) -> None:
+    said = f"{kind}output 0 of Softmax, is at version 1; the model … (3)"
+    told = FAULT.found(Text("", f"fc1, fc2で失敗します（{said}）。the modelです"), evidence).summary
+    assert told.ja == f"fc1、fc2で失敗します（{said}）。モデル本体です"
+
+
 def test_without_numbers() -> None:
     assert without_numbers("blocks.11.mlp.fc1") == "blocks.*.mlp.fc*"
 

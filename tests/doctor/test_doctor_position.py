@@ -164,6 +164,50 @@ def test_rows_of_a_table_that_the_content_chooses_are_no_position() -> None:
     assert found.evidence["made_of_the_content"] == "table"
 
 
+class Drowned(Host):
+    """Positions of some size beside patches of another."""
+
+    def __init__(self, patches: float, positions: float) -> None:
+        super().__init__()
+        nn.init.normal_(self.patch.weight, std=patches)
+        nn.init.zeros_(self.patch.bias)  # type: ignore[arg-type]
+        nn.init.normal_(self.pos_embed, std=positions)
+
+
+class FaintPixels(Placed):
+    """Patches that are divided away behind their embedding."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda m, x: x / 255**2 + m.table)
+
+
+@pytest.mark.parametrize(
+    ("build", "severity", "fix"),
+    [
+        (lambda: Drowned(0.1, 2.0), "note", "nn.init.trunc_normal_(self.pos_embed, std=0.02)"),
+        (lambda: Drowned(0.1, 200.0), "warning", "nn.init.trunc_normal_(self.pos_embed, std=0.02)"),
+        (lambda: Drowned(1e-7, 1.0), "warning", "self.patch.reset_parameters()"),
+        (FaintPixels, "warning", "self.patch.reset_parameters()"),
+    ],
+    ids=["somewhat", "far", "faint patches", "faint pixels"],
+)
+def test_patches_that_are_as_good_as_not_there_are_a_warning(
+    build: Callable[[], nn.Module], severity: str, fix: str
+) -> None:
+    torch.manual_seed(0)
+    (found,) = examined(build()).findings
+    assert (found.id, found.severity, found.fault.code) == ("position-drowns-the-patches", severity, fix)
+
+
+def test_large_numbers_have_commas() -> None:
+    torch.manual_seed(0)
+    (found,) = examined(Drowned(1e-7, 1.0)).findings
+    ratio = f"{found.evidence['position_beside_patches']:,.0f}"
+    assert ratio.count(",") == 2
+    assert f"is {ratio} times as large" in found.summary.en
+    assert f"パッチの{ratio}倍" in found.summary.ja
+
+
 class ScrambledAndDrowned(Host):
     """Patches by a reshape without a permute, beside positions of standard deviation 1."""
 

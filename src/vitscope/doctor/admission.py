@@ -14,7 +14,7 @@ from vitscope._core.raised import CodeError, first_line, raised
 from vitscope._core.text import Text
 from vitscope.doctor.copying import moved
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.forward.first_image import along_the_batch
+from vitscope.doctor.forward.first_image import ODD_SIZES, along_the_batch
 from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, scores_of
 from vitscope.doctor.unscored import NoScoresError, wrong_classes
 from vitscope.doctor.waking import settled
@@ -74,12 +74,7 @@ def admitted(
     shown = given.repeat(-(-count // len(given)), 1, 1, 1)[: max(count, len(given)) if batch is None else batch].to(
         dtype
     )
-    with torch.no_grad():
-        answer = moved(model, CPU, dtype)(shown[: batch or 2].clone())
-    try:
-        scores = scores_of(answer, batch or 2, num_classes)
-    except ModelError as error:
-        raise NoScoresError(str(error), answer, along_the_batch(model, shown)) from None
+    scores = _scores(moved(model, CPU, dtype), shown, batch, num_classes)
     classes = scores.shape[1]
     if num_classes is not None and num_classes != classes:
         findings.append(wrong_classes(num_classes, classes))
@@ -115,6 +110,22 @@ _SETTLED = Text(
     "Batch norm that had seen no batch was given the statistics of the examined images first.",
     "まだ一度もバッチを処理していないバッチ正規化には、検査用画像の統計量を先に与えました。",
 )
+
+
+@torch.no_grad()
+def _scores(model: nn.Module, shown: Tensor, batch: int | None, classes: int | None) -> Tensor:
+    """The scores of the first images.
+
+    Raises:
+        NoScoresError: there are none. Where a model has a row for each token, it seems to work at a batch of as many images as it has tokens.
+    """
+    read = along_the_batch(model, shown) if batch is not None else None
+    count = ODD_SIZES[0] if read is not None and read.tokens == batch else batch or 2
+    answer = model(shown.repeat(-(-count // len(shown)), 1, 1, 1)[:count])
+    try:
+        return scores_of(answer, count, classes)
+    except ModelError as error:
+        raise NoScoresError(str(error), answer, count, read or along_the_batch(model, shown)) from None
 
 
 def _no_float64(failure: str) -> Text:

@@ -7,7 +7,7 @@ in code, and which check proves the fix. A `Finding` is that fault in one model.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -62,7 +62,9 @@ class Fault:
         picture: Tensor | None = None,
     ) -> Finding:
         """This fault in one model: the sentence that says what is wrong there and the numbers that show it."""
-        return Finding(self, severity or self.severity, _in_words(summary), _shown(evidence), picture)
+        return Finding(
+            self, severity or self.severity, _in_words(summary, _quoted(evidence)), _shown(evidence), picture
+        )
 
 
 _MODEL = re.compile(r"the model(?! ?[a-z'’])")
@@ -74,12 +76,24 @@ def _shown(evidence: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in evidence.items() if not (isinstance(value, list | tuple) and not value)}
 
 
-def _in_words(summary: Text) -> Text:
+def _quoted(evidence: Mapping[str, Any]) -> list[str]:
+    """What errors said, with the name of the error and without, the longest first."""
+    said = [evidence.get("error"), evidence.get("raised"), *dict(evidence.get("errors", {})).values()]
+    whole = [each.rstrip(".") for each in said if isinstance(each, str)]
+    return sorted({part for each in whole for part in (each, each.partition(": ")[2]) if " " in part}, key=len)[::-1]
+
+
+def _in_words(summary: Text, quoted: Sequence[str] = ()) -> Text:
     """Names as each language has them: `a, b … (6)` says how many there are in all, Japanese has commas of its own, and a name of its own for the
-    outermost module."""
-    ja = _NAMES.sub(lambda names: names[0].replace(", ", "、"), re.sub(r" ?… \((\d+)\)", r"…（全\1個）", summary.ja))
-    ja = _MODEL.sub("モデル本体", ja)
+    outermost module. What is quoted stays as it is."""
+    parts = re.split(f"({'|'.join(map(re.escape, quoted))})", summary.ja) if quoted else [summary.ja]
+    ja = "".join(part if part in quoted else _in_japanese(part) for part in parts)
     return Text(re.sub(r"… \((\d+)\)", r"… (\1 in all)", summary.en), ja)
+
+
+def _in_japanese(sentence: str) -> str:
+    said = re.sub(r" ?… \((\d+)\)", r"…（全\1個）", sentence)
+    return _MODEL.sub("モデル本体", _NAMES.sub(lambda names: names[0].replace(", ", "、"), said))
 
 
 @dataclass(frozen=True, eq=False)

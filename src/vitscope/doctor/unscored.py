@@ -13,12 +13,12 @@ from vitscope.doctor.forward.first_image import Taken, advice
 
 
 class NoScoresError(ModelError):
-    """The model runs and gives back something that is no scores B Y; `shape` is that of what it gave, `taken` what reads along the
-    batch."""
+    """The model runs and gives back something that is no scores B Y; `shape` is that of what it gave for `count` images, `taken` what reads along
+    the batch."""
 
-    def __init__(self, message: str, answer: object, taken: Taken | None = None) -> None:
+    def __init__(self, message: str, answer: object, count: int, taken: Taken | None = None) -> None:
         super().__init__(message)
-        self.taken = taken
+        self.count, self.taken = count, taken
         self.shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
 
 
@@ -64,10 +64,11 @@ def no_scores(error: NoScoresError) -> Finding:
         fault = replace(WRONG_SHAPE, advice=advice(where), code=f"return self.head({where.meant})")
         en = f" {where.written} in {where.path} reads along the batch: the tokens are {where.shape.en}."
         ja = f"トークンの形状は{where.shape.ja}なので、{where.path}の{where.written}はバッチの軸に沿って読み出しています。"
+    batch = "one image" if error.count == 1 else f"a batch of {error.count} images"
     return fault.found(
         Text(
-            f"For a batch of images the model gives back {shape} and no row of scores for each image.{en}",
-            f"画像のバッチに対してモデルが返すのは{shape}で、画像ごとのスコアの行ではありません。{ja}",
+            f"For {batch} the model gives back {shape} and no row of scores for each image.{en}",
+            f"画像{error.count}枚のバッチに対してモデルが返すのは{shape}で、画像ごとのスコアの行ではありません。{ja}",
         ),
         {"shape": error.shape},
     )

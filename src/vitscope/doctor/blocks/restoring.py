@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 
-from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.copying import moved, unwrapped
 from vitscope.doctor.finding import Fault, Finding
@@ -55,7 +54,7 @@ def restored(patient: Patient) -> Iterator[Finding]:
                 f"The state dict of the model does not fit a fresh instance of it: {said}",
                 f"モデルのstate_dictを、新しく作ったインスタンスに読み込めません（{said}）。",
             ),
-            {"error": first_line(error)},
+            {"error": said},
         )
         return
     there = patient.quiet_scores(images, fresh)

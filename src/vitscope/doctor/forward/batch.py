@@ -181,7 +181,7 @@ def _meeting(patient: Patient, influence: float) -> Finding:
     if attentions_along_the_batch(patient):
         return _across(patient, influence)
     where, is_statistic = (None, False) if patient.is_large else where_they_meet(patient)
-    one = None if where is None else taken(where, patient.batch or TRIED)
+    one = None if where is None else taken(patient.tape, where, patient.batch or TRIED)
     if one is not None and one.place is not None and _reads_only(patient, one.place):
         return one_image_read(one, influence)
     path, operation = (where.path or "the model", where.name) if where is not None else ("", "")

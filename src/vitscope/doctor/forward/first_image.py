@@ -15,7 +15,7 @@ from vitscope.doctor.finding import Fault, Finding
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call, Tape, record
 
-SIZES = (3, 5)
+ODD_SIZES = (3, 5)
 """Batches that hardly anything else in a model is as long as."""
 
 ONE_IMAGE = Fault(
@@ -30,10 +30,11 @@ ONE_IMAGE = Fault(
         "ラベルと画像が対応しません。",
     ),
     Text(
-        "the tokens are (batch, tokens, width): take the class token of each image, [:, 0]",
-        "トークンの形状は(バッチ, トークン, 幅)です。[:, 0]で各画像のクラストークンを取り出してください",
+        "the tokens are (batch, tokens, width): take the class token of each image, [:, 0], or the mean of its tokens where there is none",
+        "トークンの形状は(バッチ, トークン, 幅)です。[:, 0]で各画像のクラストークンを取り出してください。クラストークンがなければ、"
+        "画像ごとにトークンの平均を取ってください",
     ),
-    "return self.head(x[:, 0])",
+    "return self.head(x[:, 0])   # or x.mean(dim=1)",
     explains=(
         "input-blindness",
         "pixel-coverage",
@@ -57,6 +58,9 @@ class Taken(NamedTuple):
     path: str
     axis: int
     place: int | None
+    tokens: int
+    """How many an image has."""
+    has_class_token: bool
 
     @property
     def written(self) -> str:
@@ -64,7 +68,8 @@ class Taken(NamedTuple):
 
     @property
     def meant(self) -> str:
-        return f"x[{':, ' * (1 - self.axis)}0]" if self.place is not None else f"x.mean({1 - self.axis})"
+        is_place = self.place is not None and self.has_class_token
+        return f"x[{':, ' * (1 - self.axis)}0]" if is_place else f"x.mean({1 - self.axis})"
 
     @property
     def image(self) -> Text:
@@ -79,7 +84,7 @@ class Taken(NamedTuple):
         return Text("(tokens, batch, width)", "(トークン, バッチ, 幅)")
 
 
-def taken(call: Call, size: int) -> Taken | None:
+def taken(tape: Tape, call: Call, size: int) -> Taken | None:
     """What an operation reads out, if its axis is the first or second one of tokens, and that is as long as the batch."""
     if call.name not in ("select", "slice", "mean") or not call.sources or len(call.args) < 2:
         return None
@@ -88,7 +93,21 @@ def taken(call: Call, size: int) -> Taken | None:
     index = None if call.name == "mean" else int(call.args[2] or 0) if len(call.args) > 2 else 0
     is_one = call.name != "slice" or call.outputs[0].shape[axis] == 1
     is_of_tokens = len(shape) == 3 and axis < 2 and shape[axis] == size
-    return Taken(call.path or "the model", axis, index) if is_one and is_of_tokens else None
+    if not is_one or not is_of_tokens:
+        return None
+    return Taken(call.path or "the model", axis, index, shape[1 - axis], _joins_a_token(tape, shape[-1]))
+
+
+def _joins_a_token(tape: Tape, width: int) -> bool:
+    """Whether tokens that are not of the image are joined to those that are."""
+    return any(
+        call.name == "cat"
+        and call.outputs[0].ndim == 3
+        and call.outputs[0].shape[-1] == width
+        and any(source.tensor.numel() and not tape.is_of_image(source) for source in call.sources)
+        and any(map(tape.is_of_image, call.sources))
+        for call in tape.calls
+    )
 
 
 @torch.no_grad()
@@ -96,11 +115,11 @@ def along_the_batch(model: nn.Module, images: Tensor) -> Taken | None:
     """What reads along the batch in a model that gives no row for each image, at whatever batch size."""
     found: list[set[Taken]] = []
     try:
-        for size in SIZES:
+        for size in ODD_SIZES:
             given = images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
             with record(model, given) as tape:
                 answer = model(given)
-            found.append({each for call in _way(tape, answer) if (each := taken(call, size)) is not None})
+            found.append({each for call in _way(tape, answer) if (each := taken(tape, call, size)) is not None})
     except Exception:  # somebody's forward at another batch size
         return None
     both = set.intersection(*found)

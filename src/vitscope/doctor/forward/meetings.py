@@ -24,12 +24,12 @@ LOUD = (1.0, 4.0, 0.25)
 @torch.no_grad()
 def where_they_meet(patient: Patient) -> tuple[Call | None, bool]:
     """The first operation of which more than one image's share of the numbers changes when one image does, and whether it takes a statistic over the
-    batch. Which image and how it changes may matter: all are tried, until one shows it."""
+    batch. Which image and how it changes may matter: several are tried, the last and the first before others, until one shows it."""
     size = patient.batch or TRIED
     images = patient.images[:size].clone()
     was = patient.tape_of(images)
     for loud in LOUD:
-        for place in reversed(range(size)):
+        for place in dict.fromkeys((size - 1, 0, *reversed(range(min(size, TRIED))))):
             other = images.clone()
             other[place] = loud * patient.noise(1, seed=9 if place == size - 1 else place)[0]
             found, is_statistic = _where_they_differ(was, patient.tape_of(other), size)

@@ -161,21 +161,21 @@ def _sizes(patient: Patient) -> Iterator[Finding]:
     if said is not None:  # it runs in float64 and not in float32
         yield HARD_WIRED_DTYPE.found(
             Text(
-                f"In float32 the forward fails ({said}); in float64 it does not.",
-                f"float32では順伝播が失敗します（{said}）。float64では動きます。",
+                f"In float32 the forward fails ({said.en}); in float64 it does not.",
+                f"float32では順伝播が失敗します（{said.ja}）。float64では動きます。",
             ),
-            {"precision": "float32", "error": said},
+            {"precision": "float32", "error": said.en},
         )
         model, dtype = patient.model, patient.dtype
     failures = {size: said for size in sizes for said in [_at(patient, size, model, dtype)] if said is not None}
-    if not failures or "not enough memory" in "".join(failures.values()):
+    if not failures or any("not enough memory" in said.en for said in failures.values()):
         return
     works = [size for size in sizes if size not in failures]
     slots = slot_parameters(patient)
     evidence = {
         "works_at": works,
         "fails_at": list(failures),
-        "errors": {str(size): said for size, said in failures.items()},
+        "errors": {str(size): said.en for size, said in failures.items()},
     }
     first = next(iter(failures.values()))
     en, ja = _which(works, list(failures), first)
@@ -200,7 +200,7 @@ def _as_it_trains(patient: Patient) -> tuple[nn.Module, torch.dtype]:
     return moved(copied(patient.model), CPU, torch.float32), torch.float32
 
 
-def _at(patient: Patient, size: int, model: nn.Module, dtype: torch.dtype) -> str | None:
+def _at(patient: Patient, size: int, model: nn.Module, dtype: torch.dtype) -> Text | None:
     """What is said at a batch size; None where it works."""
     if size != patient.batch and (size > REAL_UP_TO or patient.is_large):
         twin = without_numbers(patient)
@@ -215,15 +215,15 @@ def _images(patient: Patient, size: int, dtype: torch.dtype) -> Tensor:
     return patient.images.repeat(-(-size // len(patient.images)), 1, 1, 1)[:size].to(dtype)
 
 
-def _which(works: list[int], fails: list[int], said: str) -> tuple[str, str]:
+def _which(works: list[int], fails: list[int], said: Text) -> tuple[str, str]:
     """At which batch sizes it works, in both languages, without a full stop."""
     ours, theirs = (", ".join(map(str, sizes)) for sizes in (works, fails))
     if len(works) == 1:
         return (
-            f"The model runs at batch size {ours} and at no other that was tried ({said})",
-            f"バッチサイズ{ours}では動きますが、試したほかのサイズではすべて失敗します（{said}）",
+            f"The model runs at batch size {ours} and at no other that was tried ({said.en})",
+            f"バッチサイズ{ours}では動きますが、試したほかのサイズではすべて失敗します（{said.ja}）",
         )
     return (
-        f"The model runs at batch sizes {ours} and fails at {theirs} ({said})",
-        f"バッチサイズ{ours.replace(', ', '、')}では動きますが、{theirs.replace(', ', '、')}では失敗します（{said}）",
+        f"The model runs at batch sizes {ours} and fails at {theirs} ({said.en})",
+        f"バッチサイズ{ours.replace(', ', '、')}では動きますが、{theirs.replace(', ', '、')}では失敗します（{said.ja}）",
     )

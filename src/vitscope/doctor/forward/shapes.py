@@ -39,10 +39,10 @@ def empty_images(patient: Patient, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def failure(patient: Patient, size: int, model: nn.Module | None, images: Tensor | None = None) -> str | None:
+def failure(patient: Patient, size: int, model: nn.Module | None, images: Tensor | None = None) -> Text | None:
     """What a model says that gives no scores for each of so many images (those without numbers, where none are given)."""
     if model is None:
-        return "no model"
+        return Text("no model", "モデルなし")
     given = empty_images(patient, size) if images is None else images
     try:
         with one_by_one():
@@ -50,9 +50,10 @@ def failure(patient: Patient, size: int, model: nn.Module | None, images: Tensor
         scores_of(answer, size, patient.classes)
     except ModelError:
         shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        return f"batch size {size}: scores {shape}"
+        return Text(f"batch size {size}: scores {shape}", f"バッチサイズ{size}でのスコアの形状は{shape}")
     except (Exception, SystemExit) as error:
-        return f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+        said = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+        return Text(said, said)
     return None
 
 

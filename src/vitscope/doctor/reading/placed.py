@@ -110,13 +110,13 @@ def _maker(patient: Patient, source: Source) -> str | None:
 
 
 def _vector_for_all(patient: Patient) -> str | None:
-    """A parameter of which one vector is added to every token, before the first block; None where there is none. An embedding's own bias is no
-    sum of its own on the tape."""
+    """A parameter or buffer of which one vector is added to every token, before the first block; None where there is none. An embedding's own bias
+    is no sum of its own on the tape."""
     try:
         first = patient.anatomy.blocks[0].attention.begins.number
     except Skipped:
         return None
-    names = {id(parameter): name for name, parameter in patient.model.named_parameters()}
+    names = {id(held): name for name, held in (*patient.model.named_parameters(), *patient.model.named_buffers())}
     for call in patient.tape.calls[:first]:
         if call.name in SUMS and any(patient.tape.is_of_image(source) for source in call.sources):
             for source in call.sources:

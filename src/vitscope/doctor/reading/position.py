@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import gcd
 
 import torch
@@ -18,6 +19,10 @@ from vitscope.lens.anatomy import as_tokens
 DROWNED = 1.5
 """Spread of the position embedding beside that of the patches, from which it drowns them: `torch.randn` over a default embedding has 1.7,
 a start of 0.02 has 0.03."""
+FAR = 100.0
+"""From which patches are as good as not there."""
+USUAL = 0.02
+"""The standard deviation that position embeddings start with."""
 
 BLIND = Fault(
     "position-blind",
@@ -61,6 +66,11 @@ DROWNS = Fault(
         "位置埋め込みの初期値の標準偏差を0.02にしてください",
     ),
     "nn.init.trunc_normal_(self.pos_embed, std=0.02)",
+)
+_FAINT = Text(
+    "start the weights of the patch embedding as torch does: beside patches as faint as these a position embedding of the usual size, 0.02, is too "
+    "large as well",
+    "パッチ埋め込みの重みを、PyTorchの既定の初期値から始めてください。パッチの値がこれほど小さいと、位置埋め込みを通常の標準偏差0.02にしても大きすぎます",
 )
 
 
@@ -182,12 +192,16 @@ def _drowned(patient: Patient) -> Iterator[Finding]:
     placed = as_tokens(patient.tape.value(call)) - content
     rows = [token for token in sorted(tokens) if token < len(content)]
     spread = float(content[rows].std(dim=0).mean())
-    ratio = float(placed[rows].std(dim=0).mean()) / max(spread, 1e-12) if len(rows) > 1 else 0.0
+    ratio = float(placed[rows].std(dim=0).mean()) / spread if len(rows) > 1 and spread else 0.0
     if ratio > DROWNED:
-        yield DROWNS.found(
+        is_faint = spread * DROWNED < USUAL
+        fault = replace(DROWNS, advice=_FAINT, code="self.patch.reset_parameters()") if is_faint else DROWNS
+        times = f"{ratio:,.0f}" if ratio >= FAR else f"{ratio:.1f}"
+        yield fault.found(
             Text(
-                f"The position embedding is {ratio:.1f} times as large as the patches that it is added to.",
-                f"位置埋め込みの大きさが、足される先のパッチの{ratio:.1f}倍あります。",
+                f"The position embedding is {times} times as large as the patches that it is added to.",
+                f"位置埋め込みの大きさが、足される先のパッチの{times}倍あります。",
             ),
             {"position_beside_patches": ratio, "spread_of_patches": spread},
+            severity="warning" if ratio >= FAR else None,
         )
