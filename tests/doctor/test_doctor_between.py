@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from test_doctor_mixing import HEADS, Attending, Forward, N, Small, findings, full, named, windows
+from test_doctor_mixing import HEADS, Attending, Forward, N, Small, findings, full, named, patient_of, windows
 from torch import Tensor, nn
 
 import vitscope
+from vitscope.doctor.mixing.tokens import token_mixing
 
 
 def not_turned(self: Attending, x: Tensor) -> tuple[Tensor, ...]:
@@ -166,12 +167,13 @@ def test_beside_attention_between_tokens_it_may_be_meant() -> None:
     assert "意図" in found.summary.ja
 
 
+def by_sigmoid(self: Attending, x: Tensor) -> Tensor:
+    q, k, v = not_turned(self, x)
+    return self.out(((q @ k.mT / 4).sigmoid() @ v).reshape(x.shape))
+
+
 @pytest.mark.parametrize("side", [16, 32], ids=["17 tokens", "as many tokens as the width"])
 def test_weights_that_are_no_softmax_hide_it_as_little(side: int) -> None:
-    def by_sigmoid(self: Attending, x: Tensor) -> Tensor:
-        q, k, v = not_turned(self, x)
-        return self.out(((q @ k.mT / 4).sigmoid() @ v).reshape(x.shape))
-
     torch.manual_seed(0)
     model = Small(by_sigmoid, by_sigmoid, has_class=side == 16)
     if side == 32:
@@ -180,3 +182,66 @@ def test_weights_that_are_no_softmax_hide_it_as_little(side: int) -> None:
     found = vitscope.diagnose(model, image_size=side, checks=["token-mixing"])
     assert [(each.id, each.severity) for each in found.findings] == [("attention-between-heads", "error")]
     assert not found.skipped
+
+
+class Beside(Small):
+    """In front of each attention something else lets tokens meet, on the stream itself."""
+
+    def __init__(self, run: Forward, mixers: list[nn.Module]) -> None:
+        super().__init__(*[run] * len(mixers))
+        self.patch, self.place = nn.Conv2d(3, 32, 2, 2), nn.Parameter(torch.randn(1, 64, 32) * 0.02)
+        self.mixers = nn.ModuleList(mixers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).mT + self.place
+        for number, (mixer, attn, mlp) in enumerate(zip(self.mixers, self.attns, self.mlps, strict=True)):
+            x = x + mixer(x)
+            x = x + attn(self.norms[2 * number](x))
+            x = x + mlp(self.norms[2 * number + 1](x))
+        return self.head(self.norms[-1](x).mean(1))
+
+
+class Depthwise(nn.Conv2d):
+    def __init__(self) -> None:
+        super().__init__(32, 32, 3, padding=1, groups=32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(rearrange(x, "b (h w) d -> b d h w", h=8)).flatten(2).mT
+
+
+class OverTokens(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mT).mT
+
+
+class Rolled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.roll(1, 1)
+
+
+@pytest.mark.parametrize("run", [by_view, by_sigmoid], ids=lambda run: run.__name__)
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize(
+    ("mixer", "en", "ja"),
+    [
+        (Depthwise, "in a convolution (mixers.0)", "畳み込み、mixers.0"),
+        (OverTokens, "in a layer over the tokens (mixers.0.0)", "トークン方向の層、mixers.0.0"),
+        (Rolled, "Tokens meet elsewhere. Where", "別の場所で"),
+    ],
+)
+def test_where_tokens_meet_elsewhere_it_may_be_meant(
+    run: Forward, depth: int, mixer: type[nn.Module], en: str, ja: str
+) -> None:
+    torch.manual_seed(0)
+    patient = patient_of(Beside(run, [mixer() for _ in range(depth)]))
+    patient.is_trained = True
+    found = list(token_mixing(patient))
+    assert named(found) == [("attention-between-heads", "warning")]
+    assert len(found[0].evidence["modules"]) == depth
+    assert en in found[0].summary.en
+    assert ja in found[0].summary.ja
+    assert "never meet" not in found[0].summary.en
+    assert "beside attention between the tokens" not in found[0].summary.en

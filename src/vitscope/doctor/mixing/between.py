@@ -39,13 +39,15 @@ BETWEEN = Fault(
     "error",
     Text(
         "Within each head, all tokens should be compared with one another. Here the axis of the heads stands where that of the tokens belongs: each "
-        "token compares parts of itself, which is no more than a second MLP, and hears of no other.",
+        "token compares parts of itself, which is no more than a second MLP, and hears of no other through it.",
         "アテンションは、ヘッドごとに全トークンどうしを比較するものです。ここでは、トークンの軸があるべき位置にヘッドの軸があります。各トークンは自分自身の"
-        "一部どうしを比較するだけで（2つ目のMLPと変わりません）、ほかのトークンの情報を受け取りません。",
+        "一部どうしを比較するだけで（2つ目のMLPと変わりません）、このアテンションを通じてほかのトークンの情報を受け取ることはありません。",
     ),
     Text(
-        "bring the heads in front of the tokens with .transpose(1, 2) behind the view that splits the width, and back before they are joined",
-        "幅をヘッドに分割するviewの後に.transpose(1, 2)を入れて、ヘッドの軸をトークンの軸の前に移し、結合する前に元へ戻してください",
+        "bring the heads in front of the tokens with .transpose(1, 2) behind the view that splits the width, and back before they are joined; only "
+        "where something else lets the tokens meet may attention between heads be meant",
+        "幅をヘッドに分割するviewの後に.transpose(1, 2)を入れて、ヘッドの軸をトークンの軸の前に移し、結合する前に元へ戻してください。ヘッド間の"
+        "アテンションを意図的に使ってよいのは、トークンどうしが別の場所で情報をやり取りする場合だけです",
     ),
     "q, k, v = (t.view(B, N, heads, d).transpose(1, 2) for t in (q, k, v))   # batch, heads, tokens, width of a head\n"
     "out = (attn @ v).transpose(1, 2).reshape(B, N, heads * d)",
@@ -136,8 +138,9 @@ def _is_torn(tape: Tape, part: Attention, block: Block) -> bool:
     return int(moved.sum()) > 1
 
 
-def told(found: Sequence[Between], blocks: int, severity: Severity) -> Finding:
-    """The finding: what is compared instead of what, and what becomes of it; torn tokens are an error in any case."""
+def told(found: Sequence[Between], blocks: int, severity: Severity, meeting: Text) -> Finding:
+    """The finding: what is compared instead of what, and what becomes of it; torn tokens are an error in any case. `meeting` says whether and where
+    tokens meet, for attention between heads in all blocks."""
     first, paths = found[0], [each.path or "the model" for each in found]
     heads, tokens = first.heads, first.tokens
     is_torn = any(each.is_torn for each in found)
@@ -147,10 +150,7 @@ def told(found: Sequence[Between], blocks: int, severity: Severity) -> Finding:
             "さらに、1つのトークンについての結果が、ほかの複数のトークンに戻されています。",
         )
     elif len(found) == blocks:
-        rest = Text(
-            " Patches never meet in any block.",
-            "どのブロックでも、パッチどうしが情報をやり取りすることはありません。",
-        )
+        rest = meeting
     else:
         rest = Text(
             " Where that is meant, beside attention between the tokens, nothing is wrong.",

@@ -16,6 +16,7 @@ from vitscope.doctor.mixing.alone import alone, blocks_alone
 from vitscope.doctor.mixing.apart import NEVER_MEET, apart, apart_unproved
 from vitscope.doctor.mixing.between import Between, between_heads, told
 from vitscope.doctor.mixing.centred import normed_over_tokens
+from vitscope.doctor.mixing.elsewhere import NEVER, UNKNOWN, meeting_elsewhere
 from vitscope.doctor.mixing.experiments import Tokens, leaving
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
 from vitscope.doctor.mixing.masks import allowed, is_triangular
@@ -108,9 +109,13 @@ def _met(patient: Patient, blocks: tuple[Block, ...], between: dict[int, Between
     met = list(_meeting(patient, blocks, pairs))
     never_met = next((finding for finding in met if finding.fault is NEVER_MEET), None)
     lonely = alone(patient, blocks, pairs) if between or not met else []
-    heads = [each for number, each in between.items() if each.is_torn or number in lonely or never_met is not None]
+    heads = list(between.values())
+    if never_met is None and not any(each.is_torn or number in lonely for number, each in between.items()):
+        heads = []
     if heads:
-        yield told(heads, len(blocks), "warning" if never_met is None else never_met.severity)
+        meeting = meeting_elsewhere(patient, blocks) if len(heads) == len(blocks) else UNKNOWN
+        is_alone = never_met is not None and meeting in (NEVER, UNKNOWN)
+        yield told(heads, len(blocks), never_met.severity if never_met and is_alone else "warning", meeting)
     yield from (each for each in met if each is not never_met or len(heads) < len(blocks))
     if not met:
         yield from blocks_alone(patient, blocks, pairs, [number for number in lonely if number not in between])
@@ -132,12 +137,15 @@ def _as_far_as_followed(patient: Patient) -> tuple[list[Finding], bool]:
 
 
 def _unproved(patient: Patient, blocks: tuple[Block, ...], heads: list[Between]) -> Iterator[Finding]:
-    """Attention between heads that was not proved, in all blocks, where no tokens meet or their results are torn."""
+    """Attention between heads that was not proved, in all blocks, where no tokens meet in one of them or their results are torn."""
     end = leaving(patient.tape, blocks[-1])
     pairs = [torch.eye(each.tokens, dtype=torch.bool)[None] for each in heads]
-    is_apart = any(apart_unproved(patient)) or len(alone(patient, blocks, pairs)) == len(blocks)
-    if is_apart or any(each.is_torn for each in heads):
-        yield told(heads, len(blocks), "warning" if end is None or mixes_behind(patient.tape, end) else "error")
+    lonely = alone(patient, blocks, pairs)
+    is_apart = any(apart_unproved(patient)) or len(lonely) == len(blocks)
+    if is_apart or lonely or any(each.is_torn for each in heads):
+        meeting = meeting_elsewhere(patient.loose, blocks)
+        is_open = end is None or mixes_behind(patient.tape, end) or not is_apart or meeting not in (NEVER, UNKNOWN)
+        yield told(heads, len(blocks), "warning" if is_open else "error", meeting)
 
 
 def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Finding]:
