@@ -204,6 +204,24 @@ def test_a_scale_of_no_known_number_is_said_to_be_none() -> None:
     assert findings(lambda q, k, v: (q @ k.mT * 0.2).softmax(-1) @ v) == []
 
 
+@pytest.mark.parametrize("run", ["product", "by hand"])
+def test_a_small_whole_number_is_taken_for_no_power_of_another(run: str) -> None:
+    def inside(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if run == "product":
+            return (q @ k.mT * 5).softmax(-1) @ v
+        scores = 4 * (q @ k.mT)
+        raised = (scores - scores.amax(-1, keepdim=True)).exp()
+        return raised / raised.sum(-1, keepdim=True) @ v
+
+    (found,) = findings(inside, 64, 2)
+    assert (found.id, found.severity) == ("scaled-by-another-number", "warning")
+    assert "number of heads" not in found.summary.en
+    assert "ヘッド数" not in found.summary.ja
+    (telling,) = findings(lambda q, k, v: (q @ k.mT * 24**-2).softmax(-1) @ v, 48, 2)
+    assert "24**-2, and 24 is the width of a head" in telling.summary.en
+    assert "24の-2乗に当たります" in telling.summary.ja
+
+
 class Finished(Small):
     def __init__(self, *tail: nn.Module) -> None:
         super().__init__(F.scaled_dot_product_attention)

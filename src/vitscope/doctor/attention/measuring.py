@@ -18,6 +18,8 @@ from vitscope.doctor.naming import listed
 from vitscope.lens.attention import Attention
 from vitscope.lens.tape import Tape
 
+SMALL = 16.5
+"""Up to here a whole number is a small one."""
 Axis = (
     OneAxis
     | Literal[
@@ -107,9 +109,17 @@ def axis_of(map_: Float[Tensor, "K Tq T"], heads: int) -> Axis | None:
     return "queries and keys" if is_one else None
 
 
+def is_telling(factor: float) -> bool:
+    """Whether a factor above zero is no small whole number, nor one over it: those are written for many reasons, and are powers of much."""
+    times = max(factor, 1 / factor)
+    return times > SMALL or not are_alike(times, round(times))
+
+
 def of_which_width(factor: float, of: Measured) -> str | None:
     """Of which number a factor is a root, its reciprocal, or that of the number itself."""
     for name, number in of.widths.items():
+        if name == "heads" and not is_telling(factor):
+            continue
         if any(are_alike(factor, float(number) ** power) for power in (-0.5, 0.5, -1.0, 1.0)):
             return name
     return None

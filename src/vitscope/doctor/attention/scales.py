@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from math import log2, sqrt
 
 from vitscope._core.text import Text
-from vitscope.doctor.attention.measuring import Measured, of_which_width, where
+from vitscope.doctor.attention.measuring import Measured, is_telling, of_which_width, where
 from vitscope.doctor.attention.scaling import are_alike
 from vitscope.doctor.finding import Fault, Finding, Severity
 
@@ -15,6 +15,8 @@ FAR_OFF = 4.0
 """A scale so many times off is no longer a matter of taste."""
 EVEN, SHARP = 0.1, 0.5
 """The spread of scores under which a small scale, and over which a large one, is not made up for by the weights."""
+FEW = 8
+"""Powers of smaller numbers than this are found near any factor."""
 WIDE = 16
 """From heads of this width on, one over the width is far from one over its root."""
 ONE, NEAR = 1.5, 0.25
@@ -164,11 +166,12 @@ def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
         said = Text("they are scaled the wrong way round", "スケーリングの向きが逆です")
         yield RECIPROCAL.found(*_scale_said(found, said))
     yield from _over_the_width(by_kind)
-    for kind, said in (
-        ("width", Text("the width of all heads together was taken", "全ヘッドを合わせた幅が使われています")),
-        ("heads", Text("the number of heads was taken", "ヘッドの数が使われています")),
-    ):
+    for kind in ("width", "heads"):
         if found := by_kind.get(kind):
+            number, what = found[0].widths[kind], _POWERS[kind]
+            said = Text(
+                f"that is 1/√{number}, and {number} is {what.en}", f"これは1/√{number}で、{number}は{what.ja}です"
+            )
             yield OTHER_WIDTH.found(*_scale_said(found, said), severity=_how_bad(found))
             return
     if found := by_kind.get("unknown"):
@@ -213,7 +216,8 @@ def _kind(of: Measured, layer: int) -> str | None:
         return None
     if are_alike(scale, 1.0):
         return "missing" if head >= 4 else None
-    if any(are_alike(scale, float(number) ** 0.5) for number in of.widths.values()) or are_alike(scale, head):
+    roots = [float(number) ** 0.5 for name, number in of.widths.items() if name != "heads" or is_telling(scale)]
+    if any(are_alike(scale, root) for root in (*roots, head)):
         return "reciprocal"
     is_by_layer = are_alike(scale * sqrt(head), 1 / (layer + 1))
     own = _of_the_width_itself(of) if are_alike(scale, 1 / head) and not is_by_layer else None
@@ -242,15 +246,17 @@ def _is_far_off(of: Measured, ratio: float, layer: int) -> bool:
 
 
 def _told(of: Measured) -> Text:
-    """Of what number an unknown scale is a power, where it is of one."""
+    """Of what number an unknown scale is a power, where it is of one; a small whole number is one of many."""
     scale, numbers = of.scaling.before or 0.0, of.widths | {"tokens": of.tokens}
-    for name, number in numbers.items():
+    for name, number in numbers.items() if is_telling(scale) else ():
+        if number < FEW:
+            continue
         for power in (-0.5, -1.0, -1.5, -2.0, 0.5, 1.0, 1.5, 2.0):
             if are_alike(scale, float(number) ** power):
                 what = _POWERS[name]
                 return Text(
-                    f"{number}**{power:g} was taken, and {number} is {what.en}",
-                    f"{number}の{power:g}乗が使われています（{number}は{what.ja}）",
+                    f"that is {number}**{power:g}, and {number} is {what.en}",
+                    f"これは{number}の{power:g}乗に当たります（{number}は{what.ja}）",
                 )
     return Text("it is no root of any width", "この値はどの幅の平方根にも対応しません")
 
