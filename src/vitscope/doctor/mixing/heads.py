@@ -72,9 +72,10 @@ def cut_across_tokens(tape: Tape, block: Block, *, seeds: int = 2) -> Across | N
 def put_across_tokens(tape: Tape, block: Block) -> Across | None:
     """Changes one place of one head's output and looks which tokens change."""
     for part in block.attention.parts or (block.attention,):
-        heads = heads_of(tape, part)
+        # two maps of one head's values (differential attention) come out as one
+        heads, rest = divmod(heads_of(tape, part) * len(part.output), len(part.q))
         target = put_together(tape, part, block)
-        if heads < 2 or target is None:
+        if heads < 2 or rest or target is None:
             continue
         source, rows = target
         was, output, groups = rows(tape.value(source)), part.output, len(part.output) // heads
