@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -171,3 +172,40 @@ def test_three_layers_without_an_activation_are_found() -> None:
 def test_a_linear_way_beside_them_changes_nothing() -> None:
     (finding,) = found(partial(Host, with_mlp(StraightShortcut)))
     assert finding.evidence["hidden_width"] == [96]
+
+
+class Routed(nn.Module):
+    """Two experts a token, whose results are added at the rows that chose them."""
+
+    def __init__(self, expert: Callable[[], nn.Module] = mlp) -> None:
+        super().__init__()
+        self.route, self.experts = nn.Linear(DIM, 4), nn.ModuleList(expert() for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(0, 1)
+        shares, chosen = self.route(tokens).softmax(-1).topk(2, dim=-1)
+        out = torch.zeros_like(tokens)
+        for number, expert in enumerate(self.experts):
+            rows, places = (chosen == number).nonzero(as_tuple=True)
+            if len(rows):
+                out.index_add_(0, rows, shares[rows, places, None] * expert(tokens[rows]))
+        return out.view_as(x)
+
+
+class Masked(Routed):
+    """One expert a token, picked and put back by a mask."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares, chosen = self.route(x).softmax(-1).max(dim=-1)
+        out = torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            mine = chosen == number
+            out[mine] = expert(x[mine]) * shares[mine][:, None]
+        return out
+
+
+@pytest.mark.parametrize("kind", [Routed, Masked])
+def test_routed_experts_are_examined(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    examined = diagnose(Host(with_mlp(kind), depth=3), image_size=32, checks=["residual"])
+    assert (examined.findings, examined.skipped) == ((), ())

@@ -116,7 +116,7 @@ def _end_beside(patient: Patient, block: Block) -> Call | None:
 
 
 def _is_affine(patient: Patient, given: Call, hidden: Call) -> bool:
-    """Whether f(a + b) + f(0) = f(a) + f(b), and f is no constant."""
+    """Whether f(a + b) + f(0) = f(a) + f(b), and f is no constant. Experts that tokens are routed to bend them."""
     was, generator = given.outputs[0], torch.Generator().manual_seed(0)
 
     def drawn() -> Tensor:
@@ -126,6 +126,8 @@ def _is_affine(patient: Patient, given: Call, hidden: Call) -> bool:
     at_one, at_other, at_both, at_zero = (
         patient.tape.play({given: x}, hidden) for x in (one, other, one + other, torch.zeros_like(was))
     )
+    if len({at.shape for at in (at_one, at_other, at_both, at_zero)}) > 1:
+        return False
     size = float((at_one - at_zero).abs().max())
     bend = float((at_both + at_zero - at_one - at_other).abs().max())
     return size > 0 and bend <= SAME[patient.dtype] * size
