@@ -146,3 +146,13 @@ def test_a_decay_that_will_soon_be_over_is_asked_after(make: Make) -> None:
 
 def test_a_cosine_that_ends_with_the_training_is_no_question() -> None:
     assert not found(lambda o: lr_scheduler.CosineAnnealingLR(o, 25), 80, epochs=25, run=per_epoch)
+
+
+@pytest.mark.parametrize("size", [19, 15])
+def test_steps_a_little_shorter_than_an_epoch_are_asked_after(size: int) -> None:
+    def make(optimizer: torch.optim.Optimizer) -> object:
+        return lr_scheduler.StepLR(optimizer, size, 0.1)
+
+    (finding,) = found(make, 320, epochs=2)
+    assert (finding.id, finding.severity) == ("scheduler-at-the-wrong-rate", "note")
+    assert not found(lambda o: lr_scheduler.StepLR(o, 20, 0.1), 320, epochs=2)

@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Finding
-from vitscope.doctor.loop.rates import GONE, WRONG_RATE, gone_for, steps_below
+from vitscope.doctor.loop.rates import GONE, LITTLE, WRONG_RATE, gone_for, steps_below
 from vitscope.doctor.loop.record import Record
 
 DEEP = 1e-5
@@ -153,16 +153,19 @@ def over_early(record: Record, scheduler: Any) -> Finding | None:
 
 
 def soon_over(record: Record, scheduler: Any) -> Finding | None:
-    """A decay as it is usual for each epoch, applied for each batch: within three epochs next to nothing is left. Not yet seen, and so only asked."""
-    calls, (part, begins) = _calls_per_epoch(record), _last_part(scheduler)
+    """A decay as it is usual for each epoch, applied for each batch: within three epochs next to nothing is left, or, of steps that are shorter than
+    an epoch, within four, where little is left already. Not yet seen, and so only asked."""
+    calls, (part, begins), most = _calls_per_epoch(record), _last_part(scheduler), 3
     if calls is None:
         return None
     if type(part) is lr_scheduler.ExponentialLR:
         is_usual = part.gamma == round(part.gamma, 2)
     else:
         is_usual = type(part) is lr_scheduler.StepLR and 3 * part.step_size <= calls
+        if type(part) is lr_scheduler.StepLR and not is_usual and record.rates:
+            is_usual, most = part.step_size < calls and record.rates[-1] < LITTLE * max(record.rates), 4
     length = _length(part, begins)
-    if not is_usual or length is None or not len(record.scheduler_steps) < length.steps < 3 * calls:
+    if not is_usual or length is None or not len(record.scheduler_steps) < length.steps < most * calls:
         return None
     name, epochs = type(part).__name__, length.steps / calls
     return WRONG_RATE.found(
