@@ -10,6 +10,7 @@ from healthy_hosts import Host, MeanHost
 from torch import Tensor, nn
 
 from vitscope.doctor.examine import diagnose
+from vitscope.doctor.forward import meetings
 
 
 class FirstOfTheBatch(Host):
@@ -142,6 +143,17 @@ def test_a_batch_size_that_is_written_into_a_view_is_told_as_that() -> None:
     (found,) = diagnose(Patches(lambda x: x.view(64, 64, 24).mean(1)), image_size=32, checks=["forward"]).findings
     assert found.id == "works-only-at-some-batch-sizes"
     assert "試したほかのサイズではすべて失敗します（RuntimeError: shape '[64, 64, 24]' is" in found.summary.ja
+
+
+def test_a_batch_of_many_images_is_not_searched_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    search = meetings._where_they_differ
+    monkeypatch.setattr(meetings, "_where_they_differ", lambda *given: compared.append(1) or search(*given))
+    torch.manual_seed(0)
+    model = Patches(lambda x: x.view(64, 64, 24)[0])
+    (found,) = diagnose(model, image_size=32, checks=["batch-independence"]).findings
+    assert (found.id, found.fault.code) == ("one-image-read-for-all", "return self.head(x.mean(1))")
+    assert len(compared) == 2
 
 
 def test_scores_of_each_token_are_no_read_out_along_the_batch() -> None:
