@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -18,7 +18,7 @@ from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
-from vitscope.lens.tape import Call
+from vitscope.lens.tape import Call, Tape
 
 SHARED = Fault(
     "shared-blocks",
@@ -60,16 +60,19 @@ COPIES = Fault(
 def shared(patient: Patient) -> Iterator[Finding]:
     """One module that works as several layers."""
     twice = [*_under_several_names(patient.model), *_tied(patient.model)]
-    again = _called_again(patient)
+    again, rereading = _called_again(patient)
     if not twice and not again:
         return
     names = [f"{paths[0]} = {paths[1]}" + (" = …" if len(paths) > 2 else "") for paths in twice]
     calls = [f"{path} ({count}×)" for path, count in again.items()]
     most = max([*(len(paths) for paths in twice), *again.values()])
+    by_design = not twice and set(again) == rereading
     if again:
         summary = Text(
-            f"One module works as several layers: {listed(calls)} is called again on what came out of it.",
-            f"1つのモジュールが複数の層として働いています。{listed(calls)}は、自分の出力に対して繰り返し呼び出されています。",
+            f"One module works as several layers: {listed(calls)} is called again on what came out of it."
+            + (" Each time it is given the same input anew, as in Perceiver and slot attention." if by_design else ""),
+            f"1つのモジュールが複数の層として働いています。{listed(calls)}は、自分の出力に対して繰り返し呼び出されています。"
+            + ("Perceiverやスロットアテンションのように、毎回同じ入力を読み直しています。" if by_design else ""),
         )
     else:
         summary = Text(
@@ -79,6 +82,7 @@ def shared(patient: Patient) -> Iterator[Finding]:
     yield SHARED.found(
         summary,
         {"same": [list(paths) for paths in twice], "called_again": dict(again), "times": most},
+        severity="note" if by_design else "warning",
     )
 
 
@@ -121,8 +125,9 @@ def _masked(path: str) -> str:
     return re.sub(r"\d+", "*", path)
 
 
-def _called_again(patient: Patient) -> dict[str, int]:
-    """The outermost modules of two and more matrices that are called on what came out of an earlier call of their own, and how often."""
+def _called_again(patient: Patient) -> tuple[dict[str, int], set[str]]:
+    """The outermost modules of two and more matrices that are called on what came out of an earlier call of their own, and how often; and those of
+    them between whose calls one input is read again and again."""
     uses = Counter(
         id(source.tensor)
         for call in patient.tape.calls
@@ -135,7 +140,7 @@ def _called_again(patient: Patient) -> dict[str, int]:
         if path and _matrices(module) > 1 and all(uses[id(p)] > 1 for p in module.parameters() if is_matrix(p))
     }
     if not suspects:
-        return {}
+        return {}, set()
     seen: defaultdict[str, list[tuple[list[Tensor], list[Tensor]]]] = defaultdict(list)
     hooks = []
     for path, module in suspects.items():
@@ -157,7 +162,28 @@ def _called_again(patient: Patient) -> dict[str, int]:
             behind += _reaches({maker.number for maker in makers if maker}, [tape.maker(tensor) for tensor in given])
         if behind > 1:
             again[path] = behind
-    return {path: count for path, count in again.items() if not any(path.startswith(f"{other}.") for other in again)}
+    again = {path: count for path, count in again.items() if not any(path.startswith(f"{other}.") for other in again)}
+    return again, {path for path in again if _rereads(tape, seen[path])}
+
+
+def _rereads(tape: Tape, calls: Sequence[tuple[list[Tensor], list[Tensor]]]) -> bool:
+    """Whether up to each call of a module, one operation of one place reads the same numbers of the image, which were there before the first."""
+    first = max((maker.number for tensor in calls[0][0] if (maker := tape.maker(tensor))), default=-1)
+    start, read = -1, list[set[tuple[int, int, str, str]]]()
+    for _, out in calls:
+        ends = [maker for tensor in out if (maker := tape.maker(tensor))]
+        leading = set[int]().union(*(ancestors(end) for end in ends))
+        read.append(
+            {
+                (source.call.number, source.index, tape.calls[number].path, tape.calls[number].name)
+                for number in leading
+                if number > start
+                for source in tape.calls[number].sources
+                if source.call is not None and source.call.number <= first and tape.is_of_image(source)
+            }
+        )
+        start = max((end.number for end in ends), default=start)
+    return bool(set.intersection(*read))
 
 
 def _reaches(made: set[int], given: list[Call | None]) -> bool:
