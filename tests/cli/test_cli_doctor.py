@@ -318,6 +318,33 @@ def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert "healthy; nothing wrong was found" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["doctor", "m:m", "--kwargs", "{"], "--kwargsがJSONとして読めません（"),
+        (["doctor", "m:m", "--kwargs", "[1]"], "--kwargsに渡されたJSONはlistですが、"),
+        (["compare", "m:m", "good-vit", "--kwargs-a", "{"], "--kwargs-aがJSONとして読めません（"),
+        (
+            ["doctor", "god-vit"],
+            "'god-vit'という組み込みのモデルはありません（'good-vit'の間違いではありませんか？）。",
+        ),
+        (["doctor", "good-vit", "--checks", "foward"], "'foward'というチェックはありません（'forward'の間違い"),
+        (["compare", "good-vit", "vit-ti16-224"], "vit-ti16-224が受け付けるのは224×224画素、3チャネルの画像です。"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_wrong_words_are_told_in_japanese_too(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("doctor", "compare"):
+        monkeypatch.setattr(f"vitscope.cli.{command}.is_apart", lambda: True)
+        monkeypatch.setattr(f"vitscope.cli.{command}.keep_within_limits", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--lang", "ja"])
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["--lang", "ja"], ["--lang=ja"], ["--lang", "en", "--lang=ja"]])
 def test_a_module_without_its_callable_is_told_in_the_language_asked_for(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

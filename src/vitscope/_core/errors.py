@@ -22,9 +22,16 @@ from vitscope._core.text import Text
 
 
 class VitscopeError(Exception):
-    """Base of all errors that vitscope raises on purpose; `exit_code` is what the command ends with."""
+    """Base of all errors that vitscope raises on purpose; `exit_code` is what the command ends with.
+
+    `text` is its sentence in both languages, as far as both are known; `str` is the English one.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: Text | str = "") -> None:
+        self.text = message if isinstance(message, Text) else Text(message, message)
+        super().__init__(self.text.en)
 
 
 class UsageError(VitscopeError):
@@ -50,12 +57,8 @@ class ModelError(VitscopeError):
 class LensError(VitscopeError):
     """A model's inside cannot be shown, or what would be shown of it cannot be proved.
 
-    Pages and reports quote it, so it is said in both languages: `str` is the English sentence, `text` both.
+    Pages and reports quote it, so it is said in both languages.
     """
-
-    def __init__(self, message: Text | str) -> None:
-        self.text = message if isinstance(message, Text) else Text(message, message)
-        super().__init__(self.text.en)
 
 
 class RunError(VitscopeError):

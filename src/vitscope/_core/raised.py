@@ -12,11 +12,7 @@ from vitscope._core.text import Text
 
 
 class CodeError(ModelError):
-    """Somebody's code does not do what it is asked for. `str` is the English sentence, `text` both."""
-
-    def __init__(self, text: Text) -> None:
-        self.text = text
-        super().__init__(text.en)
+    """Somebody's code does not do what it is asked for."""
 
 
 def first_line(error: object) -> str:

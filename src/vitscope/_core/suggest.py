@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from vitscope._core.text import Text
+
 # What other libraries call our settings.
 ALIASES = {
     "learning_rate": "lr",
@@ -46,8 +48,15 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` where a known word comes close, else an empty string; to be put behind the name in a message."""
+    return did_you_mean_text(word, known).en
+
+
+def did_you_mean_text(word: str, known: Iterable[str]) -> Text:
+    """`did_you_mean` in both languages."""
     best = nearest(word, known)
-    return f" (did you mean '{best}'?)" if best is not None else ""
+    if best is None:
+        return Text("", "")
+    return Text(f" (did you mean '{best}'?)", f"（'{best}'の間違いではありませんか？）")
 
 
 def a_(word: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitscope._core.errors import UsageError
 from vitscope._core.text import Text
 from vitscope.cli.apart import is_apart, keep_within_limits, no_interrupt_of_theirs, refuse_no_time, run_apart
 from vitscope.cli.compare_screen import race_progress, say, show
@@ -68,11 +67,12 @@ def compare(
     debug: DebugOption = False,
 ) -> None:
     """See `options.command_help`."""
+    from vitscope.recipes.code import parse_kwargs
     from vitscope.recipes.naming import kind_of
 
     refuse_what_is_no_page(page, option="--html")
     refuse_no_time(time_limit)
-    given = (_kwargs(kwargs_a, "--kwargs-a"), _kwargs(kwargs_b, "--kwargs-b"))
+    given = (parse_kwargs(kwargs_a, "--kwargs-a"), parse_kwargs(kwargs_b, "--kwargs-b"))
     if "code" in (kind_of(a), kind_of(b)) and not is_apart():
         raise typer.Exit(run_apart(ctx.obj, what=f"{a} and {b}", seconds=time_limit, lang=chosen(lang)))
     if is_apart():
@@ -124,12 +124,3 @@ def _found(a: str, b: str, wanted: Wanted, lang: Lang) -> Comparison:
             notes=notes,
             progress=progress,
         )
-
-
-def _kwargs(text: str | None, option: str) -> dict[str, Any] | None:
-    from vitscope.recipes.code import parse_kwargs
-
-    try:
-        return parse_kwargs(text)
-    except UsageError as error:
-        raise UsageError(str(error).replace("--kwargs", option)) from None

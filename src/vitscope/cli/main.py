@@ -24,7 +24,7 @@ import typer
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
 from vitscope._core.raised import first_line
-from vitscope._core.text import Lang, Text, language_of_locale
+from vitscope._core.text import Lang, language_of_locale
 from vitscope.cli import bench, compare, curve, doctor, explain, lists, look, measure, predict, report, train
 from vitscope.cli.apart import end_apart, is_apart
 from vitscope.cli.options import Command, command_help
@@ -109,8 +109,7 @@ def _run(words: list[str], *, debug: bool) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except VitscopeError as error:
-        text = getattr(error, "text", None)
-        return ended(error, text[_language_of(words)] if isinstance(text, Text) else str(error), error.exit_code)
+        return ended(error, error.text[_language_of(words)], error.exit_code)
     except _CLICK_ERROR as error:
         context = getattr(error, "ctx", None)
         hint = f" (see '{context.command_path} --help')" if context is not None else ""

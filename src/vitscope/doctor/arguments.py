@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vitscope._core.errors import UsageError
-from vitscope._core.suggest import a_, did_you_mean
+from vitscope._core.suggest import a_, did_you_mean, did_you_mean_text
 from vitscope._core.text import LANGS, Lang, Text
 
 LOSSES = ("cross-entropy", "nll", "bce", "mse", "bce-with-logits", "bce-of-probabilities")
@@ -26,8 +26,8 @@ class ArgumentError(UsageError):
     """What the doctor was told does not fit. `str` is the sentence in the language that was asked for, `text` has both."""
 
     def __init__(self, text: Text, lang: Lang = "en") -> None:
-        self.text = text
-        super().__init__(text[lang])
+        super().__init__(text)
+        self.args = (text[lang],)
 
 
 def loss_named(loss: object) -> str | None:
@@ -137,7 +137,13 @@ def checks_given(checks: Any, known: Iterable[str]) -> tuple[str, ...]:
         )
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no check '{name}'{did_you_mean(name, known)}; they are {', '.join(known)}")
+            hint = did_you_mean_text(name, known)
+            raise UsageError(
+                Text(
+                    f"there is no check '{name}'{hint.en}; they are {', '.join(known)}",
+                    f"'{name}'というチェックはありません{hint.ja}。{'、'.join(known)}から選んでください",
+                )
+            )
     return tuple(name for name in known if name in names)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from vitscope._core.errors import ConfigError, ModelError
-from vitscope._core.suggest import did_you_mean
+from vitscope._core.suggest import did_you_mean, did_you_mean_text
+from vitscope._core.text import Text
 from vitscope.model.spec import ViTSpec
 from vitscope.model.specimens.spec import BadViTFault, BadViTSpec, GoodViTSpec, ModelSpec
 
@@ -76,9 +77,14 @@ def spec_by_name(name: str, overrides: Mapping[str, Any] | None = None, where: s
         return BadViTSpec.parse({**given, **({"fault": fault} if fault else {})}, where)
     match = _NAME.fullmatch(SHORT.get(name, name))
     if match is None:
+        hint = did_you_mean_text(name, known_names())
         raise ModelError(
-            f"no built-in model '{name}'{did_you_mean(name, known_names())}; "
-            "see 'vitscope models' (the pattern is vit-{ti,s,b,l,h}PATCH-SIZE, e.g. vit-b16-224)"
+            Text(
+                f"no built-in model '{name}'{hint.en}; "
+                "see 'vitscope models' (the pattern is vit-{ti,s,b,l,h}PATCH-SIZE, e.g. vit-b16-224)",
+                f"'{name}'という組み込みのモデルはありません{hint.ja}。一覧は'vitscope models'で確認できます"
+                "（名前の形式はvit-{ti,s,b,l,h}PATCH-SIZE、例：vit-b16-224）",
+            )
         )
     return ViTSpec.parse({**_named_sizes(name, match), **given}, where)
 

@@ -31,9 +31,8 @@ def names_of(targets: tuple[str, str], names: tuple[str, str], kwargs: tuple[Kwa
 
 def of_one(name: str, error: VitscopeError) -> ModelError:
     """An error that says which of the two it is of."""
-    if isinstance(error, CodeError):
-        return CodeError(Text(f"{name}: {error.text.en}", f"{name}：{error.text.ja}"))
-    return ModelError(f"{name}: {error}")
+    text = Text(f"{name}: {error.text.en}", f"{name}：{error.text.ja}")
+    return CodeError(text) if isinstance(error, CodeError) else ModelError(text)
 
 
 def _differing(own: dict[str, Any], its: dict[str, Any]) -> str:

@@ -88,9 +88,14 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
     ours, theirs = one.preprocessing, other.preprocessing
     names = names_of((a, b), (one.name, other.name), wanted.kwargs)
     if (ours.image_size, ours.channels) != (theirs.image_size, theirs.channels):
+        one_takes, other_takes = _said(ours), _said(theirs)
         raise UsageError(
-            f"{names[0]} takes images of {_said(ours)} and {names[1]} of {_said(theirs)}; a race needs the same for both: choose models of one size, "
-            "or say it with --image-size and --channels where code takes several"
+            Text(
+                f"{names[0]} takes images of {one_takes.en} and {names[1]} of {other_takes.en}; a race needs the same for both: choose models of one "
+                "size, or say it with --image-size and --channels where code takes several",
+                f"{names[0]}が受け付けるのは{one_takes.ja}の画像、{names[1]}が受け付けるのは{other_takes.ja}の画像です。競争では両方が同じ画像を受け付ける"
+                "必要があります。サイズの同じモデルを選ぶか、複数のサイズを受け付けるコードなら--image-sizeと--channelsで指定してください",
+            )
         )
     entrants = [
         _entrant(target, name, subject, given)
@@ -118,9 +123,12 @@ def _opened(target: str, kind: str, wanted: Wanted, kwargs: Mapping[str, Any] | 
         return open_subject(target, kwargs=kwargs, image_size=size, channels=channels, batches=BATCHES)
 
 
-def _said(images: Preprocessing) -> str:
-    height, width = images.image_size
-    return f"{height}×{width} pixels with {images.channels} channel{'s' if images.channels > 1 else ''}"
+def _said(images: Preprocessing) -> Text:
+    (height, width), channels = images.image_size, images.channels
+    return Text(
+        f"{height}×{width} pixels with {channels} channel{'s' if channels > 1 else ''}",
+        f"{height}×{width}画素、{channels}チャネル",
+    )
 
 
 def _entrant(target: str, name: str, subject: Subject, kwargs: Mapping[str, Any] | None) -> tuple[Entrant, Text | None]:

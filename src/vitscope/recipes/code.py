@@ -15,7 +15,7 @@ from torch import nn
 
 from vitscope._core.errors import UsageError
 from vitscope._core.raised import CodeError, first_line, raised
-from vitscope._core.suggest import a_, nearest
+from vitscope._core.suggest import a_, did_you_mean_text
 from vitscope._core.text import Text
 
 
@@ -34,12 +34,7 @@ def model_from_code(place: str, arguments: Mapping[str, Any] | None = None) -> n
     found: Any = _imported(name, place)
     for part in attribute.split("."):
         if not hasattr(found, part):
-            near = nearest(part, dir(found))
-            hint = (
-                Text("", "")
-                if near is None
-                else Text(f" (did you mean '{near}'?)", f"（'{near}'の間違いではありませんか？）")
-            )
+            hint = did_you_mean_text(part, dir(found))
             raise CodeError(
                 Text(
                     f"{name} has no '{attribute}'{hint.en}; give the name of a function or class that makes the model",
@@ -88,8 +83,8 @@ def defaults_of(place: str) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
-def parse_kwargs(text: str | None) -> dict[str, Any] | None:
-    """The keyword arguments of `--kwargs`; None where there is no such option.
+def parse_kwargs(text: str | None, option: str = "--kwargs") -> dict[str, Any] | None:
+    """The keyword arguments of `--kwargs`, or of another such option; None where there is no such option.
 
     Raises:
         UsageError: no JSON object.
@@ -99,12 +94,24 @@ def parse_kwargs(text: str | None) -> dict[str, Any] | None:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UsageError(f"--kwargs is no JSON ({error}); write it as '{{\"num_classes\": 10}}'") from None
-    if not isinstance(values, dict):
         raise UsageError(
-            f"--kwargs is a JSON {type(values).__name__}, expected an object such as '{{\"num_classes\": 10}}'"
+            Text(
+                f"{option} is no JSON ({error}); write it as {_SAMPLE}",
+                f"{option}がJSONとして読めません（{error}）。{_SAMPLE}のように書いてください",
+            )
+        ) from None
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise UsageError(
+            Text(
+                f"{option} is a JSON {kind}, expected an object such as {_SAMPLE}",
+                f"{option}に渡されたJSONは{kind}ですが、{_SAMPLE}のようなオブジェクトを指定する必要があります",
+            )
         )
     return values
+
+
+_SAMPLE = "'{\"num_classes\": 10}'"
 
 
 def _imported(name: str, place: str) -> Any:

@@ -184,11 +184,21 @@ def _of_code(
 ) -> Subject:
     model = _ready(place, model_from_code(place, kwargs))
     if channels is not None and channels < 1:
-        raise UsageError(f"--channels is {channels}, expected a number of at least 1")
+        raise UsageError(
+            Text(
+                f"--channels is {channels}, expected a number of at least 1",
+                f"--channelsに{channels}が指定されましたが、1以上の整数を指定する必要があります",
+            )
+        )
     if needs_pictures and channels is not None:
         refuse_no_picture(f"--channels {channels}", channels)
     if image_size is not None and image_size < 1:
-        raise UsageError(f"--image-size is {image_size}, expected a number of pixels")
+        raise UsageError(
+            Text(
+                f"--image-size is {image_size}, expected a number of pixels",
+                f"--image-sizeに{image_size}が指定されましたが、画素数を1以上の整数で指定する必要があります",
+            )
+        )
     said = own_word(model, {**defaults_of(place), **kwargs})
     is_asked = image_size is not None
     size = (image_size, image_size) if image_size is not None else said.get("size")
