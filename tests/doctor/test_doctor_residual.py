@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import healthy_blocks as blocks
@@ -10,8 +11,9 @@ import sick_blocks
 import sick_gradient
 import sick_norms
 import torch
+import torch.nn.functional as F
 from examined_sick import by_the_check_concerned
-from healthy_hosts import DIM, Block, Host
+from healthy_hosts import DIM, PATCH, Block, Host, MeanHost
 from torch import Tensor, nn
 
 from vitscope.doctor.examination import Examination
@@ -190,6 +192,46 @@ def test_the_last_block_counts_too() -> None:
     finding = only(examined(partial(Host, NoSkipRoundTheMLP, depth=3)))
     assert "round the MLP in 3 of 3 blocks:" in finding.summary.en
     assert finding.evidence["mlps_without_skip"] == [0, 1, 2]
+
+
+class NoSkips(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp(self.norm2(self.attn(self.norm1(x))))
+
+
+class NoSkipsInLists(MeanHost):
+    def forward(self, img: Tensor) -> Tensor:
+        x = self.to_patch_embedding(F.unfold(img, PATCH, stride=PATCH).mT) + self.place(self.ids)
+        for (before, attend, between, up), down in zip(self.layers, self.down, strict=True):
+            x = down(F.gelu(up(between(attend(before(x))))))
+        return self.classifier(x.mean(dim=1))
+
+
+class NoSkipRoundTheAttention(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+def two_layer_head(host: type[nn.Module], block: type[Block]) -> nn.Module:
+    model = host(block, depth=3)
+    model.head = nn.Sequential(nn.Linear(DIM, DIM), nn.Tanh(), nn.Linear(DIM, 10))
+    return model
+
+
+@pytest.mark.parametrize(
+    "build", [partial(Host, NoSkips, depth=3), partial(two_layer_head, Host, NoSkips), partial(NoSkipsInLists, depth=3)]
+)
+def test_both_branches_without_a_skip_are_named(build: object) -> None:
+    finding = only(examined(build))
+    assert "round the attention and the MLP in 3 of 3 blocks:" in finding.summary.en
+    assert finding.evidence["attentions_without_skip"] == finding.evidence["mlps_without_skip"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("head", [partial(Host, depth=3), partial(two_layer_head, Host)])
+def test_an_mlp_with_a_skip_is_not_named_beside_the_attention(head: Callable[..., nn.Module]) -> None:
+    finding = only(examined(partial(head, NoSkipRoundTheAttention)))
+    assert "round the attention in 3 of 3 blocks:" in finding.summary.en
 
 
 class MixLN(Host):

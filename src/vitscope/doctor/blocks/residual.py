@@ -128,7 +128,7 @@ def _no_skip(stream: Stream) -> Iterator[Finding]:
     attentions, mlps = stream.attentions_without_skip, stream.mlps_without_skip
     if not attentions and not mlps:
         return
-    what = " and ".join(word for word, found in (("attention", attentions), ("MLP", mlps)) if found)
+    what = " and the ".join(word for word, found in (("attention", attentions), ("MLP", mlps)) if found)
     ja = "と".join(word for word, found in (("アテンション", attentions), ("MLP", mlps)) if found)
     numbers = sorted({*attentions, *mlps})
     named = [stream.homes[n] or f"block {n}" for n in numbers] if len(numbers) < stream.blocks else []

@@ -18,11 +18,12 @@ from vitscope.doctor.blocks.twins import (
     homes_of,
     last_mlp_without_skip,
     mlp_in_its_place,
+    products_between,
     unlike_their_twins,
 )
 from vitscope.doctor.patient import Patient
 from vitscope.lens.blocks import Block
-from vitscope.lens.flow import ancestors, descendants, mixes_channels, without_products
+from vitscope.lens.flow import ancestors, descendants, mixes_channels, projections, without_products
 from vitscope.lens.operations import factors
 from vitscope.lens.tape import Call, Tape
 
@@ -77,6 +78,7 @@ def stream_of(patient: Patient) -> Stream:
         mlps = [*mlps, len(blocks) - 1] if last_mlp_without_skip(patient, mlps) else mlps
     else:
         mlps = _lone_mlps(patient, mlps)
+    mlps = sorted({*mlps, *_mlps_without_any_sum(patient, attentions)})
     owns = len({block.path for block in blocks}) == len(blocks)
     starts = {n: blocks[n].enters for n in range(len(blocks)) if owns and _starts_behind_its_norm(tape, blocks, n)}
     mixed = [n for n in range(len(blocks) - 1) if _only_the_mlp_is_normed(tape, blocks[n], blocks[n + 1])]
@@ -119,6 +121,35 @@ def _all_silenced(patient: Patient, numbers: list[int]) -> bool:
         if not patient.same(here, there):
             return False
     return True
+
+
+def _mlps_without_any_sum(patient: Patient, numbers: list[int]) -> list[int]:
+    """Of the blocks whose attention has no skip, those whose MLP has none either. What lies between two stages may look so in a few; the last,
+    behind which the head's layers stand, is as the others are."""
+    last = len(patient.anatomy.blocks) - 1
+    before = [number for number in numbers if number != last]
+    found = [number for number in before if _mlp_behind_has_no_skip(patient, number)]
+    if len(found) <= len(before) / 2:
+        return []
+    return found + [last] * (last in numbers)
+
+
+def _mlp_behind_has_no_skip(patient: Patient, number: int) -> bool:
+    """Whether, with the last product between two attentions at zero, the second no longer depends on what the first gives."""
+    tape, blocks = patient.tape, patient.anatomy.blocks
+    attention, following = blocks[number].attention, blocks[number + 1].attention.begins
+    own = projections(tape, following) | {following.number}
+    products = [call for call in products_between(patient, attention.ends, following) if call.number not in own]
+    beside = [call for call in products if not f"{call.path}.".startswith(f"{attention.path}.")]
+    if len(beside) < 2 and len(products) < 3:
+        return False
+    last, was = products[-1], attention.output
+    given = torch.randn(was.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(was.dtype)
+    silenced: dict[Call | None, Tensor] = {last: torch.zeros_like(last.outputs[0])}
+    with suppress(LensError):
+        here, there = (tape.play({**attention.replacing(x), **silenced}, following) for x in (given, 0 * given))
+        return patient.same(here, there)
+    return False
 
 
 def _mlp_without_skip(tape: Tape, block: Block, following: Block) -> bool:
