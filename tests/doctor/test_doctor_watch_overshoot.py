@@ -48,6 +48,8 @@ def test_what_comes_back_is_asked_after() -> None:
     assert "came back" in finding.fault.why.en
     assert "回復" in finding.fault.why.ja
     assert finding.evidence["peak"] > 6
+    assert "jumps" in finding.summary.en  # it does not end higher than it began
+    assert "跳ね上がって" in finding.summary.ja
 
 
 @pytest.mark.parametrize("rate", [1e-4, 1e-3, 1e-2, 3e-2])

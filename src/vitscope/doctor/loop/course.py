@@ -158,11 +158,18 @@ def _stays(record: Record) -> Iterator[Finding]:
 def _too_high(record: Record, climb: _Climb, fault: Fault, *, is_sure: bool) -> Finding:
     first, peak, last = climb
     rates = record.rates or [float("nan")]
+    rate = f"{max(rates):.2g}"
+    said = Text(
+        f"The loss jumps: {first:.3g} at the start, up to {peak:.3g} on the way, {last:.3g} in the end (learning rate: up to {rate}).",
+        f"損失が途中で跳ね上がっています。開始時{first:.3g}、途中の最大{peak:.3g}、終了時{last:.3g}（学習率は最大{rate}）。",
+    )
+    if last > 1.1 * first:
+        said = Text(
+            f"The loss climbs: {first:.3g} at the start, {peak:.3g} at its peak, {last:.3g} in the end (learning rate: up to {rate}).",
+            f"損失が上昇しています。開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{rate}）。",
+        )
     return fault.found(
-        Text(
-            f"The loss climbs: {first:.3g} at the start, {peak:.3g} at its peak, {last:.3g} in the end (learning rate: up to {max(rates):.2g}).",
-            f"損失が上昇しています。開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{max(rates):.2g}）。",
-        ),
+        said,
         {"first": first, "peak": peak, "last": last, "largest_lr": max(rates), "steps": len(record.losses_of_steps)},
         severity="warning" if is_sure else "note",
     )
