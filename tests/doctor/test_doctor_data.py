@@ -350,6 +350,10 @@ def test_what_holds_no_images_is_one_sentence(train: Any) -> None:
 
 def test_digits_of_vitscope_are_healthy(digits: DataSplits) -> None:
     findings, skips, run = examine_table(digits.train, digits.val)
+    said = {skip.check: skip.why.en for skip in skips}
+    assert all("examine_data" in said[check] for check in ("data-normalisation", "data-order"))
+    _, told, _ = examine_table(digits.train, digits.val, augment=AugmentSpec())
+    assert "the recipe normalises" in next(skip.why.en for skip in told if skip.check == "data-normalisation")
     assert not findings
     assert {skip.check for skip in skips} == {"data-order", "data-normalisation", "data-augmentation"}
     assert run == ("data-labels", "data-leak", "data-balance", "data-evaluation")

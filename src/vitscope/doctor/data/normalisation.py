@@ -65,6 +65,13 @@ MISMATCH = Fault(
 )
 
 
+_NOT_KNOWN = Text(
+    "the images were looked at before anything is done to them, and how a loop of your own normalises them is not known; give its loaders to "
+    "vitscope.doctor.data.examine_data",
+    "加工前の画像を調べたため、独自の学習ループでの正規化は分かりません。そのローダーをvitscope.doctor.data.examine_dataに渡せば調べられます",
+)
+
+
 def data_normalisation(sets: Sets) -> Iterator[Finding]:
     """Whether pixels are normalised, and alike in training and validation.
 
@@ -87,7 +94,9 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
         return
     if sets.train.is_table:
         raise Skipped(
-            Text(
+            _NOT_KNOWN
+            if sets.augment is None
+            else Text(
                 "the recipe normalises both sets alike",
                 "学習画像・検証画像とも、レシピの設定で同じ正規化が行われます",
             ),

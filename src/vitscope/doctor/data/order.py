@@ -73,6 +73,12 @@ NOT_SHUFFLED = Fault(
 )
 
 
+_NOT_KNOWN = Text(
+    "in which order a loop of your own draws the images is not known; give its loaders to vitscope.doctor.data.examine_data",
+    "独自の学習ループで画像がどの順に出てくるかは分かりません。そのローダーをvitscope.doctor.data.examine_dataに渡せば調べられます",
+)
+
+
 def data_order(sets: Sets) -> Iterator[Finding]:
     """Whether training batches are mixed.
 
@@ -87,7 +93,9 @@ def data_order(sets: Sets) -> Iterator[Finding]:
     train = sets.train
     if train.is_table:
         raise Skipped(
-            Text(
+            _NOT_KNOWN
+            if sets.augment is None
+            else Text(
                 "vitscope's own loader shuffles them anew in each epoch",
                 "vitscopeのローダーがエポックごとにシャッフルします",
             ),
