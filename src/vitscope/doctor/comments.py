@@ -11,6 +11,7 @@ import re
 from vitscope._core.text import Lang
 
 _WHOLE = {
+    "after 5 epochs of warm-up": "5エポックのウォームアップの後",
     "afterwards": "この後で",
     "and in a block: x = x + self.mlp(self.norm2(x))": "ブロックの中では x = x + self.mlp(self.norm2(x))",
     "and leave self.proj as it was drawn": "self.projは乱数の初期値のままにする",

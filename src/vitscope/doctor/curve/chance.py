@@ -18,8 +18,9 @@ STUCK = Fault(
     CHECK,
     "error",
     Text(
-        "The model answers the same for every picture: it does not see the image, or its weights do not move.",
-        "モデルがどの画像にも同じ答えを返しています。画像が見えていないか、重みが更新されていません。",
+        "Most likely the model answers the same for every picture: it does not see the image, or its weights do not move. Labels that do not belong "
+        "to the images leave the same curve.",
+        "モデルがどの画像にも同じ答えを返している可能性が高いです。画像が見えていないか、重みが更新されていません。ラベルが画像と対応していない場合も、同じ曲線になります。",
     ),
     Text(
         "examine the model (vitscope doctor on its code): a class token that never sees a patch is the usual cause; else look whether "
