@@ -16,6 +16,7 @@ from vitscope.doctor.mixing.alone import alone, blocks_alone
 from vitscope.doctor.mixing.apart import NEVER_MEET, apart, apart_unproved
 from vitscope.doctor.mixing.between import Between, between_heads, told
 from vitscope.doctor.mixing.centred import normed_over_tokens
+from vitscope.doctor.mixing.cut import cut_in_linear, cut_told, evidence_of, names_of
 from vitscope.doctor.mixing.elsewhere import NEVER, UNKNOWN, meeting_elsewhere
 from vitscope.doctor.mixing.experiments import Tokens, leaving
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
@@ -45,24 +46,6 @@ CAUSAL = Fault(
     ),
     "F.scaled_dot_product_attention(q, k, v)   # no mask, is_causal=False",
     explains=("position", "overfit", "image-never-reaches-the-scores"),
-)
-CUT = Fault(
-    "heads-split-across-tokens",
-    "M6",
-    "token-mixing",
-    "error",
-    Text(
-        "Each head should hold a part of every token's width. Here it holds runs of neighbouring tokens instead, so tokens of different heads never "
-        "meet, and what a query compares with is not a token. The model learns, clearly worse.",
-        "各ヘッドは、全トークンの幅の一部を受け持つべきです。ここでは隣り合うトークンの並びを受け持っているため、別のヘッドに入ったトークンどうしは"
-        "情報をやり取りできず、比較される対象もトークンになっていません。学習は進みますが、正解率は明らかに低くなります。",
-    ),
-    Text(
-        "split the width first, then bring the heads in front of the tokens with a transpose",
-        "先に幅を分割し、次にtransposeでヘッドの軸をトークンの軸の前に移してください",
-    ),
-    "q = q.view(B, N, heads, d).transpose(1, 2)   # not .view(B, heads, N, d)",
-    explains=("heads-merged-across-tokens", "patches-never-meet", "overfit", "position"),
 )
 
 
@@ -124,6 +107,10 @@ def _met(patient: Patient, blocks: tuple[Block, ...], between: dict[int, Between
 def _as_far_as_followed(patient: Patient) -> tuple[list[Finding], bool]:
     """What heads do across tokens, and whether tokens meet, where no map of attention was proved; and whether that is all there is to examine."""
     with suppress(LensError, Skipped, RuntimeError):
+        cut = [each for found in patient.loose.attentions for each in [cut_in_linear(patient.tape, found)] if each]
+        if cut:
+            return [cut_told(cut)], True
+    with suppress(LensError, Skipped, RuntimeError):
         blocks, loose = anatomy_as_far_as_followed(patient).blocks, patient.loose
         heads = [found for found in (between_heads(patient.tape, block) for block in blocks) if found]
         if heads and len(heads) == len(blocks):
@@ -160,26 +147,17 @@ def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Findi
     ]
     put = [found for block in chosen for found in [put_across_tokens(patient.tape, block)] if found]
     if cut:
-        heads = sum(bool(each) for each in cut[0].places)
-        yield CUT.found(
-            Text(
-                f"Changing one token changes the queries, keys or values of {heads} of {cut[0].heads} heads instead of all of them alike: heads are "
-                f"cut out across tokens in {_names(cut)}.",
-                f"1つのトークンを変えても、クエリ・キー・バリューが変わるヘッドは{cut[0].heads}個中{heads}個だけで、全ヘッドで同じようには変わりません。"
-                f"{_names(cut)}でヘッドがトークンをまたいで切り出されています。",
-            ),
-            _evidence(cut),
-        )
+        yield cut_told(cut)
     if put:
         first, other = _two_places(put[0])
         yield MERGED.found(
             Text(
                 f"What two heads give for the same token goes to different ones: place {put[0].token} of one head to token {first}, of another to "
-                f"token {other} ({_names(put)}).",
+                f"token {other} ({names_of(put)}).",
                 f"2つのヘッドが同じトークンについて出した結果が、別々のトークンに渡されています。位置{put[0].token}の結果は、一方のヘッドではトークン{first}に、"
-                f"もう一方ではトークン{other}に入ります（{_names(put)}）。",
+                f"もう一方ではトークン{other}に入ります（{names_of(put)}）。",
             ),
-            _evidence(put),
+            evidence_of(put),
         )
     seen = {each.path for each in (*cut, *put)}
     yield from torn_tokens(patient.tape, [block for block in chosen if block.attention.path not in seen])
@@ -193,20 +171,6 @@ def _two_places(found: Across) -> tuple[int, int]:
     places = [each for each in found.places if each]
     other = next((each for each in places if each != places[0]), places[-1])
     return places[0][0], other[0]
-
-
-def _evidence(found: list[Across]) -> dict[str, object]:
-    first = found[0]
-    return {
-        "modules": [each.path or "the model" for each in found],
-        "heads": first.heads,
-        "changed_token": first.token,
-        "places_changed_by_head": [list(each[:8]) for each in first.places],
-    }
-
-
-def _names(found: list[Across]) -> str:
-    return listed([each.path or "the model" for each in found])
 
 
 def _meeting(patient: Patient, blocks: tuple[Block, ...], pairs: list[Tensor]) -> Iterator[Finding]:
