@@ -329,6 +329,11 @@ def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
             "'god-vit'という組み込みのモデルはありません（'good-vit'の間違いではありませんか？）。",
         ),
         (["doctor", "good-vit", "--checks", "foward"], "'foward'というチェックはありません（'forward'の間違い"),
+        (["doctor", "nothing.csv"], "nothing.csvというファイルはありません。"),
+        (
+            ["doctor", "good-vit", "--checks", "output", "--html", "/proc/none/p.html"],
+            "/proc/none/p.htmlに書き込めません（",
+        ),
         (["compare", "good-vit", "vit-ti16-224"], "vit-ti16-224が受け付けるのは224×224画素、3チャネルの画像です。"),
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
@@ -341,6 +346,29 @@ def test_wrong_words_are_told_in_japanese_too(
         monkeypatch.setattr(f"vitscope.cli.{command}.keep_within_limits", lambda: None)
     with pytest.raises(SystemExit) as end:
         main([*words, "--lang", "ja"])
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "log.csvは空です。"),
+        ("epoch,val_los\n1,2\n", "（ある列：val_los（'val_loss'の間違いではありませんか？））"),
+        ("epoch,val_acc,val_acc\n1,2,2\n", "log.csvには列'val_acc'が2つあります。"),
+        ("epoch,val_acc\n1,many\n", "log.csvの2行目：val_accが'many'ですが、数である必要があります。"),
+        ("epoch,val_acc\nfirst,2\n", "log.csvの2行目：epochが'first'ですが、"),
+        ("epoch,val_acc\n1,200\n", "0〜100のパーセント値である必要があります。"),
+        ("epoch,val_loss\n1,1e200\n", "1e+100未満の損失である必要があります。"),
+    ],
+)
+def test_what_a_csv_lacks_is_told_in_japanese_too(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        main(["doctor", "log.csv", "--lang", "ja"])
     assert end.value.code == 2
     assert said in capsys.readouterr().err
 

@@ -12,9 +12,25 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from vitscope._core.errors import RunError
+from vitscope._core.text import Text
 
 _NO_FOLDER = (errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _cannot_write(path: Path, error: OSError, way_out: Text) -> RunError:
+    """The error of a file that the system does not let be written, and what helps."""
+    why, room = error.strerror or error, bool(room_for(error))
+    return RunError(
+        Text(
+            f"cannot write {path}: {why}; {room_for(error)}{way_out.en}",
+            f"{path}に書き込めません（{why}）。{'空き容量を増やすか、' if room else ''}{way_out.ja}",
+        )
+    )
+
+
+_OTHER_FOLDER = Text("choose another folder", "別のフォルダを指定してください")
+_WRITABLE = Text("make its folder writable", "フォルダを書き込み可能にしてください")
 
 
 def room_for(error: OSError) -> str:
@@ -38,8 +54,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        way_out = "choose another folder" if error.errno in _NO_FOLDER else "make its folder writable"
-        raise RunError(f"cannot write {path}: {error.strerror or error}; {room_for(error)}{way_out}") from error
+        raise _cannot_write(path, error, _OTHER_FOLDER if error.errno in _NO_FOLDER else _WRITABLE) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -58,8 +73,7 @@ def refuse_unwritable(path: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        way_out = "make its folder writable" if error.errno in _NOT_ALLOWED else "choose another folder"
-        raise RunError(f"cannot write {path}: {error.strerror or error}; {room_for(error)}{way_out}") from error
+        raise _cannot_write(path, error, _WRITABLE if error.errno in _NOT_ALLOWED else _OTHER_FOLDER) from error
 
 
 def write_text(path: Path, text: str) -> None:

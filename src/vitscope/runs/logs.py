@@ -24,6 +24,28 @@ _COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _ACCURACIES = ("train_acc", "val_acc")
 _OUTCOMES = ("train_loss", "val_loss", *_ACCURACIES)
 Line = tuple[int, dict[str, str]]
+A_NUMBER = Text("a number", "数")
+PER_CENT = Text("per cent from 0 to 100", "0〜100のパーセント値")
+A_LOSS = Text(f"a loss below {HIGHEST_LOSS:g}", f"{HIGHEST_LOSS:g}未満の損失")
+
+
+def wrong_cell(file: Path, line: int, name: str, text: str, expected: Text = A_NUMBER) -> RunError:
+    """The error of a cell that does not hold what it should."""
+    return RunError(
+        Text(
+            f"{file} line {line}: {name} is {text!r}, expected {expected.en}; correct the cell or leave it empty",
+            f"{file}の{line}行目：{name}が{text!r}ですが、{expected.ja}である必要があります。セルを修正するか、空にしてください",
+        )
+    )
+
+
+def _wrong_value(file: Path, epoch: int, name: str, value: float, expected: Text) -> RunError:
+    return RunError(
+        Text(
+            f"{file}: {name} of epoch {epoch} is {value:g}, expected {expected.en}; correct the cell",
+            f"{file}：エポック{epoch}の{name}が{value:g}ですが、{expected.ja}である必要があります。セルを修正してください",
+        )
+    )
 
 
 @dataclass
@@ -87,9 +109,7 @@ class _Cells:
         try:
             return float(plain)
         except ValueError:
-            raise RunError(
-                f"{self.file} line {self.line}: {name} is {text!r}, expected a number; correct the cell or leave it empty"
-            ) from None
+            raise wrong_cell(self.file, self.line, name, text) from None
 
 
 def _counts(file: Path, rows: Sequence[_Cells], log: Log) -> list[int]:
@@ -108,9 +128,12 @@ def _counts(file: Path, rows: Sequence[_Cells], log: Log) -> list[int]:
         if value is None and found:
             value = found[-1]  # a row that some loggers write for the learning rate alone
         if value is None or not 0 <= value <= MOST_EPOCHS:
+            said = row.cells.get("epoch", "").strip()
             raise RunError(
-                f"{file} line {row.line}: epoch is {row.cells.get('epoch', '').strip()!r}, expected a number from 0; "
-                "correct the cell or delete the line"
+                Text(
+                    f"{file} line {row.line}: epoch is {said!r}, expected a number from 0; correct the cell or delete the line",
+                    f"{file}の{row.line}行目：epochが{said!r}ですが、0以上の数である必要があります。セルを修正するか、その行を削除してください",
+                )
             )
         found.append(value)
     if any(not value.is_integer() for value in found):
@@ -185,10 +208,6 @@ def _check(file: Path, log: Log) -> None:
     for epoch, row in log.epochs.items():
         for name, value in row.items():
             if name in _ACCURACIES and math.isfinite(value) and not 0 <= value <= 100:
-                raise RunError(
-                    f"{file}: {name} of epoch {epoch} is {value:g}, expected per cent from 0 to 100; correct the cell"
-                )
+                raise _wrong_value(file, epoch, name, value, PER_CENT)
             if name.endswith("loss") and math.isfinite(value) and abs(value) > HIGHEST_LOSS:
-                raise RunError(
-                    f"{file}: {name} of epoch {epoch} is {value:g}, expected a loss below {HIGHEST_LOSS:g}; correct the cell"
-                )
+                raise _wrong_value(file, epoch, name, value, A_LOSS)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from vitscope._core.errors import RunError
 from vitscope._core.files import write_text
-from vitscope._core.suggest import did_you_mean
+from vitscope._core.suggest import did_you_mean_text
 from vitscope._core.text import Text
 from vitscope.runs.columns import Header, header_of
-from vitscope.runs.logs import HIGHEST_LOSS, MOST_EPOCHS, Log, read_log
+from vitscope.runs.logs import A_LOSS, HIGHEST_LOSS, MOST_EPOCHS, PER_CENT, Log, read_log, wrong_cell
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,12 @@ def _ours(file: Path, lines: list[tuple[int, list[str]]]) -> list[EpochMetrics]:
     for number, cells in lines[1:]:
         row = _row(file, number, dict(zip(header, cells, strict=False)))
         if row.epoch in found:
+            first = found[row.epoch][0]
             raise RunError(
-                f"{file} holds epoch {row.epoch} twice (lines {found[row.epoch][0]} and {number}), "
-                "expected one row an epoch; delete one of the two"
+                Text(
+                    f"{file} holds epoch {row.epoch} twice (lines {first} and {number}), expected one row an epoch; delete one of the two",
+                    f"{file}にはエポック{row.epoch}の行が2つあります（{first}行目と{number}行目）。どちらかを削除してください",
+                )
             )
         found[row.epoch] = (number, row)
     return [found[epoch][1] for epoch in sorted(found)]
@@ -168,21 +171,47 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
         text = _decoded(file.read_bytes())
     except FileNotFoundError:
         if file.name != "metrics.csv":
-            raise RunError(f"there is no file {file}; give the path of a CSV with a row an epoch") from None
+            raise RunError(
+                Text(
+                    f"there is no file {file}; give the path of a CSV with a row an epoch",
+                    f"{file}というファイルはありません。1エポックを1行に記録したCSVのパスを指定してください",
+                )
+            ) from None
         raise RunError(
             f"{file} does not exist, expected a metrics file; has the run finished its first epoch?"
         ) from None
     except UnicodeDecodeError:
-        raise RunError(f"{file} is not a text file, expected a CSV with a row an epoch") from None
+        raise RunError(
+            Text(
+                f"{file} is not a text file, expected a CSV with a row an epoch",
+                f"{file}はテキストファイルではありません。1エポックを1行に記録したCSVを指定してください",
+            )
+        ) from None
     except OSError as error:
-        raise RunError(f"cannot read {file}: {error.strerror or error}; check the path and its permissions") from None
+        why = error.strerror or error
+        raise RunError(
+            Text(
+                f"cannot read {file}: {why}; check the path and its permissions",
+                f"{file}を読み込めません（{why}）。パスと権限を確認してください",
+            )
+        ) from None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]))
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
-        raise RunError(f"{file} line {reader.line_num} is not CSV ({error}); correct or delete the line") from None
+        raise RunError(
+            Text(
+                f"{file} line {reader.line_num} is not CSV ({error}); correct or delete the line",
+                f"{file}の{reader.line_num}行目をCSVとして読めません（{error}）。その行を修正するか削除してください",
+            )
+        ) from None
     if not lines:
-        raise RunError(f"{file} is empty, expected a CSV that begins with the line {','.join(COLUMNS)}")
+        raise RunError(
+            Text(
+                f"{file} is empty, expected a CSV that begins with the line {','.join(COLUMNS)}",
+                f"{file}は空です。{','.join(COLUMNS)}という行で始まるCSVを指定してください",
+            )
+        )
     return lines
 
 
@@ -209,14 +238,24 @@ def _decoded(data: bytes) -> str:
 
 def _check_header(file: Path, header: list[str]) -> None:
     if not set(MEASURES) & set(header):
-        hints = [f"{name}{did_you_mean(name, MEASURES)}" for name in header if name != "epoch"]
+        names = [name for name in header if name != "epoch"]
+        hints = [did_you_mean_text(name, MEASURES) for name in names]
+        had = ", ".join(f"{name}{hint.en}" for name, hint in zip(names, hints, strict=True)) or "only epoch"
+        had_ja = "、".join(f"{name}{hint.ja}" for name, hint in zip(names, hints, strict=True)) or "epochだけ"
         raise RunError(
-            f"{file} has none of the columns {', '.join(MEASURES)} but {', '.join(hints) or 'only epoch'}; "
-            "rename what you have"
+            Text(
+                f"{file} has none of the columns {', '.join(MEASURES)} but {had}; rename what you have",
+                f"{file}には{'、'.join(MEASURES)}のどの列もありません（ある列：{had_ja}）。列の名前を変更してください",
+            )
         )
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
-        raise RunError(f"{file} has the column '{twice[0]}' twice, expected it once; delete one of the two")
+        raise RunError(
+            Text(
+                f"{file} has the column '{twice[0]}' twice, expected it once; delete one of the two",
+                f"{file}には列'{twice[0]}'が2つあります。どちらかを削除してください",
+            )
+        )
 
 
 def _row(file: Path, line: int, cells: dict[str, str]) -> EpochMetrics:
@@ -227,26 +266,27 @@ def _row(file: Path, line: int, cells: dict[str, str]) -> EpochMetrics:
         try:
             value = float(text)
         except ValueError:
-            raise RunError(
-                f"{file} line {line}: {name} is {text!r}, expected a number; correct the cell or leave it empty"
-            ) from None
+            raise wrong_cell(file, line, name, text) from None
         if name not in OUTCOMES:
             return value
         if not math.isfinite(value):
             return math.inf if math.isnan(value) else value
         if name.endswith("acc") and not 0 <= value <= 100:
-            raise RunError(f"{file} line {line}: {name} is {text!r}, expected per cent from 0 to 100; correct the cell")
+            raise wrong_cell(file, line, name, text, PER_CENT)
         if name.endswith("loss") and abs(value) > HIGHEST_LOSS:
-            raise RunError(
-                f"{file} line {line}: {name} is {text!r}, expected a loss below {HIGHEST_LOSS:g}; correct the cell"
-            )
+            raise wrong_cell(file, line, name, text, A_LOSS)
         return value
 
     epoch = number("epoch")
     if not (epoch.is_integer() and 1 <= epoch <= MOST_EPOCHS):
+        said = cells.get("epoch", "").strip()
         raise RunError(
-            f"{file} line {line}: epoch is {cells.get('epoch', '').strip()!r}, expected a whole number "
-            "that counts from 1; number the rows anew or delete one that was measured before training"
+            Text(
+                f"{file} line {line}: epoch is {said!r}, expected a whole number that counts from 1; number the rows anew or delete one that was "
+                "measured before training",
+                f"{file}の{line}行目：epochが{said!r}ですが、1から始まる整数である必要があります。番号を付け直すか、学習前に測定した行を削除して"
+                "ください",
+            )
         )
     step = number("step")
     return EpochMetrics(
