@@ -329,6 +329,21 @@ def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
             "'god-vit'という組み込みのモデルはありません（'good-vit'の間違いではありませんか？）。",
         ),
         (["doctor", "good-vit", "--checks", "foward"], "'foward'というチェックはありません（'forward'の間違い"),
+        (["doctor", "good-vit", "--lr", "-1"], "--lrに-1が指定されましたが、"),
+        (["doctor", "good-vit", "--loss", "hinge"], "--lossにhingeが指定されましたが、cross-entropy、"),
+        (["doctor", "good-vit", "--batch-size", "0"], "--batch-sizeに0が指定されましたが、"),
+        (["doctor", "good-vit", "--channels", "3"], "--channelsはpackage.module:callable用です。good-vitでは"),
+        (["doctor", "good-vit", "--classes", "3"], "--classesはpackage.module:callable用です。good-vitでは"),
+        (["doctor", "good-vit", "--reference", "x"], "--referenceはメトリクスのCSV用ですが、good-vitは"),
+        (
+            ["doctor", "log.csv", "--data", "digits", "--deep"],
+            "--data、--deepはモデル用ですが、log.csvは学習曲線です。",
+        ),
+        (
+            ["compare", "good-vit", "bad-vit", "--kwargs-b", "{}"],
+            "--kwargs-bはpackage.module:callable用です。bad-vitでは",
+        ),
+        (["compare", "good-vit", "bad-vit", "--channels", "3"], "good-vitとbad-vitでは決まっているので"),
         (["doctor", "nothing.csv"], "nothing.csvというファイルはありません。"),
         (
             ["doctor", "good-vit", "--checks", "output", "--html", "/proc/none/p.html"],

@@ -176,9 +176,24 @@ def _examine(target: str, question: Question, page: Path | None, *, is_json: boo
 
 def _refuse_odd_numbers(loss: str | None, lr: float | None, batch_size: int | None, classes: int | None) -> None:
     if loss is not None and loss not in LOSSES:
-        raise UsageError(f"--loss is {loss}, expected one of {', '.join(LOSSES)}")
+        raise UsageError(
+            Text(
+                f"--loss is {loss}, expected one of {', '.join(LOSSES)}",
+                f"--lossに{loss}が指定されましたが、{'、'.join(LOSSES)}のいずれかを指定する必要があります",
+            )
+        )
     if lr is not None and not 0 < lr < float("inf"):
-        raise UsageError(f"--lr is {lr:g}, expected a learning rate over 0")
+        raise UsageError(
+            Text(
+                f"--lr is {lr:g}, expected a learning rate over 0",
+                f"--lrに{lr:g}が指定されましたが、0より大きい学習率を指定する必要があります",
+            )
+        )
     for name, value in (("--batch-size", batch_size), ("--classes", classes)):
         if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}, expected a number of at least 1")
+            raise UsageError(
+                Text(
+                    f"{name} is {value}, expected a number of at least 1",
+                    f"{name}に{value}が指定されましたが、1以上の整数を指定する必要があります",
+                )
+            )

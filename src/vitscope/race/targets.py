@@ -27,7 +27,7 @@ from vitscope.race.course import SEEDS, STEPS, Course
 from vitscope.race.names import names_of, of_one
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
-from vitscope.recipes.subject import Subject, open_subject
+from vitscope.recipes.subject import Subject, only_for_code, open_subject
 from vitscope.train.duration import Duration
 from vitscope.train.randomness import global_generator_restored
 from vitscope.train.spec import TrainSpec
@@ -73,10 +73,15 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
     kinds = (kind_of(a), kind_of(b))
     for option, value in (("--image-size", wanted.image_size), ("--channels", wanted.channels)):
         if value is not None and "code" not in kinds:
-            raise UsageError(f"{option} is for package.module:callable; {a} and {b} know their own")
+            raise UsageError(
+                Text(
+                    f"{option} is for package.module:callable; {a} and {b} know their own",
+                    f"{option}はpackage.module:callable用です。{a}と{b}では決まっているので、指定する必要はありません",
+                )
+            )
     for side, (target, kind, given) in zip("ab", zip((a, b), kinds, wanted.kwargs, strict=True), strict=True):
         if given is not None and kind != "code":
-            raise UsageError(f"--kwargs-{side} is for package.module:callable; {target} knows its own")
+            raise only_for_code(f"--kwargs-{side}", target)
     opened: dict[int, Subject] = {}
     for index in sorted((0, 1), key=lambda i: kinds[i] == "code"):  # code last: it may take what the other takes
         first = next(iter(opened.values()), None)

@@ -29,7 +29,7 @@ from vitscope.doctor.finding import Finding, Skip
 from vitscope.model.create import build
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import is_curve, kind_of
-from vitscope.recipes.subject import Subject, open_subject
+from vitscope.recipes.subject import Subject, only_for_code, open_subject
 from vitscope.runs import RunFolder, read_log_notes
 
 PICTURES = 8
@@ -64,11 +64,16 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
         _refuse_checks_of_models(target, question.checks or ())
         return _of_curve(Path(target), question)
     if question.reference is not None:
-        raise UsageError(f"--reference is for a metrics CSV; {target} is none, and a run has its recipe's own")
+        raise UsageError(
+            Text(
+                f"--reference is for a metrics CSV; {target} is none, and a run has its recipe's own",
+                f"--referenceはメトリクスのCSV用ですが、{target}はCSVではありません（結果フォルダではレシピの基準曲線を使います）",
+            )
+        )
     kind = kind_of(target)
     _refuse_checks_of_nothing(target, kind, question)
     if kind != "code" and question.classes is not None:
-        raise UsageError(f"--classes is for package.module:callable; {target} knows its own")
+        raise only_for_code("--classes", target)
     batches = (1, 2, *((question.batch_size,) if question.batch_size else ()), 8, 16, 32, 64, 128)
     with seeded():  # before somebody's module is imported and called
         subject = open_subject(
@@ -168,8 +173,11 @@ def _of_curve(file: Path, question: Question) -> Examination:
     given = [f"--{name.replace('_', '-')}" for name in only_models if getattr(question, name) not in (None, False)]
     if given:
         raise UsageError(
-            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for models, and {file} is a learning curve; "
-            "it takes --classes, --reference and --checks"
+            Text(
+                f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for models, and {file} is a learning curve; "
+                "it takes --classes, --reference and --checks",
+                f"{'、'.join(given)}はモデル用ですが、{file}は学習曲線です。学習曲線で使えるのは--classes、--reference、--checksです",
+            )
         )
     chosen = None if question.checks is None else checks_given(question.checks, CURVE_CHECKS)
     is_told = question.classes is not None or question.reference is not None

@@ -99,7 +99,7 @@ def open_subject(
             ("--channels", channels is not None),
         ):
             if is_given:
-                raise UsageError(f"{name} is for package.module:callable; {model} knows its own")
+                raise only_for_code(name, model)
     if kind == "run":
         trained, folder = load(model), RunFolder.open(model)
         recipe = recipe_of_run(folder) if folder.recipe.exists() else None
@@ -118,6 +118,16 @@ def open_subject(
         seed_cpu(0)
         made = build(spec).eval()
     return Subject(model, made, _plain(spec.image_size, spec.channels), None, spec, None, (_UNTRAINED,))
+
+
+def only_for_code(option: str, model: str) -> UsageError:
+    """The error of an option that a model has no need of."""
+    return UsageError(
+        Text(
+            f"{option} is for package.module:callable; {model} knows its own",
+            f"{option}はpackage.module:callable用です。{model}では決まっているので、指定する必要はありません",
+        )
+    )
 
 
 _UNTRAINED = Text(
