@@ -485,6 +485,26 @@ def images_against_each_other(p: Parts) -> None:
             p.optimizer.step()
 
 
+CASES += [
+    Healthy("slow_but_it_moves", lambda: parts(optimizer=sgd(3e-3)), lambda p: train(p, 6)),
+    Healthy(
+        "a_long_warm_up_that_has_begun",
+        scheduled(lambda o: lr_scheduler.LinearLR(o, 1e-6, total_iters=10_000), optimizer=sgd(1e-3)),
+        lambda p: per_batch(p, 6),
+    ),
+]
+
+
+@healthy(lambda: parts(ViT(classes=1), loss=nn.BCEWithLogitsLoss()))
+def one_score_with_its_own_loss(p: Parts) -> None:
+    assert p.loss is not None
+    for _ in range(2):
+        for images, labels in p.loader:
+            p.optimizer.zero_grad()
+            p.loss(p.model(images)[:, 0], (labels % 2).float()).backward()
+            p.optimizer.step()
+
+
 class WithAnotherHead(ViT):
     """The other head is as large as the rest, and this loop has no use for it."""
 

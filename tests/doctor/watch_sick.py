@@ -419,6 +419,35 @@ CASES += [
 ]
 
 
+def _of_one_class(p: Parts) -> None:
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        (p.loss or F.cross_entropy)(p.model(images), labels * 0).backward()
+        p.optimizer.step()
+
+
+CASES += [
+    Sick("one_class", "cross-entropy-of-one-score", "error", lambda: parts(ViT(classes=1)), _of_one_class),
+    Sick(
+        "one_score_of_another_model",
+        "cross-entropy-of-one-score",
+        "error",
+        lambda: parts(nn.Sequential(nn.Flatten(), nn.Linear(768, 1)), sgd(), loss=None),
+        _of_one_class,
+    ),
+    Sick(
+        "hardly_any_rate", "loss-does-not-move", "note", lambda: parts(optimizer=sgd(1e-6, 0.0)), lambda p: train(p, 6)
+    ),
+    Sick(
+        "hardly_any_rate_of_adam",
+        "loss-does-not-move",
+        "note",
+        lambda: parts(ViT(depth=2), lambda m: torch.optim.AdamW(m.parameters(), lr=1e-9), loss=nn.CrossEntropyLoss()),
+        lambda p: train(p, 6),
+    ),
+]
+
+
 @sick("loss-divided-twice", "warning", lambda: parts(optimizer=sgd()))
 def loss_over_len(p: Parts) -> None:
     assert p.loss is not None

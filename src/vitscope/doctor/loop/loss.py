@@ -12,8 +12,10 @@ import torch
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.course import course
+from vitscope.doctor.loop.half import no_scaler
 from vitscope.doctor.loop.labels import other_labels
 from vitscope.doctor.loop.record import Record
+from vitscope.doctor.loop.still import one_score, stands
 from vitscope.doctor.loop.uphill import uphill
 from vitscope.doctor.loop.words import counted
 
@@ -90,26 +92,14 @@ _BY_THE_LOADER = Text(
     "The learning rate is in effect divided by the number of batches too. SGD then hardly moves; Adam hides it until its epsilon shows.",
     "実質的に学習率までバッチ数で割ることになります。SGDではほとんど動かず、Adamではイプシロンが効くまで表に出ません。",
 )
-NO_SCALER = Fault(
-    "fp16-without-a-scaler",
-    "L9",
-    "loop-loss",
-    "warning",
-    Text(
-        "Half-precision numbers end near 6e-8: smaller gradients become exactly zero, and the weights behind them stop learning.",
-        "半精度（fp16）で表せるのは6e-8程度までです。それより小さい勾配はちょうどゼロになり、該当する重みは学習しなくなります。",
-    ),
-    Text(
-        "use torch.amp.GradScaler, or bfloat16, which needs none",
-        "torch.amp.GradScalerを使うか、スケーラー不要のbfloat16にしてください",
-    ),
-    "scaler.scale(loss).backward()\nscaler.step(optimizer)\nscaler.update()",
-)
-
 _UNSEEN = Text(
     "only its course was followed; to tell what the loss is takes scores and labels: give watch loss_fn=, where it is a module, or a loader whose "
     "batches hold the labels",
     "損失の推移だけを調べました。損失の種類を調べるにはスコアとラベルが必要です。loss_fn=（モジュールの場合）か、バッチにラベルを含むloaderをwatchに渡してください",
+)
+_UNREAD = Text(
+    "only its course was followed: no gradient came back to scores that the loader's labels belong to",
+    "損失の推移だけを調べました。ローダーのラベルに対応するスコアに勾配が届かなかったためです",
 )
 _UNCALLED = Text(
     "only its course was followed: the model that watch was given was not called itself",
@@ -129,6 +119,9 @@ def loss(record: Record) -> Iterator[Finding]:
     """
     if not record.backwards and not record.cut_losses:
         raise Skipped(Text("no backward was seen", "backwardが観測されませんでした"))
+    for finding in one_score(record):
+        yield finding
+        return
     yield from _detached(record)
     yield from _twice(record)
     yield from _twice_in_the_loop(record)
@@ -138,10 +131,12 @@ def loss(record: Record) -> Iterator[Finding]:
     yield from _divided(record)
     yield from _divided_by_the_loader(record)
     yield from course(record)
-    yield from _no_scaler(record)
+    yield from stands(record)
+    yield from no_scaler(record)
     is_seen = any(fit.is_told or fit.is_cross_entropy for fit in record.fits)
     if not is_seen and not record.loss_saw_scores:
-        raise Skipped(_UNSEEN if record.forwards else _UNCALLED)
+        has_labels = any(each.labels for each in record.passes)
+        raise Skipped(_UNCALLED if not record.forwards else _UNREAD if has_labels else _UNSEEN)
 
 
 def _detached(record: Record) -> Iterator[Finding]:
@@ -268,29 +263,4 @@ def _divided_by_the_loader(record: Record) -> Iterator[Finding]:
         ),
         {"size_beside_the_mean": 1 / epoch, "batches": epoch},
         severity="note" if len(share) == 1 else "warning",
-    )
-
-
-def _no_scaler(record: Record) -> Iterator[Finding]:
-    """fp16, by autocast or by the parameters' own precision, and nobody scales the loss."""
-    learning = [each for each in record.forwards if each.grad and each.reaches]
-    half = [each for each in learning if each.precision == torch.float16]
-    pure = sum(p.dtype == torch.float16 for p in record.model.parameters() if p.requires_grad)
-    by_hand = any(fit.size > 4 for fit in record.fits if fit.is_cross_entropy)
-    if record.saw_scaler or by_hand or not (pure or len(half) > 0.5 * len(learning)) or len(learning) < 3:
-        return
-    zeros = [step.zeros for step in record.steps if step.zeros is not None and not step.empty]
-    share = median(zeros) if zeros else 0.0
-    shown = Text("", "")
-    if share >= 1e-3:  # fewer are no evidence: some gradients are zero in any precision
-        shown = Text(
-            f": {100 * share:.1f} % of the gradients' numbers are exactly zero at the steps",
-            f"ステップ時、勾配の値の{100 * share:.1f} %がちょうどゼロです。",
-        )
-    yield NO_SCALER.found(
-        Text(
-            f"The forward runs in float16 and the loss is not scaled{shown.en}.",
-            f"順伝播がfloat16で行われているのに、損失がスケーリングされていません。{shown.ja}",
-        ),
-        {"share_of_exact_zeros": share, "forwards_in_float16": len(half), "parameters_in_float16": pure},
     )

@@ -58,6 +58,7 @@ _JA = {
     "change_at_start": "初期状態での変化",
     "change_of_head_input": "ヘッドへの入力の変化",
     "change_of_scores": "スコアの変化",
+    "change_of_weights": "重みの変化の割合",
     "changed": "変わったもの",
     "changed_instead": "代わりに変わった画像",
     "changed_token": "変えたトークン",
