@@ -344,6 +344,12 @@ def test_a_healthy_model_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
             "--kwargs-bはpackage.module:callable用です。bad-vitでは",
         ),
         (["compare", "good-vit", "bad-vit", "--channels", "3"], "good-vitとbad-vitでは決まっているので"),
+        (["doctor", "good-vit", "--html", "page.pdf"], "--htmlのpage.pdfはHTMLのページになります。"),
+        (["doctor", "good-vit", "--html", "/"], "--htmlの/はフォルダです。"),
+        (["doctor", "good-vit", "--time-limit", "0"], "--time-limitに0が指定されましたが、"),
+        (["doctor", "no/such/run"], "no/such/runは存在しません。組み込みの名前、"),
+        (["doctor", "models.py"], "models:NAMEのように、モジュールとモデルを作るものの名前を"),
+        (["doctor", "m" * 300], "…は名前として長すぎます。"),
         (["doctor", "nothing.csv"], "nothing.csvというファイルはありません。"),
         (
             ["doctor", "good-vit", "--checks", "output", "--html", "/proc/none/p.html"],

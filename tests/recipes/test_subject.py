@@ -385,7 +385,7 @@ def test_a_module_without_its_callable_is_known_without_running_it(tmp_path: Pat
     for name in ("__init__", "vit"):
         (package / f"{name}.py").write_text("raise SystemExit('it was run')")
     before = set(sys.modules)
-    with pytest.raises(ArgumentError, match=f"is a Python module; write {meant} ") as refused:
+    with pytest.raises(UsageError, match=f"is a Python module; write {meant} ") as refused:
         open_subject(word)
     assert set(sys.modules) == before
     assert f"{meant}のように" in refused.value.text.ja

@@ -39,7 +39,12 @@ def refuse_no_time(seconds: float) -> None:
         UsageError: it is none.
     """
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"--time-limit is {seconds:g}, expected seconds")
+        raise UsageError(
+            Text(
+                f"--time-limit is {seconds:g}, expected seconds",
+                f"--time-limitに{seconds:g}が指定されましたが、0より大きい秒数を指定する必要があります",
+            )
+        )
 
 
 def run_apart(words: Sequence[str], *, what: str, seconds: float, lang: Lang = "en") -> int:

@@ -173,10 +173,18 @@ def refuse_what_is_no_page(target: Path | None, *, option: str = "--out") -> Non
     try:
         if target.is_dir():
             raise UsageError(
-                f"{option} {target} is a folder, expected the name of a page such as {target / 'page.html'}"
+                Text(
+                    f"{option} {target} is a folder, expected the name of a page such as {target / 'page.html'}",
+                    f"{option}の{target}はフォルダです。{target / 'page.html'}のようにページの名前を指定してください",
+                )
             )
         if target.suffix.lower() not in (".html", ".htm"):
-            raise UsageError(f"{option} {target} would be an HTML page; give a name that ends in .html")
+            raise UsageError(
+                Text(
+                    f"{option} {target} would be an HTML page; give a name that ends in .html",
+                    f"{option}の{target}はHTMLのページになります。.htmlで終わる名前を指定してください",
+                )
+            )
         if target.parent.exists() and not target.parent.is_dir():
             raise RunError(f"cannot write {target}: {target.parent} is a file; choose another folder")
         refuse_unwritable(target)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from vitscope._core.errors import UsageError, VitscopeError
 from vitscope._core.text import Text
-from vitscope.doctor.arguments import ArgumentError
 from vitscope.model.presets import spec_by_name
 from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.load import apply_change, spec_of_file
@@ -27,6 +26,9 @@ _CODE = re.compile(r"[^\W\d]\w*(\.\w+)*:[^\W\d]\w*(\.\w+)*")
 """`package.module:callable`, in any letters that Python takes."""
 
 
+_NAMES_JA = "組み込みの名前、YAMLファイル、結果フォルダのいずれかを指定してください"
+
+
 def kind_of(model: str) -> Kind:
     """What a word names. A folder beside that is called like a built-in model is not meant.
 
@@ -35,7 +37,12 @@ def kind_of(model: str) -> Kind:
     """
     path = Path(model)
     if max(map(len, path.parts), default=0) > LONGEST:
-        raise UsageError(f"{model[:60]}… is too long for a name; give a built-in name, a YAML file or a run folder")
+        raise UsageError(
+            Text(
+                f"{model[:60]}… is too long for a name; give a built-in name, a YAML file or a run folder",
+                f"{model[:60]}…は名前として長すぎます。{_NAMES_JA}",
+            )
+        )
     if path.suffix in (".yaml", ".yml"):
         return "file"
     if path.is_dir() and not _is_name(model):
@@ -48,12 +55,21 @@ def kind_of(model: str) -> Kind:
         module = place.name if place.is_absolute() else ".".join(place.parts)
         meant = f"{module}:{what.partition('(')[0] or 'NAME'}"
         raise UsageError(
-            f"{model} names no model; write {meant}, module and the name of what makes it (its arguments go into --kwargs), and stand in the "
-            "folder that the module is in"
+            Text(
+                f"{model} names no model; write {meant}, module and the name of what makes it (its arguments go into --kwargs), and stand in the "
+                "folder that the module is in",
+                f"{model}はモデルの指定になっていません。モジュールがあるフォルダで、{meant}のように、モジュールとモデルを作るものの名前を指定してください"
+                "（引数は--kwargsで渡します）",
+            )
         )
     if "/" in model or "\\" in model or path.is_file():
-        what = "is a file that is no YAML" if path.is_file() else "does not exist"
-        raise UsageError(f"{model} {what}; give a built-in name, a YAML file or a run folder")
+        is_file = path.is_file()
+        raise UsageError(
+            Text(
+                f"{model} {'is a file that is no YAML' if is_file else 'does not exist'}; give a built-in name, a YAML file or a run folder",
+                f"{model}は{'YAMLではないファイルです' if is_file else '存在しません'}。{_NAMES_JA}",
+            )
+        )
     _refuse_module(model)
     return "name"
 
@@ -72,7 +88,7 @@ def _refuse_module(model: str) -> None:
         return
     module, rest = ".".join(parts[:count]), ".".join(parts[count:])
     meant = f"{module}:{rest or 'NAME'}"
-    raise ArgumentError(
+    raise UsageError(
         Text(
             f"{module} is a Python module; write {meant} (package.module:callable), with the name of the class or function that makes the model",
             f"{module}はPythonモジュールです。モデルを作るクラスまたは関数の名前を付けて、{meant}のように指定してください"
