@@ -13,11 +13,7 @@ from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.told import ONE_SCORE
 from vitscope.doctor.loop.record import Record
 
-ALONE = replace(
-    ONE_SCORE,
-    check="loop-loss",
-    explains=("no-gradient-at-the-step", "parameters-do-not-move", "gradients-clipped-to-nothing"),
-)
+_EXPLAINS = ("no-gradient-at-the-step", "parameters-do-not-move", "gradients-clipped-to-nothing")
 STANDS = Fault(
     "loss-does-not-move",
     "L1",
@@ -42,7 +38,7 @@ def one_score(record: Record) -> Iterator[Finding]:
     losses = record.losses
     if record.classes != 1 or len(losses) < 3 or any(losses):
         return
-    yield ALONE.found(
+    yield replace(ONE_SCORE, check="loop-loss", explains=_EXPLAINS).found(
         Text(
             f"The model gives one score for each image, and the loss is exactly 0 in all of {len(losses)} backward passes, as a cross-entropy of one "
             "class is.",
