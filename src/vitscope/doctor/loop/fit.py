@@ -59,10 +59,19 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
 
 @torch.no_grad()
 def labels_in(gradient: Tensor) -> Tensor:
-    """The labels B that a cross-entropy would have left a gradient B Y for, where no loader tells any: each score is pushed down but one's (of a
-    negated one, up). An image without a gradient has no label."""
-    is_negated = ((gradient > 0).sum(-1) == 1) & ((gradient < 0).sum(-1) > 1)
-    return torch.where((gradient != 0).any(-1), torch.where(is_negated, gradient.argmax(-1), gradient.argmin(-1)), -1)
+    """The labels B that a cross-entropy would have left a gradient B Y for, where no loader tells any: each score is pushed down but one's. An image
+    without a gradient has no label."""
+    return torch.where((gradient != 0).any(-1), gradient.argmin(-1), -1)
+
+
+def fitted_without_labels(scores: Tensor, gradient: Tensor, *, scale: float) -> LossFit | None:
+    """The same with the labels that the gradient tells; a cross-entropy with a minus in front tells them by the score that it pushes down alone."""
+    fit = fitted(scores, gradient, labels_in(gradient), scale=scale)
+    if fit is None or fit.is_cross_entropy:
+        return fit
+    other = fitted(scores, -gradient, labels_in(-gradient), scale=scale)
+    is_negated = other is not None and other.is_cross_entropy
+    return replace(other, is_cross_entropy=False, is_negated=True) if other is not None and is_negated else fit
 
 
 def _size_with_weights(z: Tensor, g: Tensor, labels: Tensor) -> float | None:

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitscope._core.errors import ModelError
 from vitscope.doctor.loop.batches import size_of
-from vitscope.doctor.loop.fit import fitted, form_of, labels_in
+from vitscope.doctor.loop.fit import fitted, fitted_without_labels, form_of, labels_in
 from vitscope.doctor.loop.guard import Guard, Observing
 from vitscope.doctor.loop.loaders import Batch, Loaders
 from vitscope.doctor.loop.record import MOST, Forward, Record
@@ -127,8 +127,12 @@ class Forwards:
             return
         count = len(record.backwards)
         if scores.ndim == 2 and (looks(count) or (count < 1000 and count % 5 == 0)):
-            fit = fitted(scores, gradient, labels_in(gradient) if labels is None else labels, scale=self.scale)
             told = labels is not None
+            fit = (
+                fitted_without_labels(scores, gradient, scale=self.scale)
+                if labels is None
+                else fitted(scores, gradient, labels, scale=self.scale)
+            )
             record.fits += [] if fit is None else [replace(fit, step=len(record.steps), is_told=told)]
             self._note_labels(scores, gradient, labels if fit is not None and fit.is_cross_entropy else None)
 
