@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from vitscope.lens.attention import Attention
-from vitscope.lens.flow import is_of_two, mixes_channels, projections
-from vitscope.lens.operations import CONVOLUTIONS, DROPOUTS, FUSED, PRODUCTS, SCALES, SOFTMAX, VIEWS, factors
-from vitscope.lens.tape import Call, Source, Tape
+from vitscope.lens.flow import is_of_two, products_before, projections
+from vitscope.lens.operations import CONVOLUTIONS, DROPOUTS, PRODUCTS, SCALES, SOFTMAX, VIEWS, factors
+from vitscope.lens.tape import Call, Tape
 
 HEADS = 64
 """A product with so wide a square of weights at most may mix heads, as talking heads do."""
@@ -65,7 +65,7 @@ def _of_softmaxes(tape: Tape) -> Iterator[Attention]:
 def _without_softmax(tape: Tape, ends: Call, known: set[int]) -> Attention | None:
     """The attention that a product ends, one of whose factors is made of other products of two computed tensors."""
     for place, source in enumerate(factors(ends)):
-        products = [call for call in _products_before(tape, source) if call.number not in known]
+        products = [call for call in products_before(tape, source) if call.number not in known]
         if not products or not all(is_of_two(tape, call) for call in products):
             continue
         begins = products[0]
@@ -74,21 +74,6 @@ def _without_softmax(tape: Tape, ends: Call, known: set[int]) -> Attention | Non
         if all(call.outputs[0].shape[-2:] == source.tensor.shape[-2:] for call in products):
             return _unproved(tape, begins, ends, bool(place))
     return None
-
-
-def _products_before(tape: Tape, source: Source) -> list[Call]:
-    """The products and convolutions nearest before a source, in order."""
-    found, seen, waiting = set[int](), set[int](), [source]
-    while waiting:
-        call = waiting.pop().call
-        if call is None or call.number in seen:
-            continue
-        seen.add(call.number)
-        if mixes_channels(call) or call.name in CONVOLUTIONS or call.name.startswith(FUSED):
-            found.add(call.number)
-        else:
-            waiting += [each for each in call.sources if tape.is_of_image(each)]
-    return [tape.calls[number] for number in sorted(found)]
 
 
 def is_summed_over_tokens(tape: Tape, begins: Call) -> bool:

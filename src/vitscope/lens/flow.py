@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, VIEWS, factors
-from vitscope.lens.tape import Call, Tape
+from vitscope.lens.tape import Call, Source, Tape
 
 
 def has_constant(tape: Tape, call: Call) -> bool:
@@ -78,6 +78,21 @@ def projections(tape: Tape, begins: Call) -> set[int]:
                 else:
                     waiting.append(call)
     return nearest
+
+
+def products_before(tape: Tape, source: Source) -> list[Call]:
+    """The products, convolutions and fused attentions nearest before a source, in order."""
+    found, seen, waiting = set[int](), set[int](), [source]
+    while waiting:
+        call = waiting.pop().call
+        if call is None or call.number in seen:
+            continue
+        seen.add(call.number)
+        if call.name in PRODUCTS | CONVOLUTIONS or call.name.startswith(FUSED):
+            found.add(call.number)
+        else:
+            waiting += [each for each in call.sources if tape.is_of_image(each)]
+    return [tape.calls[number] for number in sorted(found)]
 
 
 def unviewed(tape: Tape, call: Call) -> Call:

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from vitscope.lens.flow import is_of_two, mixes_channels
+from vitscope.lens.flow import ancestors, descendants, is_of_two, products_before
 from vitscope.lens.operations import (
-    CONVOLUTIONS,
     DROPOUTS,
     EXPONENTIALS,
-    FUSED,
     PRODUCTS,
     RESIDUALS,
     SCALES,
@@ -58,19 +56,12 @@ def way_to_values(tape: Tape, softmax: Call) -> tuple[list[Call], Call] | None:
 def way_by_hand(tape: Tape, source: Source) -> list[Call]:
     """All calls from the one product of two computed tensors that a source is made of, without another on the way; empty where it is not, or
     nothing raises e to anything in between."""
-    products, between, waiting = set[int](), set[int](), [source]
-    while waiting:
-        call = waiting.pop().call
-        if call is None or call.number in between | products:
-            continue
-        if mixes_channels(call) or call.name in CONVOLUTIONS or call.name.startswith(FUSED):
-            products.add(call.number)
-        else:
-            between.add(call.number)
-            waiting += [each for each in call.sources if tape.is_of_image(each)]
-    way = [tape.calls[number] for number in sorted(products | between)]
-    is_one = len(products) == 1 and is_of_two(tape, tape.calls[min(products)])
-    return way if is_one and any(call.name in EXPONENTIALS for call in way) else []
+    products = products_before(tape, source)
+    if source.call is None or len(products) != 1 or not is_of_two(tape, products[0]):
+        return []
+    between = descendants(tape, products[0]) & ancestors(source.call)
+    way = [tape.calls[number] for number in sorted(between)]
+    return way if any(call.name in EXPONENTIALS for call in way) else []
 
 
 def made_again(tape: Tape, way: list[Call], start: Tensor | None = None, *, is_exact: bool | None = None) -> Tensor:

@@ -18,8 +18,8 @@ from vitscope._core.errors import LensError
 from vitscope.doctor.attention.scaling import is_learned
 from vitscope.doctor.mixing.masks import left_by_arguments
 from vitscope.lens.attention import Attention
-from vitscope.lens.flow import ancestors, descendants, projections
-from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS, SUMS, factors
+from vitscope.lens.flow import ancestors, descendants, products_before, projections
+from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS, SUMS, factors
 from vitscope.lens.tape import Call, Source, Tape
 
 HUGE, LARGE = (1e4, 1e6), (50.0, 150.0)
@@ -140,16 +140,7 @@ def _can_be_read(tape: Tape, source: Source) -> bool:
 
 def _product_before(tape: Tape, source: Source) -> Call | None:
     """The one product of two computed tensors that a source is made of, of the same shape; None where it is made of others too."""
-    found, seen, waiting = list[Call](), set[int](), [source]
-    while waiting:
-        call = waiting.pop().call
-        if call is None or call.number in seen:
-            continue
-        seen.add(call.number)
-        if call.name in PRODUCTS | CONVOLUTIONS or call.name.startswith(FUSED):
-            found.append(call)
-        else:
-            waiting += [each for each in call.sources if tape.is_of_image(each)]
+    found = products_before(tape, source)
     if len(found) != 1 or found[0].name not in PRODUCTS or found[0].outputs[0].shape[-2:] != source.tensor.shape[-2:]:
         return None
     return found[0] if all(tape.is_of_image(each) for each in factors(found[0])) else None
