@@ -12,7 +12,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.cut_positions import cut_along_the_batch
 from vitscope.doctor.forward.determinism import is_random
-from vitscope.doctor.forward.first_image import one_image_read, taken
+from vitscope.doctor.forward.first_image import EVERYTHING_INSIDE, one_image_read, taken
 from vitscope.doctor.forward.meetings import TRIED, where_they_meet
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.slots import slot_parameters
@@ -28,19 +28,6 @@ _WHY = Text(
     "予測が、たまたま同じバッチに入ったほかの画像に左右されます。学習では画像が混ざり、"
     "正解率はバッチサイズや順番、最後のバッチの大きさで変わります。",
 )
-_EVERYTHING_INSIDE = (
-    "input-blindness",
-    "pixel-coverage",
-    "position",
-    "token-mixing",
-    "attention",
-    "residual",
-    "gradient",
-    "zero-gradient",
-    "initial-loss",
-    "overfit",
-    "learning-rate",
-)
 ACROSS = Fault(
     "attention-across-the-batch",
     "M1",
@@ -55,7 +42,7 @@ ACROSS = Fault(
         "自作のアテンションでは、積がバッチの軸に沿って計算されないようにしてください",
     ),
     "nn.TransformerEncoderLayer(dim, heads, batch_first=True)",
-    explains=_EVERYTHING_INSIDE,
+    explains=EVERYTHING_INSIDE,
 )
 MEET = Fault(
     "images-of-a-batch-meet",
@@ -67,7 +54,7 @@ MEET = Fault(
         "look at the named operation: an axis is taken for another there (a view without a transpose, dim=0, a mean over the batch)",
         "上に挙げた演算を確認してください。軸の取り違え（transposeのないview、dim=0の指定、バッチ方向の平均）が起きています",
     ),
-    explains=_EVERYTHING_INSIDE,
+    explains=EVERYTHING_INSIDE,
 )
 STATISTICS = Fault(
     "batch-statistics-in-evaluation",

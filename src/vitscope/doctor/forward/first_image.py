@@ -18,6 +18,20 @@ from vitscope.lens.tape import Call, Tape, record
 ODD_SIZES = (3, 5)
 """Batches that hardly anything else in a model is as long as."""
 
+EVERYTHING_INSIDE = (
+    "input-blindness",
+    "pixel-coverage",
+    "position",
+    "token-mixing",
+    "attention",
+    "residual",
+    "gradient",
+    "zero-gradient",
+    "initial-loss",
+    "overfit",
+    "learning-rate",
+)
+"""What follows where images of a batch are mixed up."""
 ONE_IMAGE = Fault(
     "one-image-read-for-all",
     "M1",
@@ -35,20 +49,7 @@ ONE_IMAGE = Fault(
         "画像ごとにトークンの平均を取ってください",
     ),
     "return self.head(x[:, 0])   # or x.mean(dim=1)",
-    explains=(
-        "input-blindness",
-        "pixel-coverage",
-        "position",
-        "token-mixing",
-        "attention",
-        "residual",
-        "gradient",
-        "zero-gradient",
-        "initial-loss",
-        "overfit",
-        "learning-rate",
-        "works-only-at-some-batch-sizes",
-    ),
+    explains=(*EVERYTHING_INSIDE, "works-only-at-some-batch-sizes"),
 )
 
 
