@@ -377,6 +377,8 @@ def test_what_need_be_no_picture_has_any_number_of_channels(tmp_path: Path) -> N
         ("their_package.vit", "their_package.vit:NAME"),
         ("their_package.vit.build", "their_package.vit:build"),
         ("their_package.vat", "their_package:vat"),
+        ("their_package", "their_package:NAME"),
+        ("their_package/", "their_package:NAME"),
     ],
 )
 def test_a_module_without_its_callable_is_known_without_running_it(tmp_path: Path, word: str, meant: str) -> None:
@@ -403,3 +405,10 @@ def test_which_images_are_refused_is_told_in_japanese_too(given: dict[str, Any],
     with pytest.raises(CodeError) as refused:
         open_subject("their_code:tiny", **given)
     assert refused.value.text.ja.startswith(said)
+
+
+def test_code_makes_the_same_weights_each_time_and_draws_nothing_of_ours() -> None:
+    state = torch.get_rng_state()
+    one, other = open_subject("their_code:tiny"), open_subject("their_code:tiny")
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))

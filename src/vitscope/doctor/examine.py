@@ -5,7 +5,6 @@ The user's object, its mode, gradients and hooks, and all random states are afte
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +28,7 @@ from vitscope.doctor.forward.told import bce_meant
 from vitscope.doctor.patient import SEED, Patient, not_followed
 from vitscope.doctor.unscored import NoScoresError, no_scores
 from vitscope.lens.autocast import without_autocast
-from vitscope.lens.randomness import cuda_devices_begun, seed_cpu
+from vitscope.lens.randomness import seeded
 
 LEARNING_SECONDS = 60.0
 """How long the learning checks may take together."""
@@ -237,18 +235,3 @@ def as_it_was() -> Iterator[None]:
                 torch.are_deterministic_algorithms_enabled() is not exact
             ):  # the call loads the compiler, which takes seconds
                 torch.use_deterministic_algorithms(exact, warn_only=only_warned)
-
-
-@contextmanager
-def seeded() -> Iterator[None]:
-    """Python's, numpy's and torch's random states begin at one seed in the block, and are after it what they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=cuda_devices_begun()):
-        random.seed(SEED)
-        np.random.seed(SEED)
-        seed_cpu(SEED)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)

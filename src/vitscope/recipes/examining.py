@@ -24,8 +24,9 @@ from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.curve.examine import CURVE_CHECKS, examine_metrics_file, examine_run
 from vitscope.doctor.data.examine import DATA_CHECKS, examine_table
 from vitscope.doctor.examination import Examination, in_order
-from vitscope.doctor.examine import Progress, diagnose, seeded
+from vitscope.doctor.examine import Progress, diagnose
 from vitscope.doctor.finding import Finding, Skip
+from vitscope.lens.randomness import seeded
 from vitscope.model.create import build
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import is_curve, kind_of
@@ -75,15 +76,14 @@ def examine_target(target: str, question: Question, progress: Progress | None = 
     if kind != "code" and question.classes is not None:
         raise only_for_code("--classes", target)
     batches = (1, 2, *((question.batch_size,) if question.batch_size else ()), 8, 16, 32, 64, 128)
-    with seeded():  # before somebody's module is imported and called
-        subject = open_subject(
-            target,
-            kwargs=question.kwargs,
-            image_size=question.image_size,
-            channels=question.channels,
-            batches=batches,
-            needs_pictures=question.data is not None,
-        )
+    subject = open_subject(
+        target,
+        kwargs=question.kwargs,
+        image_size=question.image_size,
+        channels=question.channels,
+        batches=batches,
+        needs_pictures=question.data is not None,
+    )
     images, labels, notes = _pictures(subject, question)
     found = diagnose(
         subject.model,

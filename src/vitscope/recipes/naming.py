@@ -46,6 +46,8 @@ def kind_of(model: str) -> Kind:
     if path.suffix in (".yaml", ".yml"):
         return "file"
     if path.is_dir() and not _is_name(model):
+        if (path / "__init__.py").is_file():
+            _refuse_module(".".join(path.parts))
         return "run"
     if _CODE.fullmatch(model):
         return "code"

@@ -19,7 +19,7 @@ from vitscope._core.text import Text
 from vitscope.augment.spec import AugmentSpec
 from vitscope.data import DataSpec
 from vitscope.doctor.arguments import ArgumentError
-from vitscope.lens.randomness import seed_cpu
+from vitscope.lens.randomness import seed_cpu, seeded
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import ModelSpec
 from vitscope.recipes.code import defaults_of, model_from_code
@@ -110,7 +110,8 @@ def open_subject(
             name, trained.model, trained.preprocessing, trained.label_names, trained.spec, data, notes, augment
         )
     if kind == "code":
-        return _of_code(model, kwargs or {}, image_size, channels, batches, needs_pictures=needs_pictures)
+        with seeded():  # before somebody's module is imported and called
+            return _of_code(model, kwargs or {}, image_size, channels, batches, needs_pictures=needs_pictures)
     spec, _ = spec_of(model)
     if spec.channels not in (1, 3):
         raise ConfigError(f"the model has {spec.channels} channels, but images have 1 (greyscale) or 3 (colour)")
