@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import vitscope
 from vitscope._core.errors import LensError
+from vitscope.lens.tape import record
 from vitscope.lens.trace import trace
 
 
@@ -160,3 +161,24 @@ def test_a_compiled_model_is_run_as_it_was_written() -> None:
     model.compile()
     found = trace(model, tiny_image())
     assert torch.equal(found["block01/attention"], usual["block01/attention"])
+
+
+class Chosen(nn.Module):
+    """Keeps the tokens that are bright enough: how many, hangs on the numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = x.flatten()[x.flatten() > 0]
+        return kept.view(2, 2) @ torch.ones(2, 1)
+
+
+def test_shapes_that_hang_on_the_numbers_are_told_of_when_it_is_played_again() -> None:
+    image = torch.tensor([[1.0, 2.0, -1.0], [-1.0, 3.0, 4.0]])
+    with record(Chosen(), image) as tape:
+        Chosen()(image)
+    end = tape.calls[-1]
+    assert tape.play({None: image * 2}, end).flatten().tolist() == [6.0, 14.0]
+    with pytest.raises(
+        LensError, match=r"cannot be computed again with other numbers: .* says .*shapes in it may hang"
+    ) as told:
+        tape.play({None: -image}, end)
+    assert "テンソルの形が値によって変わる可能性があります" in told.value.text.ja

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
+from vitscope.lens.again import done_again, takes_shape_only
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,7 +111,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         self.calls.append(call)
         self.goes_back |= _is_on_the_way_back()
-        if not _takes_shape_only(call) and any(self.is_of_image(source) for source in sources):
+        if not takes_shape_only(call) and any(self.is_of_image(source) for source in sources):
             self._of_image.add(call.number)
         for source in sources:
             if source.call is not None:
@@ -191,7 +192,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         The numbers must have the shapes of those that they replace. Nothing on the tape changes.
 
         Raises:
-            LensError: a model that writes into parts of a tensor between the two.
+            LensError: a model that writes into parts of a tensor between the two, or in which shapes hang on the numbers.
         """
         new: dict[tuple[int, int], Tensor] = {}
         for call, value in replaced.items():  # laid out in memory as what it replaces: views ask for it
@@ -200,7 +201,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 as_was.copy_(value) if as_was.dtype == value.dtype else value.clone()
             )
         for call in self.calls[max(0, min(number for number, _ in new)) : wanted.number + 1]:
-            if call in replaced or _takes_shape_only(call) or not any(self._key(s) in new for s in call.sources):
+            if call in replaced or takes_shape_only(call) or not any(self._key(s) in new for s in call.sources):
                 continue
             if call.number in self._into_views and self._key(call.sources[0]) not in new:
                 raise LensError(
@@ -215,7 +216,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             args, kwargs = tree_map(
                 lambda x, given=given: next(given) if isinstance(x, Tensor) else x, (call.args, call.kwargs)
             )
-            result = _without_drawing(call, args) if call.name == "native_dropout" else call.op(*args, **kwargs)
+            result = done_again(call, args, kwargs)
             for place, out in enumerate(t for t in tree_leaves(result) if isinstance(t, Tensor)):
                 new[call.number, place] = out
         found = new.get((wanted.number, index))
@@ -243,17 +244,6 @@ def _is_on_the_way_back() -> bool:
     """Whether torch computes a gradient; no, where its version does not tell."""
     node = getattr(torch._C, "_current_autograd_node", None)
     return node is not None and node() is not None
-
-
-def _takes_shape_only(call: Call) -> bool:
-    """Whether a call only asks how large its input is: what it gives, and draws into that, does not hang on the numbers."""
-    return call.name.endswith("_like") or call.name.startswith("new_")
-
-
-def _without_drawing(call: Call, args: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    """A dropout with the mask that it drew when it was recorded."""
-    mask, p = call.outputs[1], float(args[1])
-    return (args[0] * mask / (1 - p) if args[2] is not False and p < 1 else args[0]), mask
 
 
 def _place(x: Tensor) -> int:
