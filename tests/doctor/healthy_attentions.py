@@ -103,6 +103,26 @@ class ReluAttention(Split):
         return scores.relu() / scores.shape[-1]
 
 
+class DotProduct(Split):
+    """Non-local (Wang et al. 2018), dot product: no softmax, over the number of tokens."""
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        return q @ k.mT
+
+    def weights(self, scores: Tensor) -> Tensor:
+        return scores / scores.shape[-1]
+
+
+class SimA(Split):
+    """Queries and keys of one L1 norm along the tokens, and no softmax (Koohpayegani and Pirsiavash 2022)."""
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        return F.normalize(q, p=1, dim=-2) @ F.normalize(k, p=1, dim=-2).mT
+
+    def weights(self, scores: Tensor) -> Tensor:
+        return scores
+
+
 class Differential(Split):
     """The difference of two maps."""
 
@@ -167,6 +187,8 @@ CASES = [
     case_of("the 16 highest scores", TopK, False),
     case_of("scores capped by tanh", SoftCap, True),
     case_of("ReLU over the number of tokens", ReluAttention, True),
+    case_of("dot product over the number of tokens", DotProduct, True),
+    case_of("SimA", SimA, False),
     case_of("differential", Differential, True),
     case_of("linear", Linear, True, quick=True),
     case_of("across channels", CrossCovariance, False),

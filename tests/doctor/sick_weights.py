@@ -1,5 +1,5 @@
-"""Attentions whose weights are none: the softmax over everything, by hand along the wrong axis, taken twice or as a logarithm (M7, M9), scores of
-zero or of a foreign size (M9), a mean that is averaged once more (M10)."""
+"""Attentions whose weights are none: the softmax over everything, by hand along the wrong axis, taken twice, as a logarithm or not at all (M7, M9),
+scores of zero or of a foreign size (M9), a mean that is averaged once more (M10)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -44,6 +44,15 @@ class SequenceFirst(nn.Module):
 
 def scores(q: Tensor, k: Tensor) -> Tensor:
     return q @ k.mT * q.shape[-1] ** -0.5
+
+
+def bare(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.dropout(scores(q, k), 0.1, training=False) @ v
+
+
+def bare_in_words(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    dots = torch.einsum("bqd,bkd->bqk", q, k) / q.shape[-1] ** 0.5
+    return torch.einsum("bqk,bkd->bqd", dots, v)
 
 
 def integer_scale(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -171,6 +180,13 @@ WEIGHED: dict[str, tuple[str, str, str, Callable[[], nn.Module]]] = {
         "error",
         "weights-are-logarithms",
         lambda: RegisterHost(sequence_first(logarithm_of_softmax)),
+    ),
+    "no-softmax": ("M7", "warning", "softmax-missing", lambda: ConvHost(separate(bare))),
+    "no-softmax-in-words": (
+        "M7",
+        "warning",
+        "softmax-missing",
+        lambda: RegisterHost(sequence_first(bare_in_words)),
     ),
     "softmax-twice": ("M9", "warning", "weights-always-nearly-even", lambda: ConvHost(separate(twice))),
     "sigmoid-before-softmax": (

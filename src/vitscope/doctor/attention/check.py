@@ -87,11 +87,12 @@ def attention(patient: Patient) -> Iterator[Finding]:
     Does: sums the proved maps along their axes; multiplies the constants that stand on the tape between the projections, the product and the softmax;
     measures how wide heads are and how spread their maps.
     Puts zeros and large numbers in the place of the scores and looks what becomes of the weights.
-    Finds: softmax along queries, heads, images or all at once, also by hand, log_softmax (M7), a scale behind the softmax, or one over
+    Finds: softmax along queries, heads, images or all at once, also by hand, log_softmax, none (M7), a scale behind the softmax, or one over
     the number of tokens (M10), none (M8), a reciprocal (M11), another number's, twice, zero, softmax of a softmax (M9), heads too narrow (M26),
     collapsed (I5) or exactly uniform (I2).
     Must not accuse: norms of queries and keys, cosine and learned temperatures, 1/width (muP: a note at most), scales folded into queries and
-    keys, sinks, talking heads, attention across channels, one-hot heads among others, queries that start at zero.
+    keys, sinks, talking heads, attention across channels, one-hot heads among others, queries that start at zero, attention without a softmax whose
+    queries and keys are normed or of one sign, or that is divided by the number of tokens (Wang et al. 2018, non-local).
     Source: Vaswani et al. 2017, 3.2.1; Yang et al. 2022 (muP); Zhai et al. 2023 on entropy collapse.
     """
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from vitscope._core.text import Text
+from vitscope.doctor.attention.bare import softmax_missing
 from vitscope.doctor.attention.weights import (
     Weights,
     are_logarithms,
@@ -96,6 +97,7 @@ def weighing_by_hand(patient: Patient, but: Collection[str] = ()) -> Iterator[Fi
     yield from _logarithms(patient.tape, found)
     yield from _without_influence(patient, found, _by_hand)
     yield from _nearly_even(patient.tape, found)
+    yield from softmax_missing(patient.tape, found)
 
 
 def _proved(patient: Patient) -> list[Weights]:
