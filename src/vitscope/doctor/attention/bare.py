@@ -46,8 +46,8 @@ def softmax_missing(tape: Tape, found: Sequence[Weights]) -> Iterator[Finding]:
         yield MISSING.found(
             Text(
                 f"There is no softmax between scores and values in {part_of(len(bare), len(found), 'attention')} ({listed(modules)}): twice the "
-                f"scores are twice the weights, and what a token gives to all others sums to between {least:.3g} and {most:.3g} instead of 1. Where that is "
-                "meant, as in linear attention, nothing is wrong.",
+                f"scores are twice the weights, and what a token gives to all others sums to between {least:.3g} and {most:.3g} instead of 1. "
+                "Where that is meant, as in linear attention, nothing is wrong.",
                 f"{len(found)}個中{len(bare)}個のアテンションで、スコアと値（v）の間にsoftmaxがありません（{listed(modules)}）。スコアを2倍にすると重みも"
                 f"2倍になり、1つのトークンが配る重みの合計は1ではなく{least:.3g}〜{most:.3g}です。線形アテンションのように意図した設計であれば、問題ありません。",
             ),
