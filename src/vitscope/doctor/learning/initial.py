@@ -14,7 +14,7 @@ from vitscope._core.errors import LensError, ModelError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.shapes import refuse_not_finite
-from vitscope.doctor.forward.tail import tail_of
+from vitscope.doctor.forward.tail import are_probabilities, tail_of
 from vitscope.doctor.patient import Patient, scores_of
 from vitscope.lens.operations import CONVOLUTIONS, PRODUCTS, factors
 
@@ -89,20 +89,15 @@ def initial_loss(patient: Patient) -> Iterator[Finding]:
         )
     refuse_not_finite(patient)
     yield from _too_large(patient)
-    scores = patient.answers.double()
+    given = patient.answers.double()
+    scores = given.clamp_min(1e-12).log() if are_probabilities(given) else given
     loss, chance = _loss(patient, scores), log(patient.classes)
     if not loss > chance + (OVER_CHANCE_OF_COSINES if _are_cosines(patient) else OVER_CHANCE):
         return
     spread = float(scores.std(dim=-1).mean())
+    first, sure = _first(patient, given, loss, chance), _how_sure(scores, spread, is_logarithm=scores is not given)
     yield TOO_SURE.found(
-        Text(
-            f"The first loss is {loss:.2f}; guessing among {patient.classes} classes gives ln {patient.classes} = "
-            f"{chance:.2f}. The scores of an image "
-            f"are spread by {spread:.2g} (standard deviation), where well under 1 is usual.",
-            f"最初の損失は{loss:.2f}です。チャンスレベルは、{patient.classes}クラスではln {patient.classes} = "
-            f"{chance:.2f}になります。1枚の画像のスコアの標準偏差は"
-            f"{spread:.2g}で、通常は1より十分小さい値です。",
-        ),
+        Text(f"{first.en} {sure.en}", f"{first.ja}{sure.ja}"),
         {
             "first_loss": loss,
             "loss_of_guessing": chance,
@@ -110,6 +105,42 @@ def initial_loss(patient: Patient) -> Iterator[Finding]:
             "scores_are_constant": bool((scores == scores[:1, :1]).all()),
             "on": "labels" if patient.has_real_images else "the mean over all labels",
         },
+    )
+
+
+def _first(patient: Patient, given: Tensor, loss: float, chance: float) -> Text:
+    """The first loss beside that of guessing; of probabilities, it is that of their logarithms, as sure as the model is."""
+    classes = patient.classes
+    guess, guess_ja = (
+        f"guessing among {classes} classes gives ln {classes} = {chance:.2f}",
+        f"ln {classes} = {chance:.2f}",
+    )
+    if not are_probabilities(given):
+        return Text(
+            f"The first loss is {loss:.2f}; {guess}.",
+            f"最初の損失は{loss:.2f}です。チャンスレベルは、{classes}クラスでは{guess_ja}になります。",
+        )
+    as_they_are = _loss(patient, given)
+    return Text(
+        f"The scores are probabilities, and the mean of their -ln p is {loss:.2f}, where {guess}: that is the first loss once the softmax is left "
+        f"to the loss. Cross-entropy of the probabilities as they are is {as_they_are:.2f} and does not show it.",
+        f"スコアは確率で、その-ln pの平均は{loss:.2f}です（{classes}クラスのチャンスレベルは{guess_ja}）。softmaxを損失側に任せると、これが"
+        f"最初の損失になります。確率のままクロスエントロピーを計算すると{as_they_are:.2f}で、この問題は表れません。",
+    )
+
+
+def _how_sure(scores: Tensor, spread: float, *, is_logarithm: bool) -> Text:
+    """How far an image's scores are apart; where most are alike, how far the highest is from them."""
+    of, of_ja = ("logarithms", "スコアの対数") if is_logarithm else ("scores", "スコア")
+    if spread < 1:
+        over = float((scores.amax(dim=-1) - scores.mean(dim=-1)).mean())
+        return Text(
+            f"The highest of an image's {of} is {over:.2g} over their mean.",
+            f"1枚の画像の{of_ja}の最大値は、平均より{over:.2g}大きくなっています。",
+        )
+    return Text(
+        f"The {of} of an image are spread by {spread:.2g} (standard deviation), where well under 1 is usual.",
+        f"1枚の画像の{of_ja}の標準偏差は{spread:.2g}で、通常は1より十分小さい値です。",
     )
 
 
@@ -142,9 +173,7 @@ def _size(tensor: Tensor) -> float:
 
 
 def _loss(patient: Patient, scores: Tensor) -> float:
-    """Of probabilities, that of their logarithms: as sure as the model is, whatever is made of it later."""
-    if bool((scores >= 0).all()) and float((scores.sum(dim=-1) - 1).abs().max()) < 1e-4:
-        scores = scores.clamp_min(1e-12).log()
+    """Cross-entropy, as they are."""
     if patient.has_real_images:
         labels = patient.labels[: len(scores)]
         return float(nll_loss(scores.log_softmax(dim=-1), labels))
