@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vitscope._core.errors import UsageError, VitscopeError
@@ -30,11 +29,9 @@ from vitscope.lens.randomness import seeded
 from vitscope.model.create import build
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import is_curve, kind_of
+from vitscope.recipes.pictures import pictures_of
 from vitscope.recipes.subject import Subject, only_for_code, open_subject
 from vitscope.runs import RunFolder, read_log_notes
-
-PICTURES = 8
-"""Images of a data source that the model is examined with."""
 
 
 @dataclass(frozen=True)
@@ -274,11 +271,7 @@ def _pictures(subject: Subject, question: Question) -> tuple[Tensor | None, Tens
         if said is not None:
             raise
         return None, None, (_NO_DATA.format(why=first_line(error)),)
-    table = splits.train
-    step = max(1, len(table) // PICTURES)
-    rows = [table.item(number) for number in range(0, step * PICTURES, step) if number < len(table)]
-    pixels = torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image, _ in rows])
-    return subject.preprocessing.normalise(pixels), torch.tensor([label for _, label in rows]), ()
+    return pictures_of(splits.train, subject.preprocessing)
 
 
 _NO_DATA = Text(
