@@ -122,3 +122,12 @@ def test_one_step_is_told_in_the_singular() -> None:
             scheduler.step()
     (finding,) = watched.findings
     assert "within 1 step and stays" in finding.summary.en
+
+
+def test_where_all_dropout_layers_drop_much_it_is_not_said_to_be_half_of_them() -> None:
+    p = parts(ViT(dropout=0.7))
+    with vitscope.watch(p.model, p.optimizer, p.loader) as watched:
+        train(p, 2)
+    (found,) = [each for each in watched.findings if each.id == "too-much-dropout"]
+    assert found.summary.en.startswith("At least half of the dropout layers drop 0.7 or more.")
+    assert found.summary.ja.startswith("ドロップアウト層の半数以上で")

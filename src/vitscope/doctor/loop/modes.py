@@ -256,7 +256,8 @@ def _dropout(record: Record) -> Iterator[Finding]:
     if rate < MUCH and not costs:
         return
     said = Text(
-        f"Half of the dropout layers drop {rate:g} or more.", f"ドロップアウト層の半数以上で確率が{rate:g}以上です。"
+        f"At least half of the dropout layers drop {rate:g} or more.",
+        f"ドロップアウト層の半数以上で確率が{rate:g}以上です。",
     )
     evidence: dict[str, float] = {"median_dropout": rate, "largest_dropout": max(rates, default=0.0)}
     if losses is not None:
