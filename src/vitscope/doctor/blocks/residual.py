@@ -4,6 +4,7 @@ findings; the experiments stand in `stream` and `dead`."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -38,6 +39,7 @@ NO_SKIP = Fault(
     "x = x + self.attn(self.norm1(x))\nx = x + self.mlp(self.norm2(x))",
     explains=("gradient-vanishes", "gradient-explodes", "post-norm", "final-norm-missing"),
 )
+_SIDE_BY_SIDE = "y = self.norm(x)\nx = x + self.attn(y) + self.mlp(y)"
 NORMED_SKIP = Fault(
     "skip-behind-the-norm",
     "M18",
@@ -133,12 +135,13 @@ def _no_skip(stream: Stream) -> Iterator[Finding]:
     numbers = sorted({*attentions, *mlps})
     named = [stream.homes[n] or f"block {n}" for n in numbers] if len(numbers) < stream.blocks else []
     where = Text(f" ({listed(named)})" if named else "", f"（{listed(named)}）" if named else "")
-    yield NO_SKIP.found(
+    branch, branch_ja = ("both", "両方の残差ブランチ") if stream.side_by_side else ("the branch", "残差ブランチ")
+    yield (replace(NO_SKIP, code=_SIDE_BY_SIDE) if stream.side_by_side else NO_SKIP).found(
         Text(
-            f"There is no residual connection round the {what} in {len(numbers)} of {stream.blocks} blocks{where.en}: with the branch silenced, "
+            f"There is no residual connection round the {what} in {len(numbers)} of {stream.blocks} blocks{where.en}: with {branch} silenced, "
             "nothing of the block's input is left.",
             f"{stream.blocks}ブロック中{len(numbers)}ブロック{where.ja}で、{ja}に残差接続がありません。"
-            "残差ブランチの出力をゼロにすると、ブロックへの入力が何も残りません。",
+            f"{branch_ja}の出力をゼロにすると、ブロックへの入力が何も残りません。",
         ),
         {"attentions_without_skip": attentions, "mlps_without_skip": mlps, "blocks": stream.blocks},
     )

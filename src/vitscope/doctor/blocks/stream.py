@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vitscope._core.errors import LensError
+from vitscope.doctor.blocks.parallel import as_constants, mlp_beside
 from vitscope.doctor.blocks.twins import (
     head_input,
     homes_of,
@@ -47,6 +48,8 @@ class Stream:
     """The module of each block."""
     attentions_without_skip: list[int]
     mlps_without_skip: list[int]
+    side_by_side: list[int]
+    """Of these, the blocks whose MLP works beside the attention."""
     normed_skips: list[int]
     """The skip starts behind a norm that belongs to the same block."""
     skips_from: list[str]
@@ -78,7 +81,8 @@ def stream_of(patient: Patient) -> Stream:
         mlps = [*mlps, len(blocks) - 1] if last_mlp_without_skip(patient, mlps) else mlps
     else:
         mlps = _lone_mlps(patient, mlps)
-    mlps = sorted({*mlps, *_mlps_without_any_sum(patient, attentions)})
+    beside = [number for number in attentions if mlp_beside(patient, number)]
+    mlps = sorted({*mlps, *beside, *_mlps_without_any_sum(patient, attentions)})
     owns = len({block.path for block in blocks}) == len(blocks)
     starts = {n: blocks[n].enters for n in range(len(blocks)) if owns and _starts_behind_its_norm(tape, blocks, n)}
     mixed = [n for n in range(len(blocks) - 1) if _only_the_mlp_is_normed(tape, blocks[n], blocks[n + 1])]
@@ -92,7 +96,7 @@ def stream_of(patient: Patient) -> Stream:
     normed = sorted(starts)
     grows = None if post or attentions or mlps else _growth_of_head_input(patient)
     paths = [start.path or "the model" for _, start in sorted(starts.items()) if start is not None]
-    return Stream(len(blocks), homes_of(blocks), attentions, mlps, normed, paths, mixed, post, grows)
+    return Stream(len(blocks), homes_of(blocks), attentions, mlps, beside, normed, paths, mixed, post, grows)
 
 
 def _lone_mlps(patient: Patient, found: list[int]) -> list[int]:
@@ -104,15 +108,15 @@ def _lone_mlps(patient: Patient, found: list[int]) -> list[int]:
 
 
 def _all_silenced(patient: Patient, numbers: list[int]) -> bool:
-    """Whether, with an attention's output at zero, what comes next no longer depends on the image. Blocks that join tokens otherwise than by a
-    sum let it through."""
+    """Whether, with an attention's output at zero and nothing of an MLP beside it, what comes next no longer depends on the image. Blocks that join
+    tokens otherwise than by a sum let it through."""
     tape, blocks = patient.tape, patient.anatomy.blocks
     other = patient.noise(1, seed=3)
     for number in numbers[:PROBED]:
         attention = blocks[number].attention
         behind = head_input(patient) or patient.anatomy.logits
         following = blocks[number + 1].attention.begins if number + 1 < len(blocks) else behind
-        silenced: dict[Call | None, Tensor] = attention.replacing(torch.zeros_like(attention.output))
+        silenced = as_constants(mlp_beside(patient, number)) | attention.replacing(torch.zeros_like(attention.output))
         try:
             here = tape.play(silenced, following)
             there = tape.play({None: other, **silenced}, following)
