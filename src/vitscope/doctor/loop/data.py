@@ -193,6 +193,7 @@ def _same_order(record: Record) -> Iterator[Finding]:
             and _distinct(a[:count]) > 1
             and _shuffled_looks_different(a[:count])
             and torch.equal(a[:count], b[:count])
+            and _are_images_alike(first, second, a[:count])
         ):
             evidence = {"samples_in_the_same_order": count, "epochs_compared": 2}
             break
@@ -220,7 +221,9 @@ def _begins_anew(record: Record) -> Finding | None:
     if len(passes) < 5 or (record.epoch or 2) < 2 or any(each.exhausted for each in passes):
         return None
     first, longest = passes[0].labels[0], max(each.batches for each in passes)
-    is_alike = all(torch.equal(each.labels[0], first) for each in passes)
+    is_alike = all(
+        torch.equal(each.labels[0], first) and _are_images_alike(passes[0], each, first) for each in passes[1:]
+    )
     if not is_alike or len(first) < 8 or _distinct(first) < 2 or not _shuffled_looks_different(first):
         return None
     return replace(SAME_ORDER, why=_ONE_BATCH, advice=_GO_ON, code=_GOES_ON).found(
@@ -231,6 +234,20 @@ def _begins_anew(record: Record) -> Finding | None:
             "その先の画像は一度も使われていません。",
         ),
         {"passes": len(passes), "batches_of_the_longest_pass": longest, "samples_in_the_same_order": len(first)},
+    )
+
+
+def _are_images_alike(first: Pass, second: Pass, labels: Tensor) -> bool:
+    """Whether two passes that began with the same labels began with the same images too: by their pixels, where any image came back as it was; else
+    by the labels, but for those that a sampler lays out in each batch alike (some images of each class), whatever it draws."""
+    count, size = min(len(first.pixels), len(second.pixels), len(labels)), len(first.labels[0])
+    a, b = first.pixels[:count], second.pixels[:count]
+    common = len(set(a) & set(b))
+    if 10 * common >= count > 0:
+        return 2 * sum(x == y for x, y in zip(a, b, strict=False)) > common
+    is_ascending = bool((labels[1:] >= labels[:-1]).all())
+    return not is_ascending and not any(
+        torch.equal(labels[every:], labels[:-every]) for every in range(size, len(labels) // 2 + 1, size)
     )
 
 
