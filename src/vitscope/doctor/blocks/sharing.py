@@ -17,7 +17,9 @@ from vitscope.doctor.blocks.census import is_matrix
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
+from vitscope.doctor.reading.placed import LOOKUPS
 from vitscope.lens.flow import ancestors
+from vitscope.lens.operations import CONVOLUTIONS, FUSED, PRODUCTS
 from vitscope.lens.tape import Call, Tape
 
 SHARED = Fault(
@@ -59,7 +61,7 @@ COPIES = Fault(
 
 def shared(patient: Patient) -> Iterator[Finding]:
     """One module that works as several layers."""
-    twice = [*_under_several_names(patient.model), *_tied(patient.model)]
+    twice = _at_work(patient, [*_under_several_names(patient.model), *_tied(patient.model)])
     again, rereading = _called_again(patient)
     if not twice and not again:
         return
@@ -115,6 +117,39 @@ def _tied(model: nn.Module) -> list[tuple[str, ...]]:
         and len({_masked(name) for name in names}) == 1
         and not any(name.startswith(f"{path}.") for name in names for path in whole)
     ]
+
+
+def _at_work(patient: Patient, shared: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Those of which a matrix is multiplied with tokens, or never used; not those that hold tables alone, as of relative positions, and are passed
+    to all blocks on purpose (T5, BEiT)."""
+    if not shared:
+        return []
+    passed = _only_passed_on(patient.tape)
+    matrices = [(name, p) for name, p in patient.model.named_parameters(remove_duplicate=False) if is_matrix(p)]
+    return [
+        paths
+        for paths in shared
+        if any(id(p) not in passed for name, p in matrices if f"{name}.".startswith(f"{paths[0]}."))
+    ]
+
+
+def _only_passed_on(tape: Tape) -> set[int]:
+    """The tensors from outside, by `id`, that are used and from which no number becomes a factor of a product with tokens but by a look-up in a
+    table."""
+    used, factor = set[int](), set[int]()
+    made_of: dict[int, set[int]] = {}
+    for call in tape.calls:
+        for source in call.sources:
+            if source.call is None:
+                used.add(id(source.tensor))
+        given = [{id(s.tensor)} if s.call is None else made_of.get(s.call.number, set()) for s in call.sources]
+        if not any(tape.is_of_image(source) for source in call.sources):
+            made_of[call.number] = set[int]().union(*given) if call.name not in LOOKUPS else set()
+        elif call.name in PRODUCTS:
+            factor = factor.union(*given[-2:])
+        elif call.name in CONVOLUTIONS or call.name.startswith(FUSED):
+            factor = factor.union(*given[:3])
+    return used - factor
 
 
 def _matrices(module: nn.Module) -> int:
