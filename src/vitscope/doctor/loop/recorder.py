@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from vitscope.doctor.loop.forwards import Forwards, looks
 from vitscope.doctor.loop.guard import Guard, Observing
@@ -45,6 +46,7 @@ class Recorder:
         self._old = self._is_of_validation = False
         self._is_skipped = False
         self._fresh = False  # whether a gradient came since they were last cleared
+        self._is_spent = False  # whether another optimizer went by it
 
     # beginning and end
 
@@ -64,6 +66,8 @@ class Recorder:
             (optimizer.register_step_post_hook, self._after_step),
         ):
             self._undo.callback(hook(partial(self._hooked, tell)).remove)
+        others = register_optimizer_step_post_hook(partial(self._hooked, self._after_other_step))
+        self._undo.callback(others.remove)
         self._patch(type(record.model), "__call__", self.forwards.around_model)
         frame = sys.modules.get("torch._dynamo.eval_frame")
         if frame is not None and not issubclass(type(record.model), frame.OptimizedModule):
@@ -129,7 +133,7 @@ class Recorder:
             self._scale = self.forwards.scale
             self.forwards.end_backward()
             self._since.backwards += 1
-            self._since.cleared, self._fresh = False, True
+            self._since.cleared, self._fresh, self._is_spent = False, True, False
             self._is_of_validation |= self.forwards.is_of_validation
             if loss.requires_grad and len(self.record.backwards) < MOST:
                 self._note_backward(value, scaled=scaled)
@@ -166,7 +170,7 @@ class Recorder:
             self._depth.discard("zero")
         self.record.cleared += 1
         self._see_gradients()
-        if self._fresh and self._since.backwards:
+        if self._fresh and not self._is_spent and self._since.backwards:
             self._since.cleared = True
             self._since.thrown += 1
             for each in self.record.backwards[-self._since.backwards :]:
@@ -235,6 +239,11 @@ class Recorder:
             self.held.remember_all()
         else:
             self.held.forget_all()
+
+    def _after_other_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if optimizer is not self.record.optimizer and self._fresh:
+            ours = {id(parameter) for parameter in self.record.model.parameters()}
+            self._is_spent |= any(id(p) in ours for group in optimizer.param_groups for p in group["params"])
 
     def _around_scheduler(self, scheduler: Any, *args: Any, **kwargs: Any) -> Observing:
         if scheduler is not self.record.scheduler or "scheduler" in self._depth:
