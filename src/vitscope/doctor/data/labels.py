@@ -9,7 +9,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.data.blank import are_alike
 from vitscope.doctor.data.numbering import numbering
 from vitscope.doctor.data.probe import Probed, probe
-from vitscope.doctor.data.seen import Seen
+from vitscope.doctor.data.seen import Seen, of_set
 from vitscope.doctor.data.sets import NO_LABELS, Sets
 from vitscope.doctor.finding import Fault, Finding, Skipped
 
@@ -20,6 +20,27 @@ DIMMED = 4.0
 """How much less of a signal may be left in heavily augmented images (CIFAR-10: 32 deviations come down to 7)."""
 FEWEST, MANY = 200, 1_000
 """Images, under which nothing is said, and of augmented ones, from which on a signal should show."""
+UNLABELLED = Text("the {name} images come without one class each", "{name}画像に1枚1つのラベルなし")
+FEW_LABELLED = Text(
+    f"there are fewer than {FEWEST} labelled {{name}} images", f"ラベル付きの{{name}}画像が{FEWEST}枚未満"
+)
+FEW_FINITE = Text(
+    f"fewer than {FEWEST} {{name}} images are without NaN or infinity",
+    f"NaNや無限大を含まない{{name}}画像が{FEWEST}枚未満",
+)
+FEW_CLASSES = Text("fewer than two classes have ten {name} images each", "{name}画像が10枚以上あるクラスが2つ未満")
+THE_SAME = Text("the {name} images are all the same", "{name}画像がすべて同一")
+FEW_AUGMENTED = Text(
+    f"simple probes find no relation between {{name}} images and their labels, and fewer than {MANY:,} augmented images are too few to say that "
+    "there is none",
+    f"簡単な判別法では{{name}}画像とラベルの間に関係が見つかりませんが、拡張された画像が{MANY:,}枚未満では、関係がないとは判断できません",
+)
+FEW_BESIDE_OTHERS = Text(
+    "simple probes find no relation between {name} images and their labels, and would hardly find one in so few images if it were as weak as in "
+    "the other set",
+    "簡単な判別法では{name}画像とラベルの間に関係が見つかりませんが、もう一方のデータと同程度の弱い関係であればこの枚数では見つけにくいため、"
+    "関係がないとは判断できません",
+)
 DECOUPLED = Fault(
     "labels-do-not-belong-to-images",
     "D7",
@@ -68,33 +89,31 @@ def data_labels(sets: Sets) -> Iterator[Finding]:
     if all(seen.labels is None for seen in sets.all):
         raise Skipped(NO_LABELS)
     yield from numbering(sets)
-    if all(are_alike(seen) for seen in sets.all):
-        raise Skipped(
-            Text(
-                "all images are the same, so that no label can be told by them",
-                "画像がすべて同じため、ラベルとの対応を調べられません",
-            )
-        )
     probes = [_probed(seen) for seen in sets.all]
-    if all(each is None for each in probes):
-        raise Skipped(
-            Text(
-                f"fewer than {FEWEST} labelled images, or fewer than two classes with ten images each, are too few to probe",
-                f"ラベル付き画像が{FEWEST}枚未満、または10枚以上あるクラスが2つ未満のため、調べられません",
-            )
-        )
-    unread = list[tuple[Seen, Probed]]()
+    read = [each for each in probes if isinstance(each, Probed)]
+    if not read:
+        raise Skipped(_too_little([each for each in probes if isinstance(each, Text)]))
+    best = max(read, key=lambda each: each.deviations)
+    unread, undecided = list[tuple[Seen, Probed]](), list[Text]()
     for seen, own in zip(sets.all, probes, strict=True):
-        if own is None or not _is_silent(seen, own):
+        if isinstance(own, Text):
+            undecided += [_too_little([own])] if seen is sets.train and seen.labels is not None else []
             continue
-        other = max((each for each in probes if each is not None), key=lambda each: each.deviations)
-        expected = other.deviations * min(own.images / other.images, 1.0)
-        if other.deviations < NO_SIGNAL or NO_SIGNAL <= expected < _sure(seen):
+        if own.deviations >= NO_SIGNAL:
+            continue
+        expected = best.deviations * min(own.images / best.images, 1.0)
+        if own.images < MANY and _is_augmented(seen):  # many are needed for a weak signal to show
+            undecided.append(of_set(FEW_AUGMENTED, seen.name))
+        elif best.deviations < NO_SIGNAL or NO_SIGNAL <= expected < _sure(seen):
             unread.append((seen, own))
         elif expected >= _sure(seen):
             yield _decoupled(seen, own)
+        else:
+            undecided.append(of_set(FEW_BESIDE_OTHERS, seen.name))
     if unread:
         yield _not_read(unread)
+    if undecided:
+        raise Skipped(undecided[0])
 
 
 def _sure(seen: Seen) -> float:
@@ -102,16 +121,24 @@ def _sure(seen: Seen) -> float:
     return SIGNAL * (DIMMED if _is_augmented(seen) else 1.0)
 
 
-def _probed(seen: Seen) -> Probed | None:
+def _probed(seen: Seen) -> Probed | Text:
+    """What probes find in images without NaN or infinity; or why there is too little to probe."""
     labels = seen.sample_labels
-    if labels is None or len(labels) < FEWEST or not bool(seen.images.isfinite().all()) or are_alike(seen):
-        return None
-    return probe(seen.images, labels)
+    if labels is None:
+        return of_set(UNLABELLED, seen.name)
+    finite = seen.images.isfinite().flatten(1).all(1)
+    if int(finite.sum()) < FEWEST:
+        return of_set(FEW_LABELLED if len(labels) < FEWEST else FEW_FINITE, seen.name)
+    if are_alike(seen):
+        return of_set(THE_SAME, seen.name)
+    return probe(seen.images[finite], labels[finite]) or of_set(FEW_CLASSES, seen.name)
 
 
-def _is_silent(seen: Seen, probed: Probed) -> bool:
-    """Whether probes find nothing where they should: of images that are augmented, many are needed for a weak signal to show."""
-    return probed.deviations < NO_SIGNAL and (probed.images >= MANY or not _is_augmented(seen))
+def _too_little(reasons: list[Text]) -> Text:
+    return Text(
+        f"{', and '.join(each.en for each in reasons)}: too little to probe",
+        f"{'、'.join(each.ja for each in reasons)}のため、調べられません",
+    )
 
 
 def _is_augmented(seen: Seen) -> bool:
