@@ -16,21 +16,11 @@ from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch, told_batch_first
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
-from vitscope.doctor.reading.lost import faded_to, is_masked, takes_a_part, where_it_is_lost
+from vitscope.doctor.reading import start
+from vitscope.doctor.reading.lost import CONSEQUENCES, faded_to, is_masked, takes_a_part, where_it_is_lost
+from vitscope.doctor.reading.width import over_the_width
+from vitscope.lens.tape import Call
 
-CONSEQUENCES = (
-    "pixel-coverage",
-    "position",
-    "token-mixing",
-    "gradient",
-    "overfit",
-    "loss-stays-at-guessing",
-    "learning-rate",
-    "initial-loss",
-    "cut-from-the-graph",
-    "zero-gradient",
-    "blocked-by-zeros",
-)
 OF_THE_BLOCKS = (
     "skip-missing",
     "skip-behind-the-norm",
@@ -123,17 +113,6 @@ FADES = Fault(
     "x = x + self.attn(self.norm1(x))\nx = x + self.mlp(self.norm2(x))",
     explains=(*CONSEQUENCES, *OF_THE_BLOCKS, "attention", "gradient-vanishes", "dead-units"),
 )
-AT_START = Fault(
-    "scores-start-at-zero",
-    "M2",
-    "input-blindness",
-    "note",
-    Text(
-        "A head or branches that start at zero are a usual choice: the first steps move them, and the scores then follow the picture.",
-        "ヘッドや残差ブランチをゼロで初期化するのはよくある設計です。最初の数ステップで値が動き、スコアは画像に従うようになります。",
-    ),
-    Text("nothing to do", "対処は不要です"),
-)
 
 
 def input_blindness(patient: Patient) -> Iterator[Finding]:
@@ -141,27 +120,27 @@ def input_blindness(patient: Patient) -> Iterator[Finding]:
 
     Does: other pictures (noise, zeros) in the place of its own, and the gradient of the scores for the pixels; where both are exactly nothing, once
     more after 20 steps of Adam. Then two recorded forwards with different pictures say where the numbers stop to differ.
-    Finds: a class token that attends across the batch (M2) or behind a mask (M3), a read-out that is detached, any other loss of the picture.
+    Finds: a class token that attends across the batch (M2) or behind a mask (M3), a read-out that is detached or averages the width, any other loss
+    of the picture.
     Must not accuse: heads, positions and branches that start at zero; inputs that are rounded before they are used (the parameters still learn).
     Source: pytorch/examples issue 1184; torch.nn.MultiheadAttention, batch_first.
     """
     refuse_not_finite(patient)
-    change = _largest_change(patient)
-    if change > 0:
+    if _largest_change(patient) > 0:
+        if (found := over_the_width(patient, None)) is not None:
+            yield found
         yield from _detached(patient)
         return
-    if patient.is_trained or _largest_change(patient.trained) == 0:
-        yield _named(patient)
+    lost = where_it_is_lost(patient)
+    if lost is not None and (found := over_the_width(patient, lost)) is not None:
+        yield found
+        return
+    change = 0.0 if patient.is_trained else _largest_change(patient.trained)
+    if change == 0:
+        yield _named(patient, lost)
         return
     refuse_not_finite(patient.trained)
-    yield AT_START.found(
-        Text(
-            "At the start the scores are the same for every picture; after some steps of training they differ. Something starts at zero (the head, "
-            "as a rule).",
-            "初期状態ではどの画像でもスコアが同じですが、数ステップ学習すると画像ごとに変わります。どこか（通常はヘッド）がゼロで初期化されています。",
-        ),
-        {"change_at_start": 0.0, "change_after_some_steps": _largest_change(patient.trained)},
-    )
+    yield start.told(patient, lost, {"change_at_start": 0.0, "change_after_some_steps": change})
 
 
 def _largest_change(patient: Patient) -> float:
@@ -205,11 +184,10 @@ def _learns_later(patient: Patient, learning: list[str]) -> bool:
     return bool((later != 0).any())
 
 
-def _named(patient: Patient) -> Finding:
+def _named(patient: Patient, lost: Call | None) -> Finding:
     """The finding with its mechanism."""
     across = attentions_along_the_batch(patient)
     evidence: dict[str, object] = {"largest_change_of_scores": 0.0, "largest_change_after_some_steps": 0.0}
-    lost = where_it_is_lost(patient)
     if lost is not None:
         evidence |= {"lost_in": lost.path or "the model", "lost_at": lost.name}
     if across:

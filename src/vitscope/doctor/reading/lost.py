@@ -11,6 +11,20 @@ from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call
 
+CONSEQUENCES = (
+    "pixel-coverage",
+    "position",
+    "token-mixing",
+    "gradient",
+    "overfit",
+    "loss-stays-at-guessing",
+    "learning-rate",
+    "initial-loss",
+    "cut-from-the-graph",
+    "zero-gradient",
+    "blocked-by-zeros",
+)
+"""What follows where the picture is lost: checks, and single faults."""
 TAKING = frozenset({"select", "slice", "index", "index_select", "gather", "unbind", "split", "split_with_sizes"})
 """Operations that take a part of what they are given."""
 
