@@ -156,3 +156,40 @@ def test_steps_a_little_shorter_than_an_epoch_are_asked_after(size: int) -> None
     (finding,) = found(make, 320, epochs=2)
     assert (finding.id, finding.severity) == ("scheduler-at-the-wrong-rate", "note")
     assert not found(lambda o: lr_scheduler.StepLR(o, 20, 0.1), 320, epochs=2)
+
+
+LONG_IN_BATCHES: dict[str, Make] = {
+    "one-cycle": lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=1_500),
+    "linear": lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, total_iters=1_500),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, 1_500),
+    "milestones": lambda o: lr_scheduler.MultiStepLR(o, [800, 1_300]),
+    "warmed-up": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, 0.1, total_iters=20), lr_scheduler.PolynomialLR(o, 1_480)], [20]
+    ),
+}
+LONG_IN_EPOCHS: dict[str, Make] = {
+    "linear": lambda o: lr_scheduler.LinearLR(o, 1.0, 0.0, total_iters=300),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, 100),
+    "milestones": lambda o: lr_scheduler.MultiStepLR(o, [100, 150, 200]),
+}
+
+
+@pytest.mark.parametrize("name", LONG_IN_BATCHES)
+def test_a_length_that_no_training_has_in_epochs_is_one_in_batches(name: str) -> None:
+    (finding,) = found(LONG_IN_BATCHES[name], 80, epochs=3, run=per_epoch)
+    assert (finding.id, finding.severity) == ("scheduler-at-the-wrong-rate", "warning")
+    assert finding.evidence["length"] in (1_300, 1_500)
+
+
+@pytest.mark.parametrize("name", LONG_IN_EPOCHS)
+def test_a_length_that_trainings_have_in_epochs_is_left_alone(name: str) -> None:
+    assert not found(LONG_IN_EPOCHS[name], 80, epochs=3, run=per_epoch)
+
+
+@pytest.mark.parametrize("total", [100, 300])
+def test_a_one_cycle_that_may_be_meant_in_epochs_is_asked_after(total: int) -> None:
+    """That the batches of an epoch divide it tells nothing sure."""
+    (finding,) = found(lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=total), 80, epochs=2, run=per_epoch)
+    assert (finding.id, finding.severity) == ("scheduler-at-the-wrong-rate", "note")
+    assert f"or are {total // 5} epochs meant, counted in batches?" in finding.summary.en
+    assert not found(lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=total), 112, epochs=2, run=per_epoch)

@@ -675,7 +675,7 @@ CASES.append(
         _stepping(each_batch=True),
     )
 )
-_schedule("one_cycle_per_epoch", lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=50), each_batch=False)
+_schedule("one_cycle_per_epoch", lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=1_200), each_batch=False)
 _schedule("long_cosine_per_epoch", lambda o: lr_scheduler.CosineAnnealingLR(o, 39_100), each_batch=False)
 
 

@@ -18,6 +18,10 @@ DEEP = 1e-5
 """No schedule is meant to end below this share of its peak."""
 LONG = 1000
 """A schedule of more steps than this is not meant in epochs."""
+_IN_EPOCHS = Text(
+    " Is the training that long, or are {epochs} epochs meant, counted in batches?",
+    "それだけの長さの学習でしょうか。それとも、バッチ単位で数えた{epochs}エポックのつもりでしょうか。",
+)
 
 
 class _Length(NamedTuple):
@@ -205,25 +209,29 @@ def too_slow(record: Record, scheduler: Any) -> Finding | None:
     if epoch is None or epoch < 5 or not record.is_stepped_per_epoch:
         return None
     part, begins = _last_part(scheduler)
-    if type(part) is lr_scheduler.OneCycleLR:
-        length = begins + int(part.total_steps)
-        is_sure = length % epoch == 0
-    elif type(part) is lr_scheduler.CosineAnnealingLR:
-        length, is_sure = begins + int(part.T_max), False
+    kind, is_usual = type(part), True
+    if kind in (lr_scheduler.OneCycleLR, lr_scheduler.CosineAnnealingLR):
+        length = begins + int(part.total_steps if kind is lr_scheduler.OneCycleLR else part.T_max)
+    elif kind is lr_scheduler.MultiStepLR and part.milestones:
+        length, is_usual = begins + max(part.milestones), False
+    elif kind in (lr_scheduler.LinearLR, lr_scheduler.PolynomialLR):
+        length, is_usual = begins + int(part.total_iters), False
     else:
         return None
+    is_long = length > LONG
     if 2 * len(record.scheduler_steps) >= length:
         return None  # it ends with the training
-    if length <= LONG and not is_sure and length % epoch:
-        return None
-    if length < 5 * epoch and not is_sure and length <= LONG:
+    if not is_long and (not is_usual or length % epoch or length < 5 * epoch):
         return None  # as likely meant in epochs
-    name = type(scheduler).__name__
+    name, epochs = type(scheduler).__name__, length // epoch
+    asks = Text("", "") if is_long else _IN_EPOCHS
     return WRONG_RATE.found(
         Text(
-            f"{name} is {length} steps long and steps once for each epoch of {epoch} batches: at this rate it ends after {length} epochs.",
-            f"{name}の長さは{length}ステップですが、{epoch}バッチからなる1エポックごとに1回しか進みません。このままでは終わるまでに{length}エポックかかります。",
+            f"{name} is {length} steps long and steps once for each epoch of {epoch} batches: at this rate it ends after {length} "
+            f"epochs.{asks.en.format(epochs=epochs)}",
+            f"{name}の長さは{length}ステップですが、{epoch}バッチからなる1エポックごとに1回しか進みません。このままでは終わるまでに{length}エポックかかります。"
+            f"{asks.ja.format(epochs=epochs)}",
         ),
         {"scheduler": name, "length": length, "steps_per_epoch": epoch, "scheduler_steps": len(record.scheduler_steps)},
-        severity="warning" if length > LONG or is_sure else "note",
+        severity="warning" if is_long else "note",
     )
