@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.blindness import is_blind
 from vitscope.doctor.reading.read_out import one_patch_read
+from vitscope.doctor.reading.unread import channels_told, fitting, takes_all_channels, where
 
 ENOUGH = 32
 """Pictures after which a pixel without any gradient is one that is never read (8 for a large model)."""
@@ -52,6 +54,12 @@ UNREAD_CHANNEL = Fault(
     ),
     "nn.Conv2d(channels, dim, patch_size, stride=patch_size)",
 )
+_SLICED = Text(
+    "look for what leaves them out in front of the patch embedding, which takes as many channels as the images have: a slice such as x[:, :1], or a "
+    "factor or weights of zero",
+    "パッチ埋め込みは画像と同じ数のチャネルを受け取っています。その手前でチャネルが抜け落ちる箇所（x[:, :1]のようなスライスや、ゼロの係数・重み）を"
+    "探してください",
+)
 
 
 def pixel_coverage(patient: Patient) -> Iterator[Finding]:
@@ -82,10 +90,10 @@ def pixel_coverage(patient: Patient) -> Iterator[Finding]:
     if share > 0:
         height, width = pixels.shape
         rows, columns = pixels.all(dim=1), pixels.all(dim=0)
-        yield UNREAD_PIXELS.found(
+        yield fitting(UNREAD_PIXELS, patient, pixels).found(
             Text(
-                f"{100 * share:.1f} % of the image never reaches the scores{_where(pixels).en}: noise there changes nothing.",
-                f"画像の{100 * share:.1f} %がスコアにまったく影響しません{_where(pixels).ja}。そこをノイズに替えても何も変わりません。",
+                f"{100 * share:.1f} % of the image never reaches the scores{where(pixels).en}: noise there changes nothing.",
+                f"画像の{100 * share:.1f} %がスコアにまったく影響しません{where(pixels).ja}。そこをノイズに替えても何も変わりません。",
             ),
             {
                 "share_never_read": share,
@@ -100,12 +108,9 @@ def pixel_coverage(patient: Patient) -> Iterator[Finding]:
         )
     channels = [number for number, each in enumerate(unread) if bool(each.all())]
     if channels and len(channels) < len(unread):
-        yield UNREAD_CHANNEL.found(
-            Text(
-                f"Of {len(unread)} channels, number {', '.join(map(str, channels))} never reaches the scores.",
-                f"{len(unread)}チャネルのうち、{'、'.join(map(str, channels))}番はスコアにまったく影響しません。",
-            ),
-            {"channels_never_read": channels, "channels": len(unread)},
+        fault = replace(UNREAD_CHANNEL, advice=_SLICED, code="") if takes_all_channels(patient) else UNREAD_CHANNEL
+        yield fault.found(
+            channels_told(channels, len(unread)), {"channels_never_read": channels, "channels": len(unread)}
         )
 
 
@@ -147,21 +152,3 @@ def _changes_nothing(patient: Patient, unread: Tensor) -> bool:
     images = patient.images[: patient.batch or 2]
     other = torch.where(unread, patient.noise(len(images), seed=3) * 3, images)
     return patient.same(patient.quiet_scores(images), patient.quiet_scores(other))
-
-
-def _where(pixels: Tensor) -> Text:
-    """` (the last 2 of 32 columns)`, where it is such a strip."""
-    for axis, (en, ja) in ((1, ("rows", "行")), (0, ("columns", "列"))):
-        whole = pixels.all(dim=axis)
-        count, total = int(whole.sum()), len(whole)
-        if not count or int(pixels.sum()) < count:
-            continue
-        if bool(whole[total - count :].all()):
-            return Text(
-                f" (the last {count} of {total} {en} among it)", f"（{total}{ja}のうち最後の{count}{ja}を含む）"
-            )
-        if bool(whole[:count].all()):
-            return Text(
-                f" (the first {count} of {total} {en} among it)", f"（{total}{ja}のうち最初の{count}{ja}を含む）"
-            )
-    return Text("", "")
