@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Skipped
@@ -17,6 +18,8 @@ from vitscope.lens.tape import Source
 
 LOOKUPS = frozenset({"embedding", "index", "index_select", "gather"})
 """Rows of a table, by their numbers."""
+LAYERS = (nn.Linear, nn.Bilinear, _ConvNd, nn.MultiheadAttention, nn.LayerNorm)
+"""What holds weights of a table's shape that are none."""
 
 
 def added(patient: Patient) -> Tensor | None:
@@ -141,17 +144,19 @@ def made_of(source: Source) -> Iterator[int]:
 
 
 def _unused_table(patient: Patient) -> str | None:
-    """A parameter with a row for each token that no operation of the forward is given."""
+    """A parameter with a row for each token that no operation of the forward is given, and that is no layer's weight."""
     given = {source.tensor.data_ptr() for call in patient.tape.calls for source in call.sources if source.call is None}
     count = max(
         (len(as_tokens(call.outputs[0])) for call in patient.tape.calls if call.name == "native_layer_norm"), default=0
     )
     for name, parameter in patient.model.named_parameters():
+        holder = patient.model.get_submodule(name.rpartition(".")[0])
         if (
             parameter.data_ptr() not in given
             and parameter.ndim > 1
             and count
             and count - 1 <= parameter.shape[-2] <= count + 1
+            and not isinstance(holder, LAYERS)
         ):
             return name
     return None
