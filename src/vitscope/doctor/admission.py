@@ -6,6 +6,8 @@ can be, becomes a finding of the check `forward`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -69,6 +71,8 @@ def admitted(
     if dtype == torch.float32:
         findings.append(HARD_WIRED_DTYPE.found(_no_float64(failure), {"precision": "float64", "error": failure}))
         notes.append(_IN_FLOAT32)
+    if _alone_comes_to_nothing(model, given.to(dtype), num_classes, works):
+        works.remove(1)
     batch = None if set(_needed(model)) <= set(works) else max(works)
     count = batch or max(IMAGES, 0)
     shown = given.repeat(-(-count // len(given)), 1, 1, 1)[: max(count, len(given)) if batch is None else batch].to(
@@ -205,6 +209,19 @@ def _what_works(
     raise CodeError(_refused(model, images, error)) from error
 
 
+@torch.no_grad()
+def _alone_comes_to_nothing(model: nn.Module, images: Tensor, classes: int | None, works: Sequence[int]) -> bool:
+    """Whether one image by itself gives NaN or infinite scores while a batch does not: what stands in a batch is divided by its spread."""
+    if 1 not in works or max(works) == 1:
+        return False
+    one, many = (scores_of(model(_several(images, size)), size, classes) for size in (1, max(works)))
+    return not bool(one.isfinite().all()) and bool(many.isfinite().all())
+
+
+def _several(images: Tensor, size: int) -> Tensor:
+    return images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
+
+
 def _refused(model: nn.Module, images: Tensor, error: BaseException) -> Text:
     """Why a model does not run, and what helps; images of other sizes show whether it is for theirs."""
     did, advice = raised(error).did, raised(error).advice
@@ -248,7 +265,7 @@ def _takes(
 ) -> bool:
     """Whether the model gives scores at a batch size; `said` gets the first error of a precision, `unscored` those sizes at which the model runs
     and gives no scores for each image."""
-    given = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].to(dtype)
+    given = _several(images, size).to(dtype)
     try:
         with torch.no_grad():
             answer = model(given)

@@ -44,6 +44,16 @@ WRONG_AXIS = Fault(
     "attn = scores.softmax(dim=-1)",
     explains=("overfit",),
 )
+ONE_QUERY = replace(
+    WRONG_AXIS,
+    advice=Text(
+        "take the softmax along the tokens: scores of (batch, tokens, 1) have them on axis 1, those of (batch, 1, tokens) on the last",
+        "softmaxはトークンの軸で取ってください。スコアの形が(バッチ, トークン, 1)なら軸1、(バッチ, 1, トークン)なら最後の軸です",
+    ),
+    code="w = self.score(x).softmax(dim=1)   # x: batch, tokens, dim",
+    explains=(*WRONG_AXIS.explains, "first-loss-too-high"),
+)
+"""Where one query reads all tokens, as in pooling."""
 OF_THE_BATCH = ("attention-across-the-batch", "images-of-a-batch-meet", "batch-statistics-in-evaluation")
 """What follows where images compete with one another."""
 
@@ -90,6 +100,12 @@ _AXES: dict[Axis, Text] = {
         "各重みが、自分の行ではなく別のトークンの行の合計で割られています（合計がクエリではなくキーの軸に沿って並んでいます）",
     ),
 }
+
+
+_OF_ONE_QUERY = _runs(
+    "over an axis of length 1 (the queries, of which there is one), so that every weight is 1",
+    "長さ1の軸（クエリの軸。クエリは1つだけです）",
+)
 
 
 def wrong_axes(patient: Patient, measured: list[Measured]) -> list[Wrong]:
@@ -182,10 +198,13 @@ def wrong_axis(found: list[Wrong]) -> Finding:
     )
     of_images = axis in ("batch", "batch and heads", "batch and windows", "everything")
     fault = replace(WRONG_AXIS, explains=(*WRONG_AXIS.explains, *OF_THE_BATCH)) if of_images else WRONG_AXIS
+    said = _AXES[axis]
+    if axis == "queries" and all(each.map.shape[-2] == 1 for each in found):
+        fault, said = ONE_QUERY, _OF_ONE_QUERY
     return fault.found(
         Text(
-            f"What a token gives to all others sums to {span.en} instead of 1: {_AXES[axis].en} ({listed(paths)}).",
-            f"1つのトークンがほかのすべてに配る重みの合計が、1ではなく{span.ja}になっています。{_AXES[axis].ja}（{listed(paths)}）。",
+            f"What a token gives to all others sums to {span.en} instead of 1: {said.en} ({listed(paths)}).",
+            f"1つのトークンがほかのすべてに配る重みの合計が、1ではなく{span.ja}になっています。{said.ja}（{listed(paths)}）。",
         ),
         {"axis": axis, "least_row_sum": least, "largest_row_sum": most, "modules": paths},
     )

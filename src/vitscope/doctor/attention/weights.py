@@ -64,8 +64,9 @@ class Weights:
     @torch.no_grad()
     def with_other_projections(self, tape: Tape) -> tuple[Tensor, Tensor]:
         """What the weights are, and what they would be, had the products that make queries and keys been noise. Of an operation that keeps them to
-        itself: what it makes of the same noise as values."""
-        numbers = projections(tape, self.begins) or {self.begins.number}
+        itself: what it makes of the same noise as values. Where no image reaches queries and keys (learned ones), they are the noise."""
+        made = projections(tape, self.begins)
+        numbers = made or {self.begins.number}
         noise: dict[Call | None, Tensor] = {
             tape.calls[number]: _noise(tape.calls[number].outputs[0], number) for number in numbers
         }
@@ -75,7 +76,8 @@ class Weights:
         sources = self.begins.sources[:3]
         was = [tape.value(source) for source in sources]
         now = [
-            each if s.call is None else tape.play(noise, s.call, s.index) for each, s in zip(was, sources, strict=True)
+            (each if s.call is None else tape.play(noise, s.call, s.index)) if made else _noise(each, place)
+            for place, (each, s) in enumerate(zip(was, sources, strict=True))
         ]
         values, rest = _noise(was[2], 0), self.begins.args[3:]
         results = [self.begins.op(*qk, values, *rest, **self.begins.kwargs) for qk in (was[:2], now[:2])]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
-from vitscope.doctor.forward.cut_positions import cut_along_the_batch
+from vitscope.doctor.forward.competing import compete, competing
+from vitscope.doctor.forward.cut_positions import cut_along_the_batch, row_by_count
 from vitscope.doctor.forward.determinism import is_random
 from vitscope.doctor.forward.first_image import EVERYTHING_INSIDE, one_image_read, taken
 from vitscope.doctor.forward.meetings import TRIED, where_they_meet
@@ -104,6 +105,10 @@ BY_COUNT = Fault(
 )
 
 
+_NOWHERE = Text(
+    "look for an axis that is taken for another (a view without a transpose, dim=0, a mean over the batch)",
+    "軸の取り違え（transposeのないview、dim=0の指定、バッチ方向の平均）がないか確認してください",
+)
 _RANDOM = Text(
     "the scores differ from call to call, so the images' places, their order and their number were not compared",
     "スコアが呼び出しごとに変わるため、バッチ内の位置、順番、枚数による違いは比較していません",
@@ -167,6 +172,8 @@ def _comes_to_run_across(patient: Patient) -> bool:
 def _meeting(patient: Patient, influence: float) -> Finding:
     if attentions_along_the_batch(patient):
         return _across(patient, influence)
+    if compete(patient, patient.batch or (2 if patient.is_large else 4), influence):
+        return competing(influence)
     where, is_statistic = (None, False) if patient.is_large else where_they_meet(patient)
     one = None if where is None else taken(patient.tape, where, patient.batch or TRIED)
     if one is not None and one.place is not None and _reads_only(patient, one.place):
@@ -182,6 +189,8 @@ def _meeting(patient: Patient, influence: float) -> Finding:
         )
     is_slight = where is None and not patient.is_large and influence < SLIGHT
     fault = STATISTICS if (is_statistic or is_slight) and not stays else MEET
+    if fault is MEET and where is None:
+        fault = replace(MEET, advice=_NOWHERE)
     return fault.found(
         Text(
             f"Noise in the place of one image changes the scores of another in the same batch by {influence:.2g} of their size.{en}",
@@ -214,7 +223,7 @@ def _across(patient: Patient, influence: float) -> Finding:
         else "changes its scores after some steps of training"
     )
     moves_ja = f"（相対的な差{influence:.2g}）" if influence else "（数ステップ学習した後）"
-    return replace(ACROSS, code=told_batch_first(patient, paths[0])).found(
+    return told_batch_first(patient, paths[0], ACROSS).found(
         Text(
             f"Attention runs along the batch ({named}): an image attends to the other images, and noise in the place of one of them {moves}.",
             f"アテンションがバッチ方向に計算されています（{named}）。画像がほかの画像を参照しており、"
@@ -245,8 +254,10 @@ def _by_place(patient: Patient, images: Tensor) -> Iterator[Finding]:
         yield BY_PLACE.found(Text(en, ja), {"change_of_scores": moved, "per_place": list(slots)})
     elif patient.batch is None and not patient.is_large:
         alone = patient.quiet_scores(images[:1])
-        if not patient.same(here[:1], alone):
-            change = patient.apart(here[:1], alone)
+        change = 0.0 if patient.same(here[:1], alone) else patient.apart(here[:1], alone)
+        if (counted := row_by_count(patient, images, change)) is not None:
+            yield counted
+        elif change:
             yield BY_COUNT.found(
                 Text(
                     f"An image by itself gets other scores than in a batch of {len(images)} (off by {change:.2g} of their size).",

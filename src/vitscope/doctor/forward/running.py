@@ -15,7 +15,7 @@ from vitscope.doctor.forward.device import bound_to_a_device
 from vitscope.doctor.forward.shapes import failure, without_numbers
 from vitscope.doctor.forward.slots import slot_parameters
 from vitscope.doctor.forward.traces import left_behind
-from vitscope.doctor.patient import CPU, Patient
+from vitscope.doctor.patient import CPU, Patient, scores_of
 from vitscope.lens.flow import ancestors
 from vitscope.lens.tape import Call, Tape
 
@@ -71,6 +71,24 @@ SOME_SIZES = Fault(
     ),
     "B = x.shape[0]\ncls = self.cls.expand(B, -1, -1)   # not self.batch_size",
     explains=("batch-independence",),
+)
+NOT_ALONE = Fault(
+    "one-image-gives-no-numbers",
+    "M22",
+    "forward",
+    "error",
+    Text(
+        "What stands in a batch is centred or divided by its spread, and one image has none: no image can be classified by itself, and in a batch "
+        "what all images share, as the position embedding, is taken away.",
+        "バッチ方向の平均や標準偏差で正規化されていますが、1枚だけでは標準偏差を計算できません。画像を単独で分類できないうえ、位置埋め込みのように全画像に共通の"
+        "ものは取り除かれてしまいます。",
+    ),
+    Text(
+        "norm each token along its width (dim=-1), not along the batch (dim=0)",
+        "正規化はバッチ方向（dim=0）ではなく、トークンごとに幅の方向（dim=-1）で行ってください",
+    ),
+    "x = (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5)   # or nn.LayerNorm(dim)",
+    explains=("batch-independence", "position-blind"),
 )
 PER_SLOT_SIZES = Fault(
     "batch-size-in-a-parameter",
@@ -171,6 +189,15 @@ def _sizes(patient: Patient) -> Iterator[Finding]:
     if not failures or any("not enough memory" in said.en for said in failures.values()):
         return
     works = [size for size in sizes if size not in failures]
+    if list(failures.values()) == [_NOT_FINITE]:
+        yield NOT_ALONE.found(
+            Text(
+                "The scores of one image by itself are NaN or infinite; those of several images together are not.",
+                "画像が1枚だけだと、スコアがNaNまたは無限大になります。複数枚なら正常です。",
+            ),
+            {"works_at": works, "fails_at": [1]},
+        )
+        return
     slots = slot_parameters(patient)
     evidence = {
         "works_at": works,
@@ -208,7 +235,22 @@ def _at(patient: Patient, size: int, model: nn.Module, dtype: torch.dtype) -> Te
             return None
         if twin is None and patient.is_large and size > REAL_UP_TO:
             return None  # half a minute each, for what hardly ever is
-    return failure(patient, size, model, _images(patient, size, dtype))
+    images = _images(patient, size, dtype)
+    said = failure(patient, size, model, images)
+    return _NOT_FINITE if said is None and size == 1 and _comes_to_nothing(patient, model, images) else said
+
+
+_NOT_FINITE = Text(
+    "batch size 1: scores are NaN or infinite",
+    "バッチサイズ1ではスコアがNaNまたは無限大になる",
+)
+
+
+def _comes_to_nothing(patient: Patient, model: nn.Module, image: Tensor) -> bool:
+    """Whether one image by itself gives no numbers, while a batch does."""
+    with torch.no_grad():
+        alone = scores_of(model(image), 1, patient.classes)
+    return not bool(alone.isfinite().all()) and bool(patient.answers.isfinite().all())
 
 
 def _images(patient: Patient, size: int, dtype: torch.dtype) -> Tensor:

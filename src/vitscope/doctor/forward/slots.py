@@ -82,12 +82,10 @@ def _apart(patient: Patient, images: Tensor) -> float:
 
 @contextmanager
 def changed(tensor: Tensor, value: Tensor) -> Iterator[None]:
-    """A parameter that holds other numbers for the block."""
-    was = tensor.detach().clone()
-    with torch.no_grad():
-        tensor.copy_(value)
+    """A parameter that holds other numbers for the block; its own are not written over, so that what was recorded of them stays true."""
+    own = tensor.data
+    tensor.data = value.detach().to(own).clone(memory_format=torch.contiguous_format)
     try:
         yield
     finally:
-        with torch.no_grad():
-            tensor.copy_(was)
+        tensor.data = own

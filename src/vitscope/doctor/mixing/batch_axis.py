@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from vitscope._core.text import Text
+from vitscope.doctor.finding import Fault
 from vitscope.doctor.forward.shapes import empty_images, without_numbers
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import FUSED, SOFTMAX
@@ -29,18 +32,31 @@ def attentions_along_the_batch(patient: Patient) -> tuple[str, ...]:
     return known
 
 
-def told_batch_first(patient: Patient, path: str) -> str:
-    """The line of code that lets the attention of a module run along the tokens: by the argument of the class that it is one of, if it has one."""
+def told_batch_first(patient: Patient, path: str, fault: Fault) -> Fault:
+    """The fault with the line of code that lets the attention of a module run along the tokens: by the argument of the class that it is one of, if
+    it has one; where the argument is given already, the tokens come in the other order."""
     modules: list[nn.Module] = []
     for name in (path.rpartition(".")[0], path):
         with suppress(AttributeError):
             modules.append(patient.model.get_submodule("" if name == "the model" else name))
     for kind in _HAVE_THE_ARGUMENT:
-        if any(isinstance(module, kind) for module in modules):
-            return f"nn.{kind.__name__}(dim, heads, batch_first=True)"
-    return "q, k, v = (t.view(B, N, heads, d).transpose(1, 2) for t in (q, k, v))   # batch, heads, tokens, width of a head"
+        module = next((each for each in modules if isinstance(each, kind)), None)
+        if module is not None:
+            is_given = getattr(getattr(module, "self_attn", module), "batch_first", False)
+            code = f"nn.{kind.__name__}(dim, heads, batch_first={not is_given})"
+            if is_given:
+                return replace(fault, code=code, advice=_IS_GIVEN)
+            return replace(fault, code=code)
+    return replace(fault, code=_OWN)
 
 
+_IS_GIVEN = Text(
+    "batch_first=True is set, and the tokens come as (tokens, batch, width): leave out the transpose in front of the blocks, or set "
+    "batch_first=False",
+    "batch_first=Trueが指定されていますが、トークンは(トークン, バッチ, 幅)の順で渡されています。ブロックの前の転置をやめるか、"
+    "batch_first=Falseにしてください",
+)
+_OWN = "q, k, v = (t.view(B, N, heads, d).transpose(1, 2) for t in (q, k, v))   # batch, heads, tokens, width of a head"
 _HAVE_THE_ARGUMENT = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)
 
 

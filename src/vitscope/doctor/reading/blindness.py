@@ -191,7 +191,7 @@ def _named(patient: Patient, lost: Call | None) -> Finding:
     if lost is not None:
         evidence |= {"lost_in": lost.path or "the model", "lost_at": lost.name}
     if across:
-        return replace(ACROSS_THE_BATCH, code=told_batch_first(patient, across[0])).found(
+        return told_batch_first(patient, across[0], ACROSS_THE_BATCH).found(
             Text(
                 "The scores do not depend on the picture: the class token never sees a patch. Attention runs across the batch "
                 f"({listed(across)}), so class tokens meet only class tokens of other images.",
