@@ -177,14 +177,33 @@ def test_a_causal_mask_in_one_block_of_two_is_a_warning() -> None:
     assert "Other blocks have none" in findings(full, causal)[0].summary.en
 
 
-def test_shares_times_a_triangle_are_still_divided_by_what_all_tokens_give() -> None:
-    def times(self: Attending, x: Tensor) -> Tensor:
-        q, k, v = self.heads(x)
-        return merged(self, (q @ k.mT / 4).softmax(-1) * torch.ones(N, N).tril() @ v)
+def times_a_triangle(self: Attending, x: Tensor) -> Tensor:
+    q, k, v = self.heads(x)
+    return merged(self, (q @ k.mT / 4).softmax(-1) * torch.ones(N, N).tril() @ v)
 
-    (found,) = findings(times, times)
+
+def filled_behind(self: Attending, x: Tensor) -> Tensor:
+    q, k, v = self.heads(x)
+    return merged(self, (q @ k.mT / 4).softmax(-1).masked_fill(TRIANGLE.isinf(), 0) @ v)
+
+
+@pytest.mark.parametrize("run", [times_a_triangle, filled_behind])
+def test_a_mask_behind_the_softmax_is_told_as_one(run: Forward) -> None:
+    (found,) = findings(run, run)
     assert (found.id, found.severity) == ("causal-mask", "warning")
-    assert "hears something of the other" in found.summary.en
+    assert "It stands behind the softmax" in found.summary.en
+    assert "マスクがsoftmaxの後にあり" in found.summary.ja
+    assert "know nothing" not in found.fault.why.en
+
+
+def test_by_which_way_halves_hear_of_each_other_is_told() -> None:
+    def beside(self: Attending, x: Tensor) -> Tensor:
+        return causal(self, x) + 0.1 * x.flip(1)
+
+    assert "the other way round" in findings(causal, masked(TRIANGLE.T))[0].summary.en
+    (found,) = findings(beside, beside)
+    assert (found.id, found.severity) == ("causal-mask", "warning")
+    assert "By other ways than attention" in found.summary.en
 
 
 def test_a_class_token_behind_the_patches_does_not_hide_a_causal_mask() -> None:

@@ -35,10 +35,10 @@ CAUSAL = Fault(
     "token-mixing",
     "error",
     Text(
-        "A causal mask belongs to models that write text: each token sees only those before it. In an image, the patches at the top left then know "
-        "nothing of the rest, and a class token in front sees no patch at all.",
-        "因果マスクは文章を生成するモデルのもので、各トークンは自分より前のトークンしか参照できません。画像に使うと、左上のパッチは残りの部分を"
-        "何も知らず、先頭のクラストークンはパッチを1つも参照できなくなります。",
+        "A causal mask belongs to models that write text: each token sees only those before it. In an image, such an attention gives the patches at "
+        "the top left the values of none of the rest, and a class token in front those of no patch at all.",
+        "因果マスクは文章を生成するモデルのもので、各トークンは自分より前のトークンしか参照できません。画像に使うと、このアテンションでは左上のパッチに"
+        "残りのパッチの値が一切渡らず、先頭のクラストークンにはどのパッチの値も渡りません。",
     ),
     Text(
         "take the mask out of the encoder (is_causal=False, no tril); only a model that is meant to generate images patch by patch keeps it",
@@ -230,19 +230,20 @@ def _causal(
     is_one_way = is_everywhere and not (first_hears and second_hears)
     where = listed([blocks[number].attention.path or "the model" for number in triangular])
     en, ja = ("before", "前") if "later" in triangular.values() else ("behind", "後ろ")
-    rest = (
-        Text(
+    if is_one_way:
+        rest = Text(
             "In all blocks together, the one half of the patches never hears of the other.",
             "全ブロックを通しても、半分のパッチは残り半分の情報をまったく受け取りません。",
         )
-        if is_one_way
-        else Text("Other blocks have none.", "ほかのブロックにはこのマスクはありません。")
-        if len(triangular) < len(blocks)
-        else Text(
-            "Even so, each half of the patches hears something of the other.",
-            "それでも、パッチの前半と後半は、互いの情報をいくらか受け取ります。",
+    elif len(triangular) < len(blocks):
+        rest = Text("Other blocks have none.", "ほかのブロックにはこのマスクはありません。")
+    elif len(set(triangular.values())) > 1:
+        rest = Text(
+            "Some blocks have it the other way round, so that each half of the patches hears something of the other.",
+            "向きが逆のマスクを持つブロックもあるため、パッチの前半と後半は互いの情報をいくらか受け取ります。",
         )
-    )
+    else:
+        rest = _heard_even_so([blocks[number].attention.map for number in triangular])
     return CAUSAL.found(
         Text(
             f"Each token sees only those {en} it: a triangular mask in {part_of(len(triangular), len(blocks), 'block')} ({where}). {rest.en}",
@@ -257,4 +258,21 @@ def _causal(
             "second_half_hears_of_the_first": second_hears,
         },
         severity="error" if is_one_way else "warning",
+    )
+
+
+def _heard_even_so(maps: list[Tensor]) -> Text:
+    """By which way halves of the patches hear of each other behind triangular masks."""
+    sums = torch.cat([each.detach().sum(dim=-1).flatten() for each in maps])
+    least, most = float(sums.min()), float(sums.max())
+    if least < 0.99 and abs(most - 1) < 1e-3:
+        return Text(
+            f"It stands behind the softmax, which has given the tokens that it hides their shares: the weights of a row sum to {least:.2g} to "
+            f"{most:.2g}. By these sums each half of the patches hears something of the other.",
+            f"マスクがsoftmaxの後にあり、隠されるトークンにもすでに重みが配分されているため、1行の重みの合計は{least:.2g}から{most:.2g}です。パッチの前半と"
+            "後半は、この合計を通して互いの影響をいくらか受けます。",
+        )
+    return Text(
+        "By other ways than attention, each half of the patches hears something of the other.",
+        "パッチの前半と後半は、アテンション以外の経路で、互いの情報をいくらか受け取ります。",
     )
