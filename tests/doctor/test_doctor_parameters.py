@@ -277,6 +277,31 @@ def test_work_that_is_thrown_away_is_an_error(build: Any, parts: list[str]) -> N
     assert found.findings[0].evidence["parts"] == parts
 
 
+class LosesItsBlocksHoldsAnOldLayer(LosesItsBlocks):
+    def prepare(self, dim: int) -> None:
+        self.old = nn.Linear(dim, dim)
+
+
+class ForgetsItsMLPHoldsAnOldTable(ForgetsItsMLP):
+    def __init__(self) -> None:
+        super().__init__()
+        self.old = nn.Parameter(torch.randn(5, 5))
+
+
+@pytest.mark.parametrize(
+    ("build", "old"),
+    [
+        (LosesItsBlocksHoldsAnOldLayer, ["old"]),
+        (partial(Host, ForgetsItsMLPHoldsAnOldTable), ["blocks.0.old", "blocks.1.old"]),
+    ],
+)
+def test_what_was_never_called_is_told_beside_work_that_is_thrown_away(build: Any, old: list[str]) -> None:
+    thrown_away, unused = examined(build).causes
+    assert (thrown_away.id, unused.id, unused.evidence["parts"]) == ("work-thrown-away", "unused-parameters", old)
+    assert not {"old", *old} & set(thrown_away.evidence["parts"])
+    assert not any("old" in each for each in thrown_away.evidence["parameters"])
+
+
 class LastMLPLost(Host):
     """The last block's tokens are read behind its attention."""
 

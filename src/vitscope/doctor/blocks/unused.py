@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -32,8 +33,8 @@ NEVER_CALLED = Fault(
     "x = x + self.attn(self.norm1(x))\nx = x + self.mlp(self.norm2(x))",
     explains=("unused-parameters", "shared-blocks", "overfit", "token-mixing"),
 )
-_WITHOUT_ATTENTION = (*NEVER_CALLED.explains, "image-never-reaches-the-scores", "zero-gradient")
-"""What follows where nothing that is called could be an attention: a token that is no patch never meets one."""
+_WITHOUT_ATTENTION = ("image-never-reaches-the-scores", "zero-gradient")
+"""What follows too where nothing that is called could be an attention: a token that is no patch never meets one."""
 UNUSED = Fault(
     "unused-parameters",
     "M14",
@@ -62,7 +63,7 @@ THROWN_AWAY = Fault(
         "戻り値を受け取ってください。次のブロックに渡し、残差として足し、最後の出力からスコアを計算します",
     ),
     "for block in self.blocks:\n    x = block(x)   # and in a block: x = x + self.mlp(self.norm2(x))",
-    explains=NEVER_CALLED.explains,
+    explains=("shared-blocks", "overfit", "token-mixing"),
 )
 CUT = Fault(
     "cut-from-the-graph",
@@ -110,40 +111,50 @@ def unused(patient: Patient, census: Census) -> Iterator[Finding]:
     if never.parts:
         lost = [name for name in census.unused if any(name.startswith(f"{path}.") for path in never.parts)]
         numbers = sum(sizes[name] for name in lost)
-        fault = NEVER_CALLED if never.attends else replace(NEVER_CALLED, explains=_WITHOUT_ATTENTION)
+        fault = (
+            NEVER_CALLED
+            if never.attends
+            else replace(NEVER_CALLED, explains=(*NEVER_CALLED.explains, *_WITHOUT_ATTENTION))
+        )
         yield fault.found(
             _told(never, numbers),
             {"modules": never.parts, "numbers": numbers},
             severity="error" if never.is_error else "warning",
         )
         idle -= set(lost)
-    if not idle:
-        return
     modules = [path for path in tops if path not in never.parts]
-    rest = modules + [
-        name for name in census.unused if name in idle and not any(name.startswith(f"{path}.") for path in modules)
-    ]
-    numbers, evidence = sum(sizes[name] for name in idle), [name for name in census.unused if name in idle]
-    lost_work = _thrown_away(patient, modules, idle - census.never_called)
+    lost_work = _thrown_away(patient, modules, idle - census.never_called) if idle else None
     if lost_work is not None:
+        parts, evidence = _with_parts(patient, census, idle - census.never_called)
         yield lost_work.found(
             Text(
-                f"What {listed(rest)} compute{'s' if len(rest) == 1 else ''} is thrown away: the model's output does not use it "
-                f"({numbers:,} numbers).",
-                f"{listed(rest)}（数値{numbers:,}個）の計算結果が捨てられています。モデルの出力のどこにも使われていません。",
+                f"What {listed(parts)} compute{'s' if len(parts) == 1 else ''} is thrown away: the model's output does not use it "
+                f"({evidence['numbers']:,} numbers).",
+                f"{listed(parts)}（数値{evidence['numbers']:,}個）の計算結果が捨てられています。モデルの出力のどこにも使われていません。",
             ),
-            {"parts": rest, "parameters": evidence, "numbers": numbers},
+            evidence,
         )
-        return
-    matters = any(is_matrix(patient.model.get_parameter(name)) for name in idle)
-    yield UNUSED.found(
-        Text(
-            f"The model's output does not use {listed(rest)} ({numbers:,} numbers).",
-            f"{listed(rest)}（数値{numbers:,}個）は、モデルの出力のどこにも使われていません。",
-        ),
-        {"parts": rest, "parameters": evidence, "numbers": numbers},
-        severity="warning" if matters else "note",
-    )
+        idle &= census.never_called
+    if idle:
+        parts, evidence = _with_parts(patient, census, idle)
+        matters = any(is_matrix(patient.model.get_parameter(name)) for name in idle)
+        yield UNUSED.found(
+            Text(
+                f"The model's output does not use {listed(parts)} ({evidence['numbers']:,} numbers).",
+                f"{listed(parts)}（数値{evidence['numbers']:,}個）は、モデルの出力のどこにも使われていません。",
+            ),
+            evidence,
+            severity="warning" if matters else "note",
+        )
+
+
+def _with_parts(patient: Patient, census: Census, names: Set[str]) -> tuple[list[str], dict[str, Any]]:
+    """The outermost modules that hold nothing but these parameters, and the others of these by themselves; with the evidence for them."""
+    modules = _topmost(patient.model, names)
+    held = [name for name in census.unused if name in names]
+    parts = modules + [name for name in held if not any(name.startswith(f"{path}.") for path in modules)]
+    numbers = sum(patient.model.get_parameter(name).numel() for name in held)
+    return parts, {"parts": parts, "parameters": held, "numbers": numbers}
 
 
 def _thrown_away(patient: Patient, parts: Sequence[str], called: Set[str]) -> Fault | None:
@@ -152,7 +163,9 @@ def _thrown_away(patient: Patient, parts: Sequence[str], called: Set[str]) -> Fa
         return THROWN_AWAY
     attentions = attentions_of(patient)
     everywhere = all(any(is_within(each.path, part) for part in parts) for each in attentions)
-    return replace(THROWN_AWAY, explains=_WITHOUT_ATTENTION) if attentions and everywhere else None
+    if not (attentions and everywhere):
+        return None
+    return replace(THROWN_AWAY, explains=(*THROWN_AWAY.explains, *_WITHOUT_ATTENTION))
 
 
 def _told(never: Uncalled, numbers: int) -> Text:
