@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from test_doctor_forward import Finishing, Small, built, examined
 from torch import Tensor, nn
 
@@ -52,3 +53,37 @@ def test_free_scores_are_told_of_as_before() -> None:
     said = first_loss(loud(built(Small))).summary["en"]
     assert said.startswith("The first loss is ")
     assert "standard deviation" in said
+
+
+def long_one(x: Tensor) -> Tensor:
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def scaled_by_hand(x: Tensor) -> Tensor:
+    return x / x.pow(2).mean(-1, keepdim=True).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("finish", "fault", "left_out", "ja"),
+    [
+        (torch.tanh, "bounded-scores", "tanh", "tanh は不要"),
+        (lambda x: F.layer_norm(x, x.shape[-1:]), "bounded-scores", "LayerNorm", "LayerNorm は不要"),
+        (lambda x: F.rms_norm(x, x.shape[-1:]), "bounded-scores", "normalisation", "正規化は不要"),
+        (lambda x: x.clamp(-1, 1), "bounded-scores", "clamp", "clamp は不要"),
+        (lambda x: x.softmax(-1) * 2, "bounded-scores", "softmax", "softmax は不要"),
+        (long_one, "bounded-scores", "normalisation", "正規化は不要"),
+        (scaled_by_hand, "bounded-scores", "normalisation", "正規化は不要"),
+        (lambda x: x.atan(), "bounded-scores", "", ""),
+        (torch.relu, "rectified-scores", "ReLU", "ReLU は不要"),
+        (F.gelu, "rectified-scores", "GELU", "GELU は不要"),
+        (F.silu, "rectified-scores", "SiLU", "SiLU は不要"),
+        (lambda x: -F.relu(-x), "rectified-scores", "ReLU", "ReLU は不要"),
+    ],
+)
+def test_the_fix_leaves_out_what_stands_there(
+    finish: Callable[[Tensor], Tensor], fault: str, left_out: str, ja: str
+) -> None:
+    (finding,) = examined(built(lambda: Finishing(finish, classes=10)), "output").findings
+    assert finding.id == fault
+    assert finding.fault.code == "return self.head(x)" + (f"   # no {left_out}" if left_out else "")
+    assert finding.to_dict("ja")["code"] == "return self.head(x)" + (f"   # {ja}" if ja else "")

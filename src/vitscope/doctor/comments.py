@@ -22,6 +22,7 @@ _WHOLE = {
     "for people": "表示用",
     "no / N behind it": "後ろの / N は不要",
     "no mask, is_causal=False": "マスクなし、is_causal=False",
+    "no normalisation": "正規化は不要",
     "no q * scale before it": "前の q * scale は不要",
     "not .reshape(B, N, heads * d) at once": "いきなり .reshape(B, N, heads * d) とはしない",
     "not self.pos_embed.data, not .detach()": "self.pos_embed.data や .detach() ではない",

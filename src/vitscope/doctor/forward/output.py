@@ -12,6 +12,7 @@ from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.dropout import draws_in_training
+from vitscope.doctor.forward.removal import without
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.tail import Reach, Tail, are_probabilities, floor_of_width, reach_of, tail_of
 from vitscope.doctor.forward.told import misfit
@@ -211,7 +212,7 @@ def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
         yield from _rectified_above(patient, named, reach)
     elif reach.is_rectified:
         by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
-        yield RECTIFIED.found(
+        yield without(RECTIFIED, named).found(
             Text(
                 f"The scores are cut off below{by}: with the last product far negative none is under {reach.lower:.3g}, far positive they reach "
                 f"{reach.higher:.3g}.",
@@ -247,7 +248,8 @@ def _bounded(patient: Patient, named: str, reach: Reach) -> Iterator[Finding]:
         en += f" With cross-entropy the loss cannot fall under {floor:.4f} ({patient.classes} classes)."
         ja += f"クロスエントロピーで学習すると、損失は{floor:.4f}（{patient.classes}クラス）より下がりません。"
         evidence["floor"] = floor
-    yield (SIGMOID if is_sigmoid else BOUNDED).found(
+    left_out = named or ("norm" if reach.length is not None else "")
+    yield (SIGMOID if is_sigmoid else without(BOUNDED, left_out)).found(
         Text(en, ja), evidence, severity="error" if is_sigmoid and loss == "cross-entropy" else None
     )
 
@@ -259,7 +261,7 @@ def _rectified_above(patient: Patient, named: str, reach: Reach) -> Iterator[Fin
     if not cut:
         return
     by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
-    yield RECTIFIED.found(
+    yield without(RECTIFIED, named).found(
         Text(
             f"The scores are cut off above{by}: whatever the last product, none is over {highest:.3g}, while they go down to {reach.lower:.3g}; "
             f"{cut} of {patient.answers.numel()} scores lie exactly there.",
