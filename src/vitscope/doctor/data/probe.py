@@ -63,13 +63,11 @@ def probe(images: Tensor, labels: Tensor) -> Probed | None:
     images, labels = images[chosen], labels[chosen]
     truth = (labels[:, None] == torch.tensor(classes)).float()
     generator = torch.Generator().manual_seed(0)
-    small = F.adaptive_avg_pool2d(images.float(), (min(SIDE, images.shape[-2]), min(SIDE, images.shape[-1])))
-    small = small - small.mean((0, 2, 3), keepdim=True)
-    small = small / small.std().clamp_min(1e-6)
+    small = shrunk(images, (min(SIDE, images.shape[-2]), min(SIDE, images.shape[-1])))
     makers: dict[str, Callable[[], Tensor]] = {
         "nearest neighbours": lambda: _neighbours(small.flatten(1)),
-        "kernel ridge": lambda: _ridge(_gaussian(small.flatten(1))),
-        "random filters": lambda: _ridge(_linear(_filtered(small, generator))),
+        "kernel ridge": lambda: ridge(gaussian(small.flatten(1))),
+        "random filters": lambda: ridge(linear(filtered(small, generator))),
     }
     shuffles = [torch.randperm(len(truth), generator=generator) for _ in range(SHUFFLES)]
     near = makers["nearest neighbours"]()
@@ -87,6 +85,13 @@ def probe(images: Tensor, labels: Tensor) -> Probed | None:
         classes=len(classes),
         fewest=int(truth.sum(0).min()),
     )
+
+
+def shrunk(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Small images, of a mean of 0 in each channel and a spread of 1 in all."""
+    small = F.adaptive_avg_pool2d(images.float(), size)
+    small = small - small.mean((0, 2, 3), keepdim=True)
+    return small / small.std().clamp_min(1e-6)
 
 
 def _deviations(smoother: Tensor, truth: Tensor, shuffles: list[Tensor]) -> float:
@@ -115,12 +120,14 @@ def _neighbours(points: Tensor) -> Tensor:
     return torch.zeros_like(distances).scatter_(1, near, 1.0 / near.shape[1])
 
 
-def _gaussian(points: Tensor) -> Tensor:
+def gaussian(points: Tensor) -> Tensor:
+    """N N, how near points are to each other."""
     distances = _distances(points)
     return torch.exp(-distances / distances.median().clamp_min(1e-6))
 
 
-def _linear(features: Tensor) -> Tensor:
+def linear(features: Tensor) -> Tensor:
+    """N N, products of standardised features."""
     features = features - features.mean(0)
     features = features / features.std(0).clamp_min(1e-3)
     return features @ features.T / features.shape[1]
@@ -131,12 +138,12 @@ def _distances(points: Tensor) -> Tensor:
     return (squares[:, None] + squares - 2 * points @ points.T).clamp_min(0)
 
 
-def _ridge(kernel: Tensor) -> Tensor:
+def ridge(kernel: Tensor) -> Tensor:
     """Ridge regression that guesses each image from all others, in closed form."""
     size = len(kernel)
     middle = torch.eye(size) - 1 / size
     kernel = middle @ kernel.float() @ middle
-    strength = 0.3 * kernel.diagonal().mean().clamp_min(1e-9)
+    strength = strength_of(kernel)
     factor, failed = torch.linalg.cholesky_ex(kernel + strength * torch.eye(size))
     if int(failed):
         raise Skipped(TOO_ALIKE)
@@ -146,7 +153,12 @@ def _ridge(kernel: Tensor) -> Tensor:
     return hat / (1 - own).clamp_min(1e-3)[:, None]
 
 
-def _filtered(images: Tensor, generator: torch.Generator) -> Tensor:
+def strength_of(kernel: Tensor) -> Tensor:
+    """How strongly a ridge regression on centred likenesses is held back."""
+    return 0.3 * kernel.diagonal().mean().clamp_min(1e-9)
+
+
+def filtered(images: Tensor, generator: torch.Generator) -> Tensor:
     """Random 3×3 filters, rectified both ways, averaged over a 4×4 grid."""
     filters = torch.randn(32, images.shape[1], 3, 3, generator=generator)
     filters = filters - filters.mean((2, 3), keepdim=True) * (torch.arange(32) % 2)[:, None, None, None]

@@ -19,6 +19,9 @@ _EN = {
     "largest_logsumexp": "largest log-sum-exp",
 }
 _JA = {
+    "accuracy_as_numbered": "今の番号での正解率",
+    "accuracy_renumbered": "番号を付け直した場合の正解率",
+    "accuracy_within_validation": "検証画像どうしで判別した場合の正解率",
     "again": "再上昇後の値",
     "again_at": "再上昇したステップ",
     "apart": "相対的な差",
@@ -253,6 +256,7 @@ _JA = {
     "reference_acc": "基準の正解率（%）",
     "reference_rise": "基準の検証損失の上昇",
     "reference_smoothed_rise": "基準の検証損失の上昇（平滑化後）",
+    "renumbered_classes": "対応するクラス（検証、学習）",
     "rise": "上昇",
     "rise_epoch": "上昇したエポック",
     "row_sum": "行の合計",
