@@ -12,6 +12,7 @@ import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.doctor.loop.accumulated import is_added_up, losses_of_steps, undivided
 from vitscope.doctor.loop.record import Record
 
 NOT_FINITE = Fault(
@@ -84,6 +85,22 @@ _STAYS = Text(
 )
 
 
+_NOTHING, _WHICH = (
+    Text("", ""),
+    Text(", as the mean of the {count} batches of a step,", "（1ステップ{count}バッチの平均）"),
+)
+_ADDED = Text(
+    " {count} backward passes make a step, and the loss is not divided by {count}: each step is {count} times as large as with the mean of these "
+    "batches.",
+    "1ステップにbackwardが{count}回ありますが、損失が{count}で割られていないため、更新は平均を使う場合の{count}倍になっています。",
+)
+_DIVIDE = Text(
+    "divide the loss by the number of batches that make a step; where it climbs still, lower the learning rate and warm it up",
+    "損失を1ステップのバッチ数で割ってください。それでも上昇する場合は、学習率を下げ、ウォームアップを入れてください",
+)
+_DIVIDE_CODE = "loss = criterion(model(images), labels) / accumulate\nloss.backward()"
+
+
 class _Climb(NamedTuple):
     """The first, the highest and the last of losses that climb."""
 
@@ -100,16 +117,18 @@ def course(record: Record) -> Iterator[Finding]:
     bad = [number for number, value in enumerate(losses) if not math.isfinite(value)]
     if bad:
         persistent = len(bad) == len(losses) - bad[0] and (len(bad) > 2 or not record.saw_scaler)
-        yield NOT_FINITE.found(
-            Text(
-                f"The loss is not finite in {len(bad)} of {len(losses)} backward passes, from number {bad[0] + 1} on.",
-                f"{len(losses)}回のbackward中{len(bad)}回で損失が有限ではありません（最初は{bad[0] + 1}回目）。",
-            ),
+        said = Text(
+            f"The loss is not finite in {len(bad)} of {len(losses)} backward passes, from number {bad[0] + 1} on.",
+            f"{len(losses)}回のbackward中{len(bad)}回で損失が有限ではありません（最初は{bad[0] + 1}回目）。",
+        )
+        fault, said = _added(record, NOT_FINITE, said)
+        yield fault.found(
+            said,
             {"first": bad[0] + 1, "count": len(bad), "backwards": len(losses)},
             severity="error" if persistent else "warning",
         )
         return
-    yield from _climbs(record, record.losses_of_steps)
+    yield from _climbs(record, losses_of_steps(record))
 
 
 def _climbs(record: Record, losses: list[float]) -> Iterator[Finding]:
@@ -158,21 +177,31 @@ def _stays(record: Record) -> Iterator[Finding]:
 def _too_high(record: Record, climb: _Climb, fault: Fault, *, is_sure: bool) -> Finding:
     first, peak, last = climb
     rates = record.rates or [float("nan")]
-    rate = f"{max(rates):.2g}"
+    rate, count = f"{max(rates):.2g}", undivided(record)
+    en, ja = (each.format(count=count) if count > 1 else "" for each in (_WHICH.en, _WHICH.ja))
     said = Text(
-        f"The loss jumps: {first:.3g} at the start, up to {peak:.3g} on the way, {last:.3g} in the end (learning rate: up to {rate}).",
-        f"損失が途中で跳ね上がっています。開始時{first:.3g}、途中の最大{peak:.3g}、終了時{last:.3g}（学習率は最大{rate}）。",
+        f"The loss{en} jumps: {first:.3g} at the start, up to {peak:.3g} on the way, {last:.3g} in the end (learning rate: up to {rate}).",
+        f"損失{ja}が途中で跳ね上がっています。開始時{first:.3g}、途中の最大{peak:.3g}、終了時{last:.3g}（学習率は最大{rate}）。",
     )
     if last > 1.1 * first:
         said = Text(
-            f"The loss climbs: {first:.3g} at the start, {peak:.3g} at its peak, {last:.3g} in the end (learning rate: up to {rate}).",
-            f"損失が上昇しています。開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{rate}）。",
+            f"The loss{en} climbs: {first:.3g} at the start, {peak:.3g} at its peak, {last:.3g} in the end (learning rate: up to {rate}).",
+            f"損失{ja}が上昇しています。開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{rate}）。",
         )
+    fault, said = _added(record, fault, said)
     return fault.found(
         said,
-        {"first": first, "peak": peak, "last": last, "largest_lr": max(rates), "steps": len(record.losses_of_steps)},
+        {"first": first, "peak": peak, "last": last, "largest_lr": max(rates), "steps": len(losses_of_steps(record))},
         severity="warning" if is_sure else "note",
     )
+
+
+def _added(record: Record, fault: Fault, said: Text) -> tuple[Fault, Text]:
+    """The fault and its sentence, with the cause where the whole losses of several batches make a step."""
+    if not is_added_up(record):
+        return fault, said
+    en, ja = (each.format(count=undivided(record)) for each in (_ADDED.en, _ADDED.ja))
+    return replace(fault, advice=_DIVIDE, code=_DIVIDE_CODE), Text(said.en + en, said.ja + ja)
 
 
 def _climb(losses: Sequence[float], start: float | None) -> _Climb | None:

@@ -81,6 +81,7 @@ CLIPPED = Fault(
         "ほとんどのステップで達しないノルムでクリップしてください（ViTでは1.0が一般的）。GradScalerを使う場合は先にunscale_を呼んでください",
     ),
     "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+    explains=("loss-does-not-move",),
 )
 THROWN = Fault(
     "accumulated-gradients-thrown-away",

@@ -56,7 +56,7 @@ class Backward:
     arrived: bool = False
     """Whether any parameter that the optimizer holds has a gradient afterwards."""
     thrown: bool = False
-    """Whether its gradients were cleared before a step."""
+    """Whether its gradients were cleared before a step, or a GradScaler skipped that step."""
 
 
 @dataclass(eq=False)
@@ -237,15 +237,6 @@ class Record:
     def losses(self) -> tuple[float, ...]:
         """Of all backwards."""
         return tuple(float(b.loss) for b in self.backwards if b.loss is not None)
-
-    @property
-    def losses_of_steps(self) -> list[float]:
-        """At each step the sum over its backwards (parts of a loss, or of an accumulated batch), but for those whose gradients were thrown away."""
-        parts: dict[int, list[Tensor | None]] = {}
-        for each in self.backwards:
-            if each.step < len(self.steps) and not each.thrown:
-                parts.setdefault(each.step, []).append(each.loss)
-        return [sum(float(x) for x in of if x is not None) for of in parts.values() if all(x is not None for x in of)]
 
     @property
     def names(self) -> dict[int, str]:

@@ -157,6 +157,7 @@ class Recorder:
         yield
         if optimizer is self.record.optimizer and len(self.record.steps) == before:
             self.record.scaler_skips += 1
+            self._throw()
             self._begin_step()
 
     def _around_zero(self, owner: Any, *args: Any, **kwargs: Any) -> Observing:
@@ -173,9 +174,13 @@ class Recorder:
         if self._fresh and not self._is_spent and self._since.backwards:
             self._since.cleared = True
             self._since.thrown += 1
-            for each in self.record.backwards[-self._since.backwards :]:
-                each.thrown = each.step == len(self.record.steps)
+            self._throw()
         self._fresh = False
+
+    def _throw(self) -> None:
+        """No step goes by the gradients since the last one."""
+        for each in self.record.backwards[-self._since.backwards :] if self._since.backwards else ():
+            each.thrown = each.step == len(self.record.steps)
 
     def _see_gradients(self) -> None:
         """Before anything is added to gradients, or just behind their clearing: are those of the last step gone?"""

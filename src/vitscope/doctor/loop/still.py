@@ -11,6 +11,7 @@ from statistics import mean, median, stdev
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.told import ONE_SCORE
+from vitscope.doctor.loop.accumulated import losses_of_steps
 from vitscope.doctor.loop.record import Record
 
 _EXPLAINS = ("no-gradient-at-the-step", "parameters-do-not-move", "gradients-clipped-to-nothing")
@@ -51,7 +52,7 @@ def one_score(record: Record) -> Iterator[Finding]:
 def stands(record: Record) -> Iterator[Finding]:
     """The loss of many steps is the same in the end as in the beginning, and the weights are next to the same too. At a rate that is rising a warm-up
     has hardly begun."""
-    losses, rates = record.losses_of_steps, record.rates
+    losses, rates = losses_of_steps(record), record.rates
     changes = [step.change for step in record.steps if step.change is not None]
     sizes = {name: p.numel() for name, p in record.model.named_parameters()}
     is_most = sum(sizes[name] for name in record.held) > 0.5 * sum(sizes.values())
@@ -66,7 +67,7 @@ def stands(record: Record) -> Iterator[Finding]:
         or max(rates) == 0
         or first == 0
         or total > LEAST
-        or first - last > max(LITTLE * abs(first), 2 * noise)
+        or abs(first - last) > max(LITTLE * abs(first), 2 * noise)
     ):
         return
     yield STANDS.found(
