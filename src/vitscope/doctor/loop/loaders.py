@@ -62,6 +62,8 @@ class Loaders:
         """Which loader gave something last, until that went through the model."""
         self.since_step = 0
         """How many training batches came since the last step."""
+        self.in_pass = 0
+        """How many of them the present pass through the training loader gave."""
         self._recent: dict[Phase, deque[Batch]] = {"train": deque(maxlen=RECENT), "val": deque(maxlen=RECENT)}
 
     def around_iter(self, loader: Any, phase: Phase, owner: Any, *args: Any, **kwargs: Any) -> Observing:
@@ -77,6 +79,7 @@ class Loaders:
         self.drawn = seen.phase
         self.since_step += seen.phase == "train"
         seen.batches += 1
+        self.in_pass = seen.batches if seen.phase == "train" else self.in_pass
         seen.samples += size_of(given) or 0
         batch = Batch(seen.phase, given)
         self._recent[seen.phase].append(batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import log
 from statistics import median
 
@@ -96,6 +96,13 @@ _CLEAR = Text(
     "no backward in the validation loop; where one is needed there, call optimizer.zero_grad() behind it",
     "検証ループではbackwardを実行しないでください。必要な場合は、その後でoptimizer.zero_grad()を呼んでください",
 )
+_INSIDE = Text(
+    "the model is put into evaluation mode within the epoch: call model.train() behind each measurement inside of the loop, or measure on the scores "
+    "that the training step has computed",
+    "エポックの途中で評価モードに切り替わっています。ループの中で測定するたびに、その直後でmodel.train()を呼ぶか、学習ステップで計算したスコアを使って"
+    "測定してください",
+)
+_INSIDE_CODE = "model.eval()\nwith torch.no_grad():\n    ...\nmodel.train()"
 _HARMLESS = Text(
     "It does no harm now, and will as soon as the model has dropout or batch norm.",
     "今は実害がありませんが、モデルにドロップアウトやバッチ正規化を加えると問題になります。",
@@ -155,7 +162,10 @@ def _eval_steps(record: Record) -> Iterator[Finding]:
         f"（{wrong[0] + 1}ステップ目以降）" if began_well else "",
     )
     harmless = record.mode_matters is False
-    yield _judged(EVAL_STEPS, harmless=harmless).found(
+    begins = [step for a, step in pairwise(record.steps) if a.training and step.training is False]
+    is_inside = record.loader is not None and bool(begins) and not any(step.is_first for step in begins)
+    fault = replace(EVAL_STEPS, advice=_INSIDE, code=_INSIDE_CODE) if is_inside else EVAL_STEPS
+    yield _judged(fault, harmless=harmless).found(
         Text(
             f"{len(wrong)} of {len(known)} steps ran in evaluation mode{since.en}.{_NO_EFFECT.en if harmless else ''}",
             f"{len(known)}ステップ中{len(wrong)}ステップで、モデルが評価モードのまま学習していました{since.ja}。{_NO_EFFECT.ja if harmless else ''}",

@@ -73,6 +73,8 @@ class Step:
     """Since the last step."""
     batches: int
     """That the loader gave since the last step."""
+    is_first: bool = False
+    """Whether the training loader was begun anew since the last step."""
     stale: bool = False
     """The gradients still hold those of the step before."""
     left: frozenset[int] | None = None

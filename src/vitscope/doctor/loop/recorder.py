@@ -205,6 +205,7 @@ class Recorder:
         step.lrs = tuple(float(rate) for rate in rates if isinstance(rate, int | float | Tensor))
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         step.closure, step.batches = callable(closure), self.loaders.since_step
+        step.is_first = self.loaders.in_pass <= step.batches
         seen = self.forwards.of_step
         if seen is not None:
             step.training, step.phase = seen.training, seen.phase
