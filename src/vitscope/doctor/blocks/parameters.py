@@ -1,5 +1,5 @@
 """Whether all of a model's parameters work, learn, and are its own. In goes a patient, out come findings; the parts of the check stand in `unused`,
-`zeros`, `fused`, `frozen`, `sharing` and `restoring`."""
+`zeros`, `dropping`, `fused`, `frozen`, `sharing` and `restoring`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from vitscope._core.text import Text
 from vitscope.doctor.blocks.census import Census, census_of
+from vitscope.doctor.blocks.dropping import always_dropped
 from vitscope.doctor.blocks.frozen import frozen
 from vitscope.doctor.blocks.fused import half_asleep
 from vitscope.doctor.blocks.restoring import restored
@@ -57,6 +58,7 @@ def parameters(patient: Patient) -> Iterator[Finding]:
     yield from copies(patient)
     stuck = list(blocked(patient, census))
     yield from stuck or half_asleep(patient, census)
+    yield from always_dropped(patient)
     yield from frozen(patient, census)
     yield from restored(patient)
 

@@ -85,7 +85,7 @@ def blocked(patient: Patient, census: Census) -> Iterator[Finding]:
         )
     rest = of_blocks(patient, [name for name in matrices if name not in woken])
     if rest:
-        whole = _whole_branches(patient, rest)
+        whole = whole_branches(patient, rest)
         en, ja = "", ""
         if whole:
             en = f" That is all of an attention or MLP ({listed(whole)}): what it gives is multiplied by zero, or cut from the graph."
@@ -173,7 +173,7 @@ def _has_a_twin(patient: Patient, name: str, stuck: Sequence[str], homes: Sequen
     )
 
 
-def _whole_branches(patient: Patient, stuck: Sequence[str]) -> list[str]:
+def whole_branches(patient: Patient, stuck: Sequence[str]) -> list[str]:
     """The blocks of which the whole attention, or all matrices beside it, are stuck."""
     names = [name for name, p in patient.model.named_parameters() if p.requires_grad and is_matrix(p)]
     found: list[str] = []
