@@ -133,7 +133,8 @@ class Forwards:
                 if labels is None
                 else fitted(scores, gradient, labels, scale=self.scale)
             )
-            record.fits += [] if fit is None else [replace(fit, step=len(record.steps), is_told=told)]
+            placed = self._batch is not None and self._batch.phase == "train"
+            record.fits += [] if fit is None else [replace(fit, step=len(record.steps), is_told=told, is_placed=placed)]
             self._note_labels(scores, gradient, labels if fit is not None and fit.is_cross_entropy else None)
 
     def _note_labels(self, scores: Tensor, gradient: Tensor, labels: Tensor | None) -> None:
@@ -148,6 +149,7 @@ class Forwards:
                 return
         own, labels = own.detach().cpu().long(), labels.detach().cpu().long()
         has_label = (labels >= 0) & (labels < scores.shape[1])
+        self.record.reordered += self._batch is not None and self._batch.is_reordered
         self.record.labels_used.append((own[has_label], labels[has_label]))
 
     def around_loss(self, module: nn.Module, *args: Any, **kwargs: Any) -> Observing:

@@ -50,7 +50,7 @@ MOST, ALWAYS = 0.5, 0.99
 def other_labels(record: Record) -> Iterator[Finding]:
     """Most labels in the loss are others than those of the loader, and the model has the loader's classes."""
     pairs, classes = record.labels_used, record.classes or 0
-    if len(pairs) < FEWEST or 2 * len(pairs) < len(record.fits):
+    if len(pairs) < FEWEST or 2 * len(pairs) < sum(fit.is_placed for fit in record.fits):
         return
     own, used = torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
     share = float((own != used).double().mean()) if len(own) else 0.0
@@ -77,6 +77,11 @@ def other_labels(record: Record) -> Iterator[Finding]:
         more = Text(
             f" Of {distinct} classes {count} {'is' if count == 1 else 'are'} left.",
             f"{distinct}クラスが{count}クラスにまとめられています。",
+        )
+    elif 2 * record.reordered > len(pairs):
+        more = Text(
+            " The loop puts the images of each batch into another order, and not the labels.",
+            "ループの中で、各バッチの画像だけが並べ替えられ、ラベルは並べ替えられていません。",
         )
     elif all(torch.equal(a.sort().values, b.sort().values) for a, b in pairs):
         more = Text(

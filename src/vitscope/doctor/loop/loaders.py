@@ -6,6 +6,7 @@ memory, or, where they were moved to another device since, by some of their numb
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections import deque
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ HASHED = 2000
 """Of how many images of each loader the pixels are held against the other's."""
 RECENT = 4
 """How many batches of each loader are known again: some loops fetch ahead."""
+ROWS_OF = 400
+"""Of how many batches the images are known again in another order."""
 MARKS = 64
 """How many numbers of a tensor are held against another's."""
 
@@ -33,9 +36,13 @@ MARKS = 64
 class Batch:
     """One that a loader gave."""
 
-    def __init__(self, phase: Phase, batch: Any) -> None:
+    is_reordered = False
+    """Whether its images went through the model in another order, in which the labels are here."""
+
+    def __init__(self, phase: Phase, batch: Any, *, looks: bool) -> None:
         self.phase: Phase = phase
         self.labels = labels_of(batch)
+        self._rows = [row_marks(each) for each in tensors(batch)] if looks and self.labels is not None else []
         held = [each for each in tensors(batch) if each.ndim > 1]
         self._tensors = [weakref.ref(each) for each in held]
         self._marks = [(each.shape, marks_of(each)) for each in held]
@@ -52,6 +59,19 @@ class Batch:
             for of, own in self._marks
         )
 
+    def reordered(self, shape: torch.Size, rows: dict[bytes, int]) -> Batch | None:
+        """The same in the order of a tensor that holds all of its images, none changed; None where it does not, or they are in their own order."""
+        for own in self._rows:
+            if own is None or own[0] != shape or own[1].keys() != rows.keys() or self.labels is None:
+                continue
+            order = [own[1][row] for row in rows]
+            if order == sorted(order) or len(self.labels) != len(order):
+                continue
+            other = copy.copy(self)
+            other.labels, other.is_reordered = self.labels[torch.tensor(order, device=self.labels.device)], True
+            return other
+        return None
+
 
 class Loaders:
     """What the loaders gave so far."""
@@ -64,6 +84,7 @@ class Loaders:
         """How many training batches came since the last step."""
         self.in_pass = 0
         """How many of them the present pass through the training loader gave."""
+        self._given = 0
         self._recent: dict[Phase, deque[Batch]] = {"train": deque(maxlen=RECENT), "val": deque(maxlen=RECENT)}
 
     def around_iter(self, loader: Any, phase: Phase, owner: Any, *args: Any, **kwargs: Any) -> Observing:
@@ -81,7 +102,8 @@ class Loaders:
         seen.batches += 1
         self.in_pass = seen.batches if seen.phase == "train" else self.in_pass
         seen.samples += size_of(given) or 0
-        batch = Batch(seen.phase, given)
+        self._given += 1
+        batch = Batch(seen.phase, given, looks=self._given < ROWS_OF)
         self._recent[seen.phase].append(batch)
         if sum(len(each.pixels) for each in self.record.passes if each.phase == seen.phase) < HASHED:
             seen.pixels += pixels_of(given)
@@ -105,6 +127,11 @@ class Loaders:
             like = [] if marks is None else [batch for batch in recent if batch.resembles(each.shape, marks)]
             if like and len({batch.phase for batch in like}) == 1:
                 return like[0]
+            rows = row_marks(each) if marks is not None and not like else None
+            reordered = [batch.reordered(*rows) for batch in recent] if rows is not None else []
+            found = next((batch for batch in reordered if batch is not None), None)
+            if found is not None:
+                return found
         return None
 
     def last_labels(self) -> Tensor | None:
@@ -116,6 +143,19 @@ class Loaders:
         """The block is over."""
         for each in self._recent.values():
             each.clear()
+
+
+@torch.no_grad()
+def row_marks(tensor: Tensor) -> tuple[torch.Size, dict[bytes, int]] | None:
+    """The place of each image in a batch, by some of its numbers; None where two are alike."""
+    shape = tensor.shape
+    if not tensor.is_floating_point() or tensor.ndim < 3 or len(tensor) < 4 or tensor[0].numel() < MARKS:
+        return None
+    where = torch.linspace(0, tensor[0].numel() - 1, MARKS, dtype=torch.float64).long()
+    places: tuple[Any, ...] = (slice(None), *torch.unravel_index(where, shape[1:]))
+    picked = tensor.detach()[places].double().cpu()
+    rows = {row.numpy().tobytes(): number for number, row in enumerate(picked)}
+    return (shape, rows) if len(rows) == len(tensor) else None
 
 
 @torch.no_grad()

@@ -143,8 +143,19 @@ class LossFit:
     """Whether it is the cross-entropy of a softmax of the scores, as if that were scores."""
     is_of_raw_scores: bool = False
     """Whether it is the mean of the labels' scores with a minus, which a negative log-likelihood makes of what is no logarithm of probabilities."""
+    misfit: str = ""
+    """Which loss was given what it does not take (`misfits`)."""
+    is_placed: bool = False
+    """Whether its images are known to be a batch of the training loader."""
     is_negated: bool = False
     """Whether it is a cross-entropy with a minus in front."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the gradient tells what the loss is."""
+        return (
+            self.is_cross_entropy or self.is_of_softmax or self.is_of_raw_scores or self.is_negated or bool(self.misfit)
+        )
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,8 @@ class Record:
     fits: list[LossFit] = field(default_factory=list)
     labels_used: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Of batches of the training loader whose loss is a cross-entropy: its labels, and those of that loss."""
+    reordered: int = 0
+    """In how many of them the images went through the model in another order, in which these labels are."""
     probes: list[Probe] = field(default_factory=list)
     classes: int | None = None
     saw_scaler: bool = False
