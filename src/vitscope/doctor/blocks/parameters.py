@@ -45,9 +45,10 @@ def parameters(patient: Patient) -> Iterator[Finding]:
     Does: holds the tensors that operations of a forward were given against `parameters()`, and both against the autograd graph; counts calls; looks
     again, after some steps of Adam, at gradients that are exactly zero; loads the state dict into a fresh instance where one can be made.
     Finds: layers that are never called or cut off (M14), what is not registered (M15), blocks that are one block (M16) or copies of one (M17),
-    branches that two zeros keep asleep, parts of a fused projection that no gradient reaches (I2); as a note, most of the model frozen as drawn.
-    Must not accuse: what is frozen and was trained; key biases; heads and branches that start at zero; what only training uses; norms that are
-    shared; blocks left out on purpose (a warning).
+    branches that two zeros keep asleep, parts of a fused projection that no gradient reaches (I2), branches that training mode drops each time
+    (L11); as a note, most of the model frozen as drawn.
+    Must not accuse: what is frozen and was trained; key biases; heads and branches that start at zero; what only training uses; norms and tables
+    that are shared; blocks left out on purpose (a warning).
     Source: torch.nn.Module.parameters; Bachlechner et al. 2021 (ReZero), on one zero for each branch.
     """
     census = census_of(patient)
