@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from vitscope.doctor.loop.misfits import left_by_kin, misfit_of
 from vitscope.doctor.loop.record import LossFit
 
 CLOSE = 0.02
@@ -51,9 +52,13 @@ def fitted(scores: Tensor, gradient: Tensor, labels: Tensor, *, scale: float) ->
     weighted = None if fits else _size_with_weights(z, g, labels)
     if weighted is not None:
         return LossFit(True, weighted, 0.0, count, is_scaled, cross_entropy(z, labels))
-    is_twice, is_raw = not fits and _is_of_softmax(z, g, target), not fits and _is_of_raw_scores(z, g, target)
+    twice = float("inf") if fits else _left_by_softmax(z, g, target)
+    is_twice = twice < CLOSE and 2 * left_by_kin(z, g, target) >= twice
+    is_raw = not fits and _is_of_raw_scores(z, g, target)
     found = LossFit(fits, size * len(z), smoothing, count, is_scaled, cross_entropy(z, labels))
     is_negated = left < CLOSE and size < 0 and -CLOSE < smoothing < 0.9
+    unknown = not (fits or is_twice or is_raw or is_negated)
+    found = replace(found, misfit=misfit_of(z, g, target) if unknown else "")
     return replace(found, is_of_softmax=is_twice, is_of_raw_scores=is_raw, is_negated=is_negated)
 
 
@@ -97,14 +102,14 @@ def _is_of_raw_scores(z: Tensor, g: Tensor, target: Tensor) -> bool:
     return is_label_alone and is_even and not is_logarithm and not bool(((z >= 0) & (z <= 1)).all())
 
 
-def _is_of_softmax(z: Tensor, g: Tensor, target: Tensor) -> bool:
-    """Whether the gradient is that of a cross-entropy which was given the softmax of the scores in their place, with smoothing or without."""
+def _left_by_softmax(z: Tensor, g: Tensor, target: Tensor) -> float:
+    """How much of the gradient a cross-entropy leaves over which was given the softmax of the scores in their place, with smoothing or without."""
     p = z.softmax(-1)
     at_p = (p.softmax(-1) - target, target - 1 / z.shape[1])
     basis = torch.stack([(p * (each - (p * each).sum(-1, keepdim=True))).flatten() for each in at_p], dim=1)
     solution = torch.linalg.lstsq(basis, g.flatten()[:, None]).solution[:, 0]
     left, size = float((basis @ solution - g.flatten()).norm() / g.norm()), float(solution[0])
-    return left < CLOSE and size > 0 and -CLOSE < float(solution[1]) / size < 0.9
+    return left if size > 0 and -CLOSE < float(solution[1]) / size < 0.9 else float("inf")
 
 
 def _left_by_losses_of_probabilities(z: Tensor, g: Tensor, target: Tensor) -> float:

@@ -14,6 +14,7 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.course import course
 from vitscope.doctor.loop.half import no_scaler
 from vitscope.doctor.loop.labels import other_labels
+from vitscope.doctor.loop.misfits import misfit
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.still import one_score, stands
 from vitscope.doctor.loop.uphill import uphill
@@ -84,6 +85,8 @@ DIVIDED = Fault(
     ),
     "loss = criterion(model(images), labels)   # no / len(images)",
 )
+KNOWN = 0.25
+"""The share of the gradients by which a loss is recognised: some batches are mixed, and some gradients of another loss look alike."""
 _NO_SOFTMAX = Text(
     "give the loss the scores of the model, without a softmax before it",
     "softmaxを通さず、モデルのスコアをそのまま損失に渡してください",
@@ -100,6 +103,11 @@ _UNSEEN = Text(
 _UNREAD = Text(
     "only its course was followed: no gradient came back to scores that the loader's labels belong to",
     "損失の推移だけを調べました。ローダーのラベルに対応するスコアに勾配が届かなかったためです",
+)
+_OTHER = Text(
+    "only its course was followed: the loss was not recognised, for the gradient of the scores is not that of a cross-entropy with the loader's "
+    "labels",
+    "損失の推移だけを調べました。スコアの勾配がローダーのラベルによるクロスエントロピーのものではなく、損失の種類を判別できなかったためです",
 )
 _UNCALLED = Text(
     "only its course was followed: the model that watch was given was not called itself",
@@ -126,6 +134,7 @@ def loss(record: Record) -> Iterator[Finding]:
     yield from _twice(record)
     yield from _twice_in_the_loop(record)
     yield from _raw(record)
+    yield from misfit(record, TWICE, RAW)
     yield from uphill(record)
     yield from other_labels(record)
     yield from _divided(record)
@@ -133,10 +142,11 @@ def loss(record: Record) -> Iterator[Finding]:
     still = list(stands(record))
     yield from still or course(record)  # what stands overshoots nothing
     yield from no_scaler(record)
-    is_seen = any(fit.is_told or fit.is_cross_entropy for fit in record.fits)
-    if not is_seen and not record.loss_saw_scores:
-        has_labels = any(each.labels for each in record.passes)
-        raise Skipped(_UNCALLED if not record.forwards else _UNREAD if has_labels else _UNSEEN)
+    known = sum(fit.is_known for fit in record.fits)
+    if (not known or known < KNOWN * len(record.fits)) and not record.loss_saw_scores:
+        has_labels, is_told = any(each.labels for each in record.passes), any(fit.is_told for fit in record.fits)
+        unread = _OTHER if is_told else _UNREAD if has_labels else _UNSEEN
+        raise Skipped(unread if record.forwards else _UNCALLED)
 
 
 def _detached(record: Record) -> Iterator[Finding]:

@@ -154,7 +154,11 @@ class LossFit:
     def is_known(self) -> bool:
         """Whether the gradient tells what the loss is."""
         return (
-            self.is_cross_entropy or self.is_of_softmax or self.is_of_raw_scores or self.is_negated or bool(self.misfit)
+            self.is_cross_entropy
+            or self.is_of_softmax
+            or self.is_of_raw_scores
+            or self.is_negated
+            or self.misfit not in ("", "unclear")
         )
 
 
