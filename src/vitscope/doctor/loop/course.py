@@ -14,6 +14,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.loop.accumulated import is_added_up, losses_of_steps, undivided
 from vitscope.doctor.loop.record import Record
+from vitscope.doctor.loop.search import broke_at, is_search
 
 NOT_FINITE = Fault(
     "loss-not-finite",
@@ -99,6 +100,16 @@ _DIVIDE = Text(
     "損失を1ステップのバッチ数で割ってください。それでも上昇する場合は、学習率を下げ、ウォームアップを入れてください",
 )
 _DIVIDE_CODE = "loss = criterion(model(images), labels) / accumulate\nloss.backward()"
+
+
+_SEARCHED = Text(
+    "A rate that is raised by the same factor at each step is looked for: that the loss breaks in the end is meant.",
+    "毎ステップ同じ倍率で学習率を上げているので、学習率の探索と考えられます。最後に損失が発散するのは想定どおりです。",
+)
+_BELOW = Text(
+    "train at some tenth of the rate from which the loss was above its start; with the weights from before the search",
+    "損失が開始時を上回った学習率の10分の1程度で学習してください。重みは探索前のものに戻してください",
+)
 
 
 class _Climb(NamedTuple):
@@ -189,6 +200,10 @@ def _too_high(record: Record, climb: _Climb, fault: Fault, *, is_sure: bool) -> 
             f"損失{ja}が上昇しています。開始時{first:.3g}、最大{peak:.3g}、終了時{last:.3g}（学習率は最大{rate}）。",
         )
     fault, said = _added(record, fault, said)
+    broke, is_meant = broke_at(record, losses_of_steps(record)), is_search(record)
+    said = said if broke is None else Text(said.en + broke.en, said.ja + broke.ja)
+    fault = replace(fault, why=_SEARCHED, advice=_BELOW, code="") if broke is not None and is_meant else fault
+    is_sure = is_sure and not is_meant
     return fault.found(
         said,
         {"first": first, "peak": peak, "last": last, "largest_lr": max(rates), "steps": len(losses_of_steps(record))},

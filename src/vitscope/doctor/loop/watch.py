@@ -170,9 +170,7 @@ def examined(recorder: Recorder, notes: tuple[Text, ...] = ()) -> LoopExaminatio
         except Exception as error:  # a report with a hole is better than none
             skipped.append(Skip(name, _failed(error)))
         seconds[name] = time.monotonic() - begun
-    if record.unwatched:
-        what = Text(", ".join(record.unwatched), "、".join(record.unwatched))
-        notes = (*notes, Text(f"Not watched: {what.en}.", f"監視できなかったもの：{what.ja}。"))
+    notes = (*notes, *_not_watched(record))
     notes = (*notes, *_not_told(record))
     left_out = {skip.check for skip in skipped} - {finding.check for finding in findings}
     return LoopExamination(
@@ -192,6 +190,20 @@ def _failed(error: Exception) -> Text:
         f"this check itself failed ({said}); the training was not touched by it",
         f"このチェック自体が失敗しました（{said}）。学習には影響していません",
     )
+
+
+def _not_watched(record: Record) -> Iterator[Text]:
+    """What of the things that were given does not tell what happens to it, and what went wrong in watching."""
+    passes = ".__iter__"
+    for kind in (each.removesuffix(passes) for each in record.unwatched if each.endswith(passes)):
+        yield Text(
+            f"Not watched: passes through the {kind} that was given as a loader, for a {kind} does not tell when it is gone through; "
+            "a DataLoader does.",
+            f"ローダーとして渡された{kind}は、反復の様子を監視できませんでした。DataLoaderであれば監視できます。",
+        )
+    others = [each for each in record.unwatched if not each.endswith(passes)]
+    if others:
+        yield Text(f"Not watched: {', '.join(others)}.", f"監視できなかったもの：{'、'.join(others)}。")
 
 
 def _not_told(record: Record) -> Iterator[Text]:
