@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitscope.data import DataSpec, ImageTable, open_data
 from vitscope.doctor.data import examine_data, examine_table
+from vitscope.doctor.data.across import read_across
 from vitscope.doctor.data.assignment import assigned
 from vitscope.doctor.finding import Finding
 
@@ -124,6 +125,21 @@ def _honest() -> dict[str, tuple[Pair, Pair]]:
 @pytest.mark.parametrize("name", list(_honest()))
 def test_harder_validation_images_are_not_accused(name: str) -> None:
     assert _found(*_honest()[name]) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_clear_classes_of_another_domain_are_not_accused(seed: int) -> None:
+    """All images of a class fall to one training class there, which may be any: each to one of its own, by chance."""
+    for classes in (3, 4, 6):
+        train, other = (
+            _patterns(240, seed, classes=classes, of=seed, noise=0.1),
+            _patterns(120, 50, classes=classes, of=seed + 50, noise=0.1),
+        )
+        shuffled = train[1][torch.randperm(240, generator=torch.Generator().manual_seed(seed))]
+        same = _patterns(120, 51, classes=classes, of=seed, noise=0.1)
+        assert read_across(train, other) is None
+        assert read_across((train[0], shuffled), same) is None
+        assert read_across(train, (same[0], (same[1] + 1) % classes)) is not None
 
 
 def test_digits_turned_upside_down_are_not_accused(digits: Any) -> None:

@@ -38,6 +38,8 @@ LEFT = 1 / 3
 """As numbered, the accuracy of renumbered classes is at most this share of what it is when they are renumbered."""
 AS_WITHIN = 0.8
 """Renumbered, validation is read as well from training as from itself, or nearly: images of another domain are not."""
+AS_CLEAR = 0.75
+"""And look as much like their classes as training images do, or nearly: images of none of them fall to some class too, all of a kind to the same."""
 ABOVE = 0.15
 """Of the way from chance to no mistake, the least."""
 
@@ -115,7 +117,9 @@ def _reading(kernel: Tensor, train: _Side, validation: _Side) -> Across:
     count, room = len(train.images), max(len(train.classes), len(validation.classes))
     truth = validation.truth
     own, half = truth.argmax(1), torch.arange(len(truth)) % 2
-    answers = _answers(kernel[:count, :count], kernel[count:, :count], train.truth)
+    known, taught = kernel[:count, :count], train.truth
+    scores = _scores(known, kernel[count:, :count], taught)
+    answers = (scores / taught.mean(0)).argmax(1)
     first, second, whole = (_look_like(answers[part], truth[part], room) for part in (half == 0, half == 1, half >= 0))
     places = {c: place for place, c in enumerate(train.classes)}
     same = torch.tensor([places.get(c, -1) for c in validation.classes])
@@ -132,6 +136,10 @@ def _reading(kernel: Tensor, train: _Side, validation: _Side) -> Across:
         each = truth[of].sum(0)
         return float(((hits & of).float() @ truth / each)[each > 0].mean())
 
+    learned = ridge(known) @ taught
+    usual = (learned * taught).sum(0) / taught.sum(0)  # of right answers in training, each image left out in its turn
+    targets = whole.clamp_max(len(train.classes) - 1)
+    here = (scores[:, targets] * truth).sum(0) / truth.sum(0)
     chance, found, everywhere = 1 / len(train.classes), share(renumbered), torch.ones_like(among)
     is_sure = (
         bool(moved.any())
@@ -139,22 +147,23 @@ def _reading(kernel: Tensor, train: _Side, validation: _Side) -> Across:
         and found >= chance + ABOVE * (1 - chance)
         and all(share(renumbered, of) >= AS_WITHIN * share(within, of) for of in (among, everywhere))
         and share(numbered) <= LEFT * found
+        and float(usual[targets[moved]].mean()) > 0
+        and bool((here[moved] >= AS_CLEAR * usual[targets[moved]]).all())
     )
     pairs = {validation.classes[k]: train.classes[int(whole[k])] for k in moved.nonzero()[:, 0].tolist()}
     is_read = _deviations(numbered[among], chance) >= READ
     return Across(pairs, share(numbered), found, share(within), int(among.sum()), is_sure, is_read)
 
 
-def _answers(known: Tensor, asked: Tensor, truth: Tensor) -> Tensor:
-    """The class of each image that is asked, by a ridge regression on those that are known; a class weighs the same however often it comes."""
+def _scores(known: Tensor, asked: Tensor, truth: Tensor) -> Tensor:
+    """How much each image that is asked looks like each class, by a ridge regression on those that are known; 0 where it looks like none."""
     mean = known.mean(0)
     middle = known - mean - mean[:, None] + mean.mean()
     shifted = asked - asked.mean(1, keepdim=True) - mean + mean.mean()
     factor, failed = torch.linalg.cholesky_ex(middle + strength_of(middle) * torch.eye(len(middle)))
     if int(failed):
         raise Skipped(TOO_ALIKE)
-    share = truth.mean(0)
-    return (shifted @ torch.cholesky_solve(truth - share, factor) / share).argmax(1)
+    return shifted @ torch.cholesky_solve(truth - truth.mean(0), factor)
 
 
 def _look_like(answers: Tensor, truth: Tensor, room: int) -> Tensor:
