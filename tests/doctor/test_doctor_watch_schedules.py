@@ -186,7 +186,7 @@ def test_a_length_that_trainings_have_in_epochs_is_left_alone(name: str) -> None
     assert not found(LONG_IN_EPOCHS[name], 80, epochs=3, run=per_epoch)
 
 
-@pytest.mark.parametrize("total", [100, 300])
+@pytest.mark.parametrize("total", [15, 100, 300])
 def test_a_one_cycle_that_may_be_meant_in_epochs_is_asked_after(total: int) -> None:
     """That the batches of an epoch divide it tells nothing sure."""
     (finding,) = found(lambda o: lr_scheduler.OneCycleLR(o, 1e-3, total_steps=total), 80, epochs=2, run=per_epoch)

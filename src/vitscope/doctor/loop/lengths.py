@@ -221,7 +221,8 @@ def too_slow(record: Record, scheduler: Any) -> Finding | None:
     is_long = length > LONG
     if 2 * len(record.scheduler_steps) >= length:
         return None  # it ends with the training
-    if not is_long and (not is_usual or length % epoch or length < 5 * epoch):
+    shortest = 1 if kind is lr_scheduler.OneCycleLR else 5  # a cosine as short is as likely one of as many epochs
+    if not is_long and (not is_usual or length % epoch or length < shortest * epoch):
         return None  # as likely meant in epochs
     name, epochs = type(scheduler).__name__, length // epoch
     asks = Text("", "") if is_long else _IN_EPOCHS
