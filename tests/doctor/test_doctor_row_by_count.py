@@ -123,3 +123,9 @@ class CutZeros(Zeros):
 @pytest.mark.parametrize("build", [Cut, CutZeros, Host, MeanHost])
 def test_a_table_that_is_cut_along_the_tokens_is_none(build: Callable[[], nn.Module]) -> None:
     assert [each.id for each in findings(build) if each.id != "position-starts-at-zero"] == []
+
+
+def test_a_layers_bias_is_no_vector_that_was_added_for_the_place() -> None:
+    torch.manual_seed(0)
+    found = diagnose(SequenceFirst(), image_size=32, num_classes=10, checks=["position"])
+    assert [each.evidence.get("same_for_all_tokens") for each in found.findings] != ["patch.bias"]

@@ -113,13 +113,14 @@ def _maker(patient: Patient, source: Source) -> str | None:
 
 
 def _vector_for_all(patient: Patient) -> str | None:
-    """A parameter or buffer of which one vector is added to every token, before the first block; None where there is none. An embedding's own bias
-    is no sum of its own on the tape."""
+    """A parameter or buffer of which one vector is added to every token, before the first block; None where there is none. A layer's
+    own bias is none."""
     try:
         first = patient.anatomy.blocks[0].attention.begins.number
     except Skipped:
         return None
-    names = {id(held): name for name, held in (*patient.model.named_parameters(), *patient.model.named_buffers())}
+    held = (*patient.model.named_parameters(), *patient.model.named_buffers())
+    names = {id(each): name for name, each in held if name.rpartition(".")[2] != "bias"}
     for call in patient.tape.calls[:first]:
         if call.name in SUMS and any(patient.tape.is_of_image(source) for source in call.sources):
             for source in call.sources:
