@@ -209,7 +209,7 @@ class Pooled(nn.Module):
 
 @pytest.mark.parametrize(
     ("queries", "axis", "said"),
-    [(1, 0, OVER_IMAGES), (3, 0, OVER_IMAGES), (1, 1, "over the queries"), (1, 2, ""), (3, 2, "")],
+    [(1, 0, OVER_IMAGES), (3, 0, OVER_IMAGES), (1, 1, "the queries, of which there is one"), (1, 2, ""), (3, 2, "")],
 )
 def test_the_axis_of_a_read_out(queries: int, axis: int, said: str) -> None:
     torch.manual_seed(0)
