@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from watch_parts import CLASSES, ViT, parts
+from watch_parts import Pooled, ViT, parts
 
 import vitscope
 from vitscope.doctor.loop.fit import fitted
@@ -93,19 +93,6 @@ def test_honest_losses_are_no_misfit(name: str, classes: int) -> None:
 def test_misfits_are_told_by_their_gradient(name: str, classes: int) -> None:
     assert set(MISFITS) == set(SICK)
     assert {named(SICK[name], spread, classes, seed) for seed in range(3) for spread in (1.0, 3.0)} == {name}
-
-
-class Pooled(nn.Module):
-    """No class token, no dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patch = nn.Conv2d(3, 32, 4, 4)
-        self.block = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
-        self.head = nn.Linear(32, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.block(self.patch(x).flatten(2).transpose(1, 2)).mean(1))
 
 
 def watched(loss: Loss, model: nn.Module) -> Watched:

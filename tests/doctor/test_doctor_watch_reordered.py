@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from watch_parts import CLASSES, ViT, loader_of, parts
+from watch_parts import Pooled, ViT, loader_of, parts
 
 import vitscope
 from vitscope.doctor.finding import Finding
@@ -20,19 +20,6 @@ ORDERS: dict[str, Change] = {
     "flipped": lambda places: places.flip(0),
     "rolled": lambda places: places.roll(1),
 }
-
-
-class Pooled(nn.Module):
-    """No class token, no dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patch = nn.Conv2d(3, 32, 4, 4)
-        self.block = nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True)
-        self.head = nn.Linear(32, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.block(self.patch(x).flatten(2).transpose(1, 2)).mean(1))
 
 
 def found(step: Callable[[nn.Module, Tensor, Tensor], Tensor], model: nn.Module | None = None) -> list[Finding]:

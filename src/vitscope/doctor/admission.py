@@ -74,10 +74,7 @@ def admitted(
     if _alone_comes_to_nothing(model, given.to(dtype), num_classes, works):
         works.remove(1)
     batch = None if set(_needed(model)) <= set(works) else max(works)
-    count = batch or max(IMAGES, 0)
-    shown = given.repeat(-(-count // len(given)), 1, 1, 1)[: max(count, len(given)) if batch is None else batch].to(
-        dtype
-    )
+    shown = several(given, batch or max(IMAGES, len(given))).to(dtype)
     scores = _scores(moved(model, CPU, dtype), shown, batch, num_classes)
     classes = scores.shape[1]
     if num_classes is not None and num_classes != classes:
@@ -125,7 +122,7 @@ def _scores(model: nn.Module, shown: Tensor, batch: int | None, classes: int | N
     """
     read = along_the_batch(model, shown) if batch is not None else None
     count = ODD_SIZES[0] if read is not None and read.tokens == batch else batch or 2
-    answer = model(shown.repeat(-(-count // len(shown)), 1, 1, 1)[:count])
+    answer = model(several(shown, count))
     try:
         return scores_of(answer, count, classes)
     except ModelError as error:
@@ -214,11 +211,12 @@ def _alone_comes_to_nothing(model: nn.Module, images: Tensor, classes: int | Non
     """Whether one image by itself gives NaN or infinite scores while a batch does not: what stands in a batch is divided by its spread."""
     if 1 not in works or max(works) == 1:
         return False
-    one, many = (scores_of(model(_several(images, size)), size, classes) for size in (1, max(works)))
+    one, many = (scores_of(model(several(images, size)), size, classes) for size in (1, max(works)))
     return not bool(one.isfinite().all()) and bool(many.isfinite().all())
 
 
-def _several(images: Tensor, size: int) -> Tensor:
+def several(images: Tensor, size: int) -> Tensor:
+    """So many images, the first ones again where there are fewer."""
     return images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
 
 
@@ -265,7 +263,7 @@ def _takes(
 ) -> bool:
     """Whether the model gives scores at a batch size; `said` gets the first error of a precision, `unscored` those sizes at which the model runs
     and gives no scores for each image."""
-    given = _several(images, size).to(dtype)
+    given = several(images, size).to(dtype)
     try:
         with torch.no_grad():
             answer = model(given)

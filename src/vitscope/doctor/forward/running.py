@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vitscope._core.text import Text
-from vitscope.doctor.admission import HARD_WIRED_DTYPE
+from vitscope.doctor.admission import HARD_WIRED_DTYPE, several
 from vitscope.doctor.copying import copied, moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.device import bound_to_a_device
@@ -254,7 +254,7 @@ def _comes_to_nothing(patient: Patient, model: nn.Module, image: Tensor) -> bool
 
 
 def _images(patient: Patient, size: int, dtype: torch.dtype) -> Tensor:
-    return patient.images.repeat(-(-size // len(patient.images)), 1, 1, 1)[:size].to(dtype)
+    return several(patient.images, size).to(dtype)
 
 
 def _which(works: list[int], fails: list[int], said: Text) -> tuple[str, str]:
