@@ -17,6 +17,7 @@ from vitscope.doctor.loop.batches import size_of
 from vitscope.doctor.loop.fit import fitted, fitted_without_labels, form_of, labels_in
 from vitscope.doctor.loop.guard import Guard, Observing
 from vitscope.doctor.loop.loaders import Batch, Loaders
+from vitscope.doctor.loop.made import making, place_of
 from vitscope.doctor.loop.record import MOST, Forward, Record
 from vitscope.doctor.patient import scores_of
 
@@ -44,6 +45,7 @@ class Forwards:
         self._batch: Batch | None = None
         self._target: Tensor | None = None
         self._scores: Tensor | None = None
+        self._place: int | None = None
         self._is_inside = False
 
     @property
@@ -63,6 +65,12 @@ class Forwards:
     def end_backward(self) -> None:
         """What comes next belongs to another loss."""
         self.scale, self._target = 1.0, None
+
+    def see_loss(self, loss: Tensor) -> None:
+        """What a loss was made of, where it hangs on the scores that came last."""
+        if self._place is not None and looks(len(self.record.backwards)):
+            made = making(loss, self._place)
+            self.record.makings += [] if made is None else [made]
 
     def forget(self) -> None:
         """The block is over: no tensor of the user's is held any longer."""
@@ -108,7 +116,7 @@ class Forwards:
             if looks(len(record.forwards)):
                 seen.form = form_of(scores)
         if scores.requires_grad and seen.grad:
-            self._last, self._scores, self._batch = seen, scores.detach(), batch
+            self._last, self._scores, self._batch, self._place = seen, scores.detach(), batch, place_of(scores)
             self.call = (args, kwargs, self._labels())
             back = partial(self._guard.run, "loss.backward", self._came_back, seen)
             scores.register_hook(back)  # type: ignore[no-untyped-call]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
-
-import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
@@ -17,6 +14,7 @@ from vitscope.doctor.loop.labels import other_labels
 from vitscope.doctor.loop.misfits import misfit
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.still import one_score, stands
+from vitscope.doctor.loop.twice import TWICE, by_the_graph, twice
 from vitscope.doctor.loop.uphill import uphill
 from vitscope.doctor.loop.words import counted
 
@@ -35,23 +33,6 @@ DETACHED = Fault(
     ),
     "loss = F.cross_entropy(model(images), labels)\nloss.backward()",
     explains=("parameters-do-not-move", "no-gradient-at-the-step", "no-step", "gradients-cleared-before-the-step"),
-)
-TWICE = Fault(
-    "probabilities-into-cross-entropy",
-    "M12",
-    "loop-loss",
-    "error",
-    Text(
-        "Cross-entropy applies a softmax itself. Given probabilities, it makes them nearly uniform: the loss has a floor far above zero, and the "
-        "gradients are small.",
-        "クロスエントロピーは内部でsoftmaxを計算します。0から1の値にもう一度softmaxを掛けるとほぼ一様になり、損失はゼロより"
-        "ずっと高い下限で止まり、勾配も小さくなります。",
-    ),
-    Text(
-        "let the model return its last Linear's output, without softmax or sigmoid",
-        "モデルは最後のLinearの出力を、softmaxやsigmoidを通さずに返すようにしてください",
-    ),
-    "return self.head(x)",
 )
 RAW = Fault(
     "scores-into-nll-loss",
@@ -87,10 +68,6 @@ DIVIDED = Fault(
 )
 KNOWN = 0.25
 """The share of the gradients by which a loss is recognised: some batches are mixed, and some gradients of another loss look alike."""
-_NO_SOFTMAX = Text(
-    "give the loss the scores of the model, without a softmax before it",
-    "softmaxを通さず、モデルのスコアをそのまま損失に渡してください",
-)
 _BY_THE_LOADER = Text(
     "The learning rate is in effect divided by the number of batches too. SGD then hardly moves; Adam hides it until its epsilon shows.",
     "実質的に学習率までバッチ数で割ることになります。SGDではほとんど動かず、Adamではイプシロンが効くまで表に出ません。",
@@ -131,10 +108,8 @@ def loss(record: Record) -> Iterator[Finding]:
         yield finding
         return
     yield from _detached(record)
-    yield from _twice(record)
-    yield from _twice_in_the_loop(record)
-    yield from _raw(record)
-    yield from misfit(record, TWICE, RAW)
+    by_gradients = [*twice(record), *_raw(record), *misfit(record, TWICE, RAW)]
+    yield from by_gradients or by_the_graph(record)
     yield from uphill(record)
     yield from other_labels(record)
     yield from _divided(record)
@@ -142,11 +117,16 @@ def loss(record: Record) -> Iterator[Finding]:
     still = list(stands(record))
     yield from still or course(record)  # what stands overshoots nothing
     yield from no_scaler(record)
-    known = sum(fit.is_known for fit in record.fits)
-    if (not known or known < KNOWN * len(record.fits)) and not record.loss_saw_scores:
+    if not record.loss_saw_scores and not _is_known(record):
         has_labels, is_told = any(each.labels for each in record.passes), any(fit.is_told for fit in record.fits)
         unread = _OTHER if is_told else _UNREAD if has_labels else _UNSEEN
         raise Skipped(unread if record.forwards else _UNCALLED)
+
+
+def _is_known(record: Record) -> bool:
+    """Whether gradients tell what the loss is, or what it was made of does."""
+    fits, makings = sum(fit.is_known for fit in record.fits), sum(each.is_known for each in record.makings)
+    return 0 < KNOWN * len(record.fits) <= fits or 0 < KNOWN * len(record.makings) <= makings
 
 
 def _detached(record: Record) -> Iterator[Finding]:
@@ -165,57 +145,6 @@ def _detached(record: Record) -> Iterator[Finding]:
             f"{cut}回のbackwardで、損失からモデルのスコアへ勾配が一度も届きませんでした{off}。損失がモデルから切り離されています。",
         ),
         {"backwards": cut, "losses_without_history": record.cut_losses, "forwards": len(record.forwards)},
-    )
-
-
-def _twice(record: Record) -> Iterator[Finding]:
-    forms = [each.form for each in record.forwards if each.form is not None and each.grad]
-    seen = record.loss_saw_scores and type(record.loss_fn) is torch.nn.CrossEntropyLoss
-    fits = [fit for fit in record.fits if fit.is_cross_entropy]
-    known = seen or (len(fits) >= 3 and len(fits) > 0.8 * len(record.fits))
-    if len(forms) < 3 or not known or record.classes is None or "scores" in forms:
-        return
-    floor = math.log(math.e + record.classes - 1) - 1
-    is_softmax = set(forms) == {"probabilities"}
-    what = Text("rows that sum to 1", "各行の和が1") if is_softmax else Text("all between 0 and 1", "すべて0から1の間")
-    name = "softmax" if is_softmax else "sigmoid"
-    yield TWICE.found(
-        Text(
-            f"The model gives probabilities ({what.en}: a {name}), and the loss is a cross-entropy: with {record.classes} classes "
-            f"it cannot fall below {floor:.4f}.",
-            f"モデルの出力は確率（{what.ja}、{name}）ですが、損失はクロスエントロピーです。{record.classes}クラスでは損失が{floor:.4f}より"
-            "下がりません。",
-        ),
-        {"floor": floor, "classes": record.classes, "output": name},
-    )
-
-
-def _twice_in_the_loop(record: Record) -> Iterator[Finding]:
-    """The model gives scores, and the loop makes probabilities of them before the loss."""
-    forms, count = record.loss_forms, sum(fit.is_of_softmax for fit in record.fits)
-    others = sum(not fit.is_of_softmax and not fit.is_cross_entropy for fit in record.fits)
-    is_seen = type(record.loss_fn) is torch.nn.CrossEntropyLoss and len(forms) >= 3 and set(forms) == {"probabilities"}
-    if not is_seen and count >= 5 and count >= 4 * others and 2 * count >= len(record.fits) and record.classes:
-        floor = math.log(math.e + record.classes - 1) - 1
-        yield replace(TWICE, advice=_NO_SOFTMAX, code="loss = F.cross_entropy(model(images), labels)").found(
-            Text(
-                f"The loss is a cross-entropy of the softmax of the model's scores ({count} of {len(record.fits)} gradients that were looked at "
-                f"agree with that): the loop takes a softmax before it. With {record.classes} classes it cannot fall below {floor:.4f}.",
-                f"損失は、モデルのスコアにsoftmaxを掛けた値のクロスエントロピーです（調べた勾配{len(record.fits)}個中{count}個が一致）。ループの中で"
-                f"先にsoftmaxが計算されています。{record.classes}クラスでは損失が{floor:.4f}より下がりません。",
-            ),
-            {"floor": floor, "classes": record.classes, "output": "softmax"},
-        )
-    if not is_seen:
-        return
-    yield replace(TWICE, advice=_NO_SOFTMAX, code="loss = criterion(model(images), labels)").found(
-        Text(
-            f"The loss is a cross-entropy and is given probabilities: in all {len(forms)} calls that were looked at, the rows of its input sum to 1. "
-            "The loop takes a softmax before it.",
-            f"損失はクロスエントロピーですが、確率が渡されています。調べた{len(forms)}回の呼び出しすべてで、入力の各行の和が1でした。ループの中で"
-            "先にsoftmaxが計算されています。",
-        ),
-        {"calls": len(forms), "output": "softmax"},
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vitscope.doctor.loop.made import Making
+
 Phase = Literal["train", "val"]
 """Which loader the batch came from, where that is known."""
 MOST = 20_000
@@ -153,13 +155,8 @@ class LossFit:
     @property
     def is_known(self) -> bool:
         """Whether the gradient tells what the loss is."""
-        return (
-            self.is_cross_entropy
-            or self.is_of_softmax
-            or self.is_of_raw_scores
-            or self.is_negated
-            or self.misfit not in ("", "unclear")
-        )
+        ways = (self.is_cross_entropy, self.is_of_softmax, self.is_of_raw_scores, self.is_negated)
+        return any(ways) or self.misfit not in ("", "unclear")
 
 
 @dataclass(frozen=True)
@@ -203,6 +200,8 @@ class Record:
     scheduler_steps: list[int] = field(default_factory=list)
     """How many optimizer steps there had been at each."""
     fits: list[LossFit] = field(default_factory=list)
+    makings: list[Making] = field(default_factory=list)
+    """What the losses that were looked at were made of."""
     labels_used: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Of batches of the training loader whose loss is a cross-entropy: its labels, and those of that loss."""
     reordered: int = 0

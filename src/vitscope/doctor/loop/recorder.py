@@ -127,6 +127,7 @@ class Recorder:
             value = self._pending if self._pending is not None else loss.detach() if loss.numel() == 1 else None
             scaled, self._pending = self._pending is not None, None
             self.record.cut_losses += not loss.requires_grad
+            self.forwards.see_loss(loss)
             yield
         finally:
             self._depth.discard("backward")

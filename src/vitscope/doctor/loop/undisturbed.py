@@ -54,18 +54,22 @@ def _own_states(model: nn.Module | None) -> Iterator[Callable[[], Any]]:
 
 
 def _sources(model: nn.Module | None) -> list[Any]:
-    """Everything that gives random numbers, once. Among tens of thousands of values nearly all are of a kind that was met before, so kinds are
-    compared as sets of their ids: some cannot be hashed, and isinstance asks lazy proxies for their class, which may load whatever they stand for."""
+    """Everything that gives random numbers, once. There are hundreds of thousands of values and few kinds, so values are looked at one by one only
+    where one is of a kind that is new or gives random numbers. Kinds are compared as their ids: some cannot be hashed, and isinstance asks lazy
+    proxies for their class, which may load whatever they stand for."""
     found: dict[int, Any] = {}
-    others: dict[int, type] = {}
+    kinds: dict[int, type] = {}
+    dull: set[int] = set()
     for values in _values(model):
-        if others.keys() >= set(map(id, map(type, values))):
+        if dull.issuperset(map(id, map(type, values))):
             continue
         for value in values:
             kind = type(value)
-            if not _is_source(kind):
-                others[id(kind)] = kind
-            elif value is not torch.default_generator:
+            if id(kind) not in kinds:
+                kinds[id(kind)] = kind
+                if not _is_source(kind):
+                    dull.add(id(kind))
+            if id(kind) not in dull and value is not torch.default_generator:
                 found[id(value)] = value
     return list(found.values())
 
