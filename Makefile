@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 BENCH := .venv-bench
 # two tests side by side, each in one thread (also the commands that a test starts); who ends first takes over from the other
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# and what is compiled stays, for the commands that a test starts
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo bench corpus test lint unit e2e clean help
 

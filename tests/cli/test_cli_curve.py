@@ -13,6 +13,8 @@ from vitscope.curves import load_reference, references
 from vitscope.recipes.load import dump_recipe, load_recipe
 from vitscope.runs import EpochMetrics, write_metrics
 
+pytestmark = pytest.mark.e2e  # whole commands
+
 PUBLISHED = load_reference("vit_patch4_cifar10_200ep")
 
 

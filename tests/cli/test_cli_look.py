@@ -16,6 +16,8 @@ from PIL import Image
 from vitscope._core import pictures
 from vitscope.cli.look import _default_page
 
+pytestmark = pytest.mark.e2e  # whole commands
+
 STAGES = ["image", "patches", "patch_embedding", "with_class", "with_position", "encoder", "pooled", "logits"]
 YAML = "name: vit-ti4-32\nimage_size: 16\npatch_size: 8\ndim: 24\nheads: 2\ndepth: 1\nmlp_dim: 32\nclasses: 4\n"
 LOUD = """

@@ -19,6 +19,8 @@ from vitscope.recipes.measure import read_results
 from vitscope.report.judging import pictures
 from vitscope.runs import RunFolder
 
+pytestmark = pytest.mark.e2e  # whole commands
+
 SECTIONS = (
     "summary",
     "curve",
@@ -202,7 +204,6 @@ def test_predictions_that_cannot_be_do_not_count(run: Path, change: str) -> None
     assert read_results(RunFolder.open(run)) is None
 
 
-@pytest.mark.e2e
 def test_a_class_without_validation_images_has_no_accuracy(vitscope: Command, tmp_path: Path) -> None:
     for name, count in (("cat", 10), ("dog", 10), ("eel", 1)):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -289,7 +290,6 @@ def test_without_its_recipe_a_run_is_not_brought_about_again(vitscope: Command, 
     assert "Not measured" in seen["notes"][0]["en"]
 
 
-@pytest.mark.e2e
 def test_the_printed_command_brings_the_run_about_again(
     vitscope: Command, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,7 +321,6 @@ def test_weights_of_another_run_show_in_the_pictures(vitscope: Command, run: Pat
     assert 'alt="looked at"' not in (run / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

@@ -31,6 +31,8 @@ from vitscope.runs import EpochMetrics, RunFolder, read_metrics, write_metrics
 from vitscope.train import session
 from vitscope.train.events import EpochEnded, StepEnded
 
+pytestmark = pytest.mark.e2e  # whole commands
+
 SOURCES = str(Path(__file__).parents[2] / "src")
 
 
@@ -519,7 +521,6 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.e2e
 def test_a_killed_vitscope_goes_on_to_the_same_numbers(vitscope: Command, tmp_path: Path) -> None:
     """kill -9 in the third epoch; then --resume, and no difference to a training that nothing disturbed."""
     out, whole = tmp_path / "run", tmp_path / "whole"

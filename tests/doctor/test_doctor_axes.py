@@ -16,7 +16,10 @@ from torch import Tensor, nn
 import vitscope
 from vitscope.doctor.examination import Examination
 
-pytestmark = pytest.mark.filterwarnings("ignore:Implicit dimension choice:UserWarning")
+pytestmark = [
+    pytest.mark.e2e,  # whole examinations
+    pytest.mark.filterwarnings("ignore:Implicit dimension choice:UserWarning"),
+]
 Shares = Callable[[Tensor], Tensor]
 CHECKS = ["forward", "batch-independence", "input-blindness", "token-mixing", "attention", "residual"]
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from vitscope.doctor.examine import diagnose
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 def found(build: Any) -> list[Finding]:
     torch.manual_seed(0)

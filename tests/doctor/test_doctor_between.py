@@ -15,6 +15,8 @@ from torch import Tensor, nn
 import vitscope
 from vitscope.doctor.mixing.tokens import token_mixing
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 def not_turned(self: Attending, x: Tensor) -> tuple[Tensor, ...]:
     """Queries, keys and values as batch, tokens, heads, width of a head."""

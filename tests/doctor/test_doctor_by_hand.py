@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from vitscope.doctor.examine import diagnose
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 NAMED = {
     "M18": "skip-missing",
     "M4": "patches-cut-wrong",

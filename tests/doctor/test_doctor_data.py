@@ -22,6 +22,8 @@ from vitscope.data.decode import fit
 from vitscope.data.sources import find_source
 from vitscope.doctor.data import DATA_CHECKS, examine_data, examine_table
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 CIFAR = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10"
 
 
@@ -377,7 +379,6 @@ def test_a_folder_of_class_folders_can_be_examined(tmp_path: Path) -> None:
     assert "data-labels" in run
 
 
-@pytest.mark.e2e
 @pytest.mark.skipif(not CIFAR.is_dir(), reason="CIFAR-10 beside the checkout (../shared) is absent")
 def test_cifar10_is_healthy_and_its_labels_shuffled_are_not() -> None:
     source = find_source(DataSpec.parse({"source": str(CIFAR)}))

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vitscope.doctor.data import examine_data
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 def _images(count: int, classes: int, seed: int, strength: float = 1.0) -> tuple[Tensor, Tensor]:
     """Noise with a patch that is brighter the higher the class."""

@@ -22,6 +22,8 @@ from vitscope.doctor.data.batches import as_batch
 from vitscope.doctor.data.reading import look_at
 from vitscope.doctor.data.seen import TRAINING
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 COUNT = 240
 LABELS = torch.randint(4, (COUNT,), generator=torch.Generator().manual_seed(0))
 IMAGES = torch.randn(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(1))

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from vitscope.doctor.data import examine_data
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 def _images(classes: int, each: int) -> tuple[Tensor, Tensor]:
     """Sorted by class."""

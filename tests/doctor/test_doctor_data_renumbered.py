@@ -16,6 +16,8 @@ from vitscope.doctor.data.across import read_across
 from vitscope.doctor.data.assignment import assigned
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 Pair = tuple[Tensor, Tensor]
 
 

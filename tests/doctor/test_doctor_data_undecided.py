@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from vitscope.doctor.data import examine_data
 from vitscope.doctor.examination import Found
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 Pair = tuple[Tensor, Tensor]
 
 

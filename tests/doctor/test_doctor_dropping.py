@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import diagnose
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 Drop = Callable[[Tensor, float], Tensor]
 
 

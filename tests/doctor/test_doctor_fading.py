@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from vitscope.doctor.examine import diagnose
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 class Squeezed(nn.Module):
     """Attention and sigmoids one behind the other, and nothing round them."""

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from vitscope.doctor.examine import diagnose
 from vitscope.doctor.forward import meetings
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 class FirstOfTheBatch(Host):
     def read(self, tokens: Tensor) -> Tensor:

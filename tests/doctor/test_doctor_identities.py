@@ -16,6 +16,8 @@ import vitscope
 from vitscope.doctor.data import examine_data
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 class Identities:
     """Batches of P identities with up to K images of each, anew in each epoch; each identity once in an epoch, or any of them in each batch."""

@@ -17,6 +17,8 @@ from vitscope.doctor.examine import as_it_was, diagnose
 from vitscope.doctor.learning.rate import _inside, _stable
 from vitscope.doctor.learning.training import guessing, loss_of
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 class Small(nn.Module):
     """A sound ViT in few lines, with places where a test can put something else."""

@@ -19,6 +19,8 @@ from vitscope.doctor.loop.held import Held
 from vitscope.doctor.loop.loaders import Loaders
 from vitscope.doctor.loop.record import Record
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 class NoRate(torch.optim.Optimizer):
     """As Adafactor in transformers: its groups hold lr=None."""

@@ -15,6 +15,8 @@ from watch_sick import sgd
 import vitscope
 from vitscope.doctor.loop.watch import Watched
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 WEIGHTS = torch.linspace(0.5, 2, 10)
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import diagnose
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 BLIND = "image-never-reaches-the-scores"
 CHECKS = ("input-blindness", "token-mixing", "attention", "residual", "parameters")
 

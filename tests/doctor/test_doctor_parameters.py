@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import diagnose
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 SICK = {case.name: case for case in (*sick_parameters.CASES, *sick_sharing.CASES) if case.check == "parameters"}
 SICK |= {case.name: case for case in sick_start.CASES if case.mode == "I2"}
 FOUND = {

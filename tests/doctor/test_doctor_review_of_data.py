@@ -21,6 +21,8 @@ from vitscope.doctor.examination import Found, in_order
 from vitscope.report.doctoring.evidence import called
 from vitscope.runs import RunFolder
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 Pair = tuple[Tensor, Tensor]
 unchecked = inspect.unwrap(examine_data)  # without the annotations' own check, which only tests have

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from vitscope.doctor.examine import diagnose
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 
 def findings(build: Callable[[], nn.Module]) -> list[Finding]:
     torch.manual_seed(0)

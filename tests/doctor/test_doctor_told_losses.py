@@ -15,6 +15,8 @@ from vitscope.doctor.arguments import loss_named
 from vitscope.doctor.finding import Finding
 from vitscope.doctor.learning.training import loss_of
 
+pytestmark = pytest.mark.e2e  # whole examinations
+
 Finish = Callable[[Tensor], Tensor]
 
 

@@ -12,6 +12,8 @@ import vitscope
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import SEVERITIES
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def made(case: watch_sick.Sick | watch_healthy.Healthy) -> Parts:
     """The same weights whichever tests ran before."""

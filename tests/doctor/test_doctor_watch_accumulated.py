@@ -14,6 +14,8 @@ from watch_sick import sgd
 import vitscope
 from vitscope.doctor.loop.watch import Watched
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def watched(
     make: Callable[[nn.Module], torch.optim.Optimizer], every: int, share: float, model: nn.Module | None = None

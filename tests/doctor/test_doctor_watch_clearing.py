@@ -14,6 +14,8 @@ from watch_parts import Parts, ViT, parts
 import vitscope
 from vitscope.doctor.loop.watch import Watched
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def watched(p: Parts, clear: Callable[[Parts], object], *, epochs: int = 2) -> Watched:
     with vitscope.watch(p.model, p.optimizer, p.loader) as seen:

@@ -11,6 +11,8 @@ from torch.nn.functional import binary_cross_entropy, cross_entropy, mse_loss, o
 
 from vitscope.doctor.loop.fit import fitted
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
     "cross-entropy": (cross_entropy, True),
     "squared error": (lambda p, y: mse_loss(p, one_hot(y, 10).to(p)), False),

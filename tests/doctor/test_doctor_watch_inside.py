@@ -9,6 +9,8 @@ from watch_parts import parts, step
 import vitscope
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def found(every: int, *, trains: bool, epochs: int = 3) -> Finding:
     """A measurement behind so many steps, of ten in an epoch."""

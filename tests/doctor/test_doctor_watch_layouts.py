@@ -14,6 +14,8 @@ from watch_parts import CLASSES, images_of, parts
 import vitscope
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 class Noisy(Dataset[tuple[Tensor, Tensor]]):
     """No image comes twice as it was."""

@@ -26,6 +26,8 @@ from vitscope._core.errors import UsageError
 from vitscope.doctor.loop.fit import fitted
 from vitscope.doctor.loop.undisturbed import undisturbed
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def weights(run: Callable[[Parts], None], *, watching: bool) -> tuple[dict[str, Tensor], list[object]]:
     """The weights and all random states after a loop of 70 steps, which is over all of the watcher's own experiments."""

@@ -15,6 +15,8 @@ from vitscope.doctor.loop.fit import fitted
 from vitscope.doctor.loop.misfits import MISFITS, UNCLEAR
 from vitscope.doctor.loop.watch import Watched
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -14,6 +14,8 @@ import vitscope
 from vitscope.doctor.loop.fit import fitted, labels_in
 from vitscope.doctor.loop.watch import Watched
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def adam(rate: float, seed: int, *, large: bool = True, told: bool = True, **others: float) -> Watched:
     torch.manual_seed(seed)

@@ -13,6 +13,8 @@ from watch_parts import Pooled, ViT, loader_of, parts
 import vitscope
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 Change = Callable[[Tensor], Tensor]
 """From the places of the images of a batch, those that they are put into."""
 ORDERS: dict[str, Change] = {

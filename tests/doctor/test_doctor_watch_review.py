@@ -17,6 +17,8 @@ from watch_sick import scheduled, sgd
 import vitscope
 from vitscope.doctor.loop.watch import Watched
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def watched_over(p: Parts, run: Callable[[Parts], None]) -> Watched:
     with vitscope.watch(

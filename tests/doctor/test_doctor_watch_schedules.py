@@ -14,6 +14,8 @@ from watch_parts import loader_of, parts, step, train
 import vitscope
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 Make = Callable[[torch.optim.Optimizer], object]
 
 

@@ -13,6 +13,8 @@ from watch_parts import ViT, loader_of, parts, step
 import vitscope
 from vitscope.doctor.finding import Finding
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def found(rate: Callable[[int], float], depth: int) -> list[Finding]:
     p = parts(

@@ -15,6 +15,8 @@ from watch_parts import ViT, loader_of
 import vitscope
 from vitscope.doctor.loop.watch import Watched
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 Split = Callable[[str], bool]
 SPLITS: dict[str, Split] = {"head": lambda name: "head" in name, "blocks": lambda name: "blocks" in name}
 

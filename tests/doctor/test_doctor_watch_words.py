@@ -11,6 +11,8 @@ import vitscope
 from vitscope._core.errors import UsageError
 from vitscope.doctor.loop.watch import Watched
 
+pytestmark = pytest.mark.e2e  # whole loops
+
 
 def watched_for(epochs: int = 1, *, lang: str | None = None) -> Watched:
     p = parts()

@@ -20,6 +20,8 @@ from vitscope.lens.display import html_of
 from vitscope.lens.trace import Trace, trace
 from vitscope.model.create import create_model
 
+pytestmark = pytest.mark.e2e  # whole pages
+
 
 def ours(channels: int = 3, **changed: Any) -> Trace:
     torch.manual_seed(0)

@@ -21,6 +21,8 @@ from vitscope.race.course import Course
 from vitscope.race.mending import with_what_else_goes
 from vitscope.race.targets import Pair, Wanted, open_course, open_pair, refuse_other_classes
 
+pytestmark = pytest.mark.e2e  # whole races
+
 TINY = {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32, "image_size": (8, 8), "patch_size": (4, 4)}
 
 

@@ -21,6 +21,8 @@ from vitscope.model.specimens.spec import BadViTFault, BadViTSpec
 from vitscope.race.ends import with_scores
 from vitscope.race.repair import Mended, mended, tried
 
+pytestmark = pytest.mark.e2e  # whole races
+
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 TINY = {"dim": 16, "depth": 2, "heads": 2, "mlp_dim": 32, "image_size": (8, 8), "patch_size": (4, 4)}
 Named = namedtuple("Named", ["scores", "aside"])

@@ -15,6 +15,8 @@ from vitscope.model.specimens.spec import BadViTFault, BadViTSpec
 from vitscope.race.repair import Mended, mended
 from vitscope.race.ways import is_triangular
 
+pytestmark = pytest.mark.e2e  # whole races
+
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 

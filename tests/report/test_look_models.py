@@ -14,6 +14,8 @@ from vitscope.model.create import build
 from vitscope.model.presets import FAULTS, parse_model
 from vitscope.report.looking.page import page_of
 
+pytestmark = pytest.mark.e2e  # whole pages
+
 
 class Windows(nn.Module):
     """Tokens that do not stand for one patch each: two patches are mixed into one before the first block."""

@@ -24,6 +24,8 @@ from vitscope.report.looking.look import Look
 from vitscope.report.looking.page import page_of
 from vitscope.report.words import WORDS
 
+pytestmark = pytest.mark.e2e  # whole pages
+
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
 ENGLISH = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,} [A-Za-z]{2,}")
 NASTY = "</script><script>alert(1)</script>\"'&<b>{{ 7*7 }}"

@@ -33,6 +33,8 @@ from vitscope.train.checkpoint import FORMAT, Progress, load_checkpoint, load_we
 from vitscope.train.events import CheckpointWritten, EpochEnded, Event, Started, StepEnded
 from vitscope.train.fit import fit
 
+pytestmark = pytest.mark.e2e  # whole trainings
+
 HERE = Path(__file__).parent
 SOURCES = str(HERE.parents[1] / "src")
 
@@ -97,7 +99,6 @@ def test_a_training_that_died_goes_on_to_the_same_numbers(tmp_path: Path, case: 
     assert_same_weights(saved, whole)
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize(("case", "step"), [("everything", 8), ("dropout", 4)])
 def test_kill_9_in_the_middle_of_an_epoch(tmp_path: Path, case: str, step: int) -> None:
     whole, expected = train(**CASES[case])
@@ -324,7 +325,6 @@ for write in (
 """
 
 
-@pytest.mark.e2e
 def test_a_disk_that_fills_up_gives_a_sentence(tmp_path: Path) -> None:
     """A file size limit stands in for the full disk: the kernel refuses the bytes in the middle of the file."""
     done = subprocess.run(
