@@ -20,8 +20,8 @@ from vitscope.doctor.reading.blindness import is_blind
 IMAGES, IMAGES_OF_LARGE = 32, 8
 STEPS = 150
 TARGET = 0.05
-BLIND_STEPS = 50
-"""Of a model whose scores do not depend on the picture: enough to show where its loss stays."""
+BLIND_STEPS, AT_CHANCE = 50, 1.0005
+"""Of a model whose scores do not depend on the picture: enough to show where its loss stays, and how near to guessing is there."""
 RATES = (1e-3, 3e-4, 1e-4)
 """Tried in turn, so that a model that does not stand the first is not taken for one that cannot learn."""
 LEARNED = 0.5
@@ -127,7 +127,8 @@ def overfit(patient: Patient) -> Iterator[Finding]:
     courses: dict[float, Course] = {}
     sees = not is_blind(patient) or not is_blind(patient.trained)
     for lr in RATES if sees else RATES[:1]:  # what never sees an image learns none at any rate
-        course = courses[lr] = train(patient, images, labels, lr, steps=STEPS if sees else BLIND_STEPS, target=TARGET)
+        steps, target = (STEPS, TARGET) if sees else (BLIND_STEPS, AT_CHANCE * chance)
+        course = courses[lr] = train(patient, images, labels, lr, steps=steps, target=target)
         if course.largest_gradient == 0 or _floor(patient, course) is not None or _has_learned(course, chance):
             break
         if course.out_of_time or patient.time_left() <= 0:
@@ -146,7 +147,7 @@ def _has_learned(course: Course, chance: float) -> bool:
     falls = (
         course.steps == STEPS and course.best < 0.9 * chance and course.losses[-1] < 0.95 * course.losses[-STEPS // 4]
     )
-    return course.reached or course.best < LEARNED * chance or falls
+    return course.best < LEARNED * chance or falls
 
 
 def _refuse_frozen(patient: Patient) -> None:
@@ -188,7 +189,7 @@ class _Held(NamedTuple):
 
 def _floor(patient: Patient, course: Course) -> _Held | None:
     """What holds the loss up where it has come to rest just over a floor of bounded scores; None where none does."""
-    if course.reached:
+    if course.best < TARGET:
         return None
     scores, classes = course.scores, patient.classes
     spread = float((scores.max(dim=-1).values - scores.min(dim=-1).values).max())
