@@ -43,6 +43,10 @@ AS_THEY_ARE = (
 NAFLEX = ("naflexvit_base_patch16_gap", "naflexvit_base_patch16_map", "naflexvit_base_patch16_par_gap", "naflexvit_base_patch16_siglip")
 TNT = ("tnt_s_patch16_224", "tnt_s_legacy_patch16_224")
 NESTED = {"inner_dim": 12, "num_heads_outer": 4, "num_heads_inner": 2, "first_stride": 2}
+DEEP = (
+    "vit_tiny_patch16_224", "vit_base_patch16_rpn_224", "vit_small_patch14_reg4_dinov2", "vit_srelpos_small_patch16_224", "flexivit_small",
+    "deit3_small_patch16_224", "deit_tiny_distilled_patch16_224", "cait_xxs24_224", "beit_base_patch16_224", "eva02_tiny_patch14_224",
+)
 STEPWISE = ("vit_tiny_patch16_224", "deit3_small_patch16_224", "beit_base_patch16_224", "eva02_tiny_patch14_224")
 WORDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("vit_tiny_patch16_224", "class token and registers at the mean", {"global_pool": "avg", "reg_tokens": 2, "pool_include_prefix": True}),
@@ -61,6 +65,7 @@ WORDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 CASES = [timm_case(name, PLAIN) for name in AS_THEY_ARE]
 CASES += [timm_case(name, {key: PLAIN[key] for key in PLAIN if key != "img_size"}) for name in NAFLEX]
+CASES += [timm_case(name, {**PLAIN, "img_size": 16, "depth": 12}, 16, "twelve blocks") for name in DEEP]
 CASES += [timm_case(name, PLAIN, label="step by step", fused=False) for name in STEPWISE]
 CASES += [timm_case(name, {**PLAIN, **more}, more.get("img_size", 32), label) for name, label, more in WORDS]
 CASES += [timm_case(name, {**{key: PLAIN[key] for key in PLAIN if key != "num_heads"}, **NESTED}) for name in TNT]
