@@ -39,6 +39,7 @@ def find_class_token(tape: Tape, anatomy: Anatomy, layout: Layout, reads: tuple[
     return None
 
 
+@torch.no_grad()
 def _are_alike(tape: Tape, last: Call, taken: list[Call], one: int, other: int) -> bool:
     """Whether two tokens may change places: what is taken differs by less than a thousandth of what changing one of them does to it."""
     tokens = as_tokens(tape.value(last))
