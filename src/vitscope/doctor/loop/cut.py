@@ -27,6 +27,7 @@ CUT_OFF = Fault(
         "意図的に固定するのであれば、requires_grad=Falseを設定してください",
     ),
     "return self.head(x[:, 0])   # not x[:, 0].detach()",
+    explains=("loss-does-not-move",),
 )
 _UNKNOWN = Text(
     "A step passes over parameters without a gradient: they stay at their start values. Where this part of the model is not trained in this block, "

@@ -50,7 +50,7 @@ CLEARED_BEFORE_STEP = Fault(
         "zero_grad()はbackward()の前かstep()の後に置き、両者の間には置かないでください",
     ),
     "optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
-    explains=("parameters-do-not-move",),
+    explains=("parameters-do-not-move", "loss-does-not-move"),
 )
 GONE = Fault(
     "no-gradient-at-the-step",
@@ -65,7 +65,7 @@ GONE = Fault(
         "see what stands between backward() and step(): clipping to zero, a mask, a cleared gradient; and whether backward() is called at all",
         "backward()とstep()の間に何があるか（ゼロへのクリッピング、マスク、勾配のクリア）、そもそもbackward()が呼ばれているかを確認してください",
     ),
-    explains=("parameters-do-not-move",),
+    explains=("parameters-do-not-move", "loss-does-not-move"),
 )
 CLIPPED = Fault(
     "gradients-clipped-to-nothing",

@@ -32,7 +32,13 @@ DETACHED = Fault(
         "モデルの出力からbackward()までの間にある.item()、.detach()、.data、torch.tensor(loss)、argmax、torch.no_grad()を取り除いてください",
     ),
     "loss = F.cross_entropy(model(images), labels)\nloss.backward()",
-    explains=("parameters-do-not-move", "no-gradient-at-the-step", "no-step", "gradients-cleared-before-the-step"),
+    explains=(
+        "parameters-do-not-move",
+        "no-gradient-at-the-step",
+        "no-step",
+        "gradients-cleared-before-the-step",
+        "loss-does-not-move",
+    ),
 )
 RAW = Fault(
     "scores-into-nll-loss",
@@ -65,6 +71,7 @@ DIVIDED = Fault(
         "バッチ平均がすでに割り算を含みます。二度目の割り算を取り除いてください",
     ),
     "loss = criterion(model(images), labels)   # no / len(images)",
+    explains=("loss-does-not-move",),
 )
 KNOWN = 0.25
 """The share of the gradients by which a loss is recognised: some batches are mixed, and some gradients of another loss look alike."""

@@ -37,6 +37,7 @@ OTHERS = Fault(
         "parameters-replaced",
         "loss-detached",
         "no-gradient-at-the-step",
+        "loss-does-not-move",
     ),
 )
 REPLACED = Fault(
@@ -77,6 +78,7 @@ STILL = Fault(
         "look at the gradients at the step (cleared? detached?) and at the learning rate",
         "ステップ時の勾配（クリアされたり、計算グラフから切り離されたりしていないか）と学習率を確認してください",
     ),
+    explains=("loss-does-not-move",),
 )
 NO_STEP = Fault(
     "no-step",

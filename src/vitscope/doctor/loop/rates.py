@@ -29,6 +29,7 @@ WRONG_RATE = Fault(
         "T_max（total_steps、milestonesなど）は、step()を呼ぶのと同じ単位で指定してください",
     ),
     "scheduler = CosineAnnealingLR(optimizer, T_max=epochs * len(loader))   # step() after each batch",
+    explains=("loss-does-not-move",),
 )
 GONE = 1e-3
 """The share of its peak below which a learning rate is as good as none."""

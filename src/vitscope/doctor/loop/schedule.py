@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ NEVER = Fault(
         "scheduler.step()を、数え方に合わせてバッチごとまたはエポックごとに、optimizer.step()の後で呼んでください",
     ),
     "optimizer.step()\nscheduler.step()",
+    explains=("loss-does-not-move",),
 )
 ZERO = Fault(
     "learning-rate-zero-at-the-start",
@@ -145,7 +147,7 @@ def _never(record: Record) -> Iterator[Finding]:
         return
     rate, is_sure = max(record.steps[-1].lrs), _is_due(record)
     perhaps = Text("", "") if is_sure else _PERHAPS_LATER
-    yield NEVER.found(
+    yield (NEVER if is_sure else replace(NEVER, explains=())).found(
         Text(
             f"In {counted(len(record.steps), 'optimizer step')} ({counted(len(through), 'whole epoch')}) scheduler.step() was not called; the "
             f"learning rate stays at {rate:.2g}.{perhaps.en}",

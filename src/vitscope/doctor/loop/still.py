@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from statistics import mean, median, stdev
 
+import torch
+
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.told import ONE_SCORE
@@ -29,6 +31,14 @@ STANDS = Fault(
         "学習率を上げてください（スクラッチからの学習では、AdamWなら3e-4〜1e-3、SGDなら0.01〜0.1程度）",
     ),
     "torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.05)",
+)
+_WITH_SGD = "torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)"
+_RATES_OF_ADAM, _RATES_OF_SGD = 5e-4, 0.05
+_NOT_THE_RATE = Text(
+    "the rate itself is a usual one: look for what makes the steps small, such as a loss that is multiplied by a small number or gradients that are "
+    "clipped or scaled down",
+    "学習率自体は一般的な値です。損失に小さな数が掛けられていないか、勾配がクリップやスケーリングで小さくなっていないかなど、更新が小さくなる原因を"
+    "確認してください",
 )
 LONG, LITTLE, LEAST = 50, 0.01, 1e-3
 """How many steps it takes to tell, the share of itself by which a loss that stands moves, and that of their size by which weights move that stand."""
@@ -70,7 +80,7 @@ def stands(record: Record) -> Iterator[Finding]:
         or abs(first - last) > max(LITTLE * abs(first), 2 * noise)
     ):
         return
-    yield STANDS.found(
+    yield _raised(record, max(rates)).found(
         Text(
             f"The loss did not move: {first:.3g} in the first third of {count} steps, {last:.3g} in the last. The weights change by "
             f"{100 * total:.1g} % of their size in these steps (learning rate: up to {max(rates):.2g}).",
@@ -79,3 +89,11 @@ def stands(record: Record) -> Iterator[Finding]:
         ),
         {"first": first, "last": last, "steps": count, "change_of_weights": total, "largest_lr": max(rates)},
     )
+
+
+def _raised(record: Record, rate: float) -> Fault:
+    """With a rate in its code that is larger than the one in use; where that is a usual one, the rate is not what has to change."""
+    is_sgd = isinstance(record.optimizer, torch.optim.SGD)
+    if rate >= (_RATES_OF_SGD if is_sgd else _RATES_OF_ADAM):
+        return replace(STANDS, advice=_NOT_THE_RATE, code="")
+    return replace(STANDS, code=_WITH_SGD) if is_sgd else STANDS
