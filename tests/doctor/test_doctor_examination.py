@@ -156,11 +156,15 @@ def test_print_shows_what_the_terminal_shows_and_a_notebook_a_table(monkeypatch:
     assert "エラー2件" in str(examined(*found.findings, lang="ja"))
 
 
-def test_what_asks_for_nothing_is_told_and_not_counted() -> None:
+def test_what_asks_for_nothing_is_counted_as_it_is_listed_and_has_no_fix() -> None:
     words = Text("fine", "良好")
     good = Fault("good", "M0", "first", "note", words, Text("nothing to do", "対処は不要です")).found(words, {})
+    found = examined(good, finding("other", "second", "note"))
+    assert verdict(found) == Text("healthy; 2 notes", "健全。参考2件")
+    assert found.text("en").count("i note") == found.text("ja").count("i 参考") == 2
+    assert found._repr_html_().count(">note<") + found._repr_html_().count(">参考<") == 2
     found = examined(good)
-    assert verdict(found).en == "healthy; nothing wrong was found"
+    assert verdict(found) == Text("healthy; 1 note", "健全。参考1件")
     assert "fine" in found.text("en")
     assert "confirm" not in found.text("en")
     assert "fix" not in found.text("en")

@@ -80,10 +80,10 @@ def skips_of(found: Examination) -> list[tuple[Text, tuple[Skip, ...]]]:
 
 
 def counted(found: Examination) -> Text:
-    """How many there are of each severity; what asks for nothing does not count."""
+    """How many there are of each severity: as many as are listed below, what asks for nothing among them."""
     en, ja = [], []
     for severity in SEVERITIES:
-        count = sum(finding.severity == severity and finding.fault.is_to_mend for finding in found.findings)
+        count = sum(finding.severity == severity for finding in found.findings)
         if count:
             en.append(f"{count} {WORDS[severity].en}{'s' if count > 1 else ''}")
             ja.append(f"{WORDS[severity].ja}{count}件")
