@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
@@ -135,3 +135,88 @@ def test_a_mend_after_which_the_check_still_finds_it_is_not_raced(monkeypatch: p
     assert cause.why_not is not None
     assert "still finds the fault" in cause.why_not.en
     assert "同じチェック" in cause.why_not.ja
+
+
+class Twice(nn.Module):
+    """Sequence first with the batch in front, and a softmax at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 4, 4)
+        self.cls = nn.Parameter(torch.randn(1, 1, 16) * 0.02)
+        self.pos = nn.Parameter(torch.randn(1, 5, 16) * 0.02)
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(16, 2, 32, 0.0, "gelu", norm_first=True) for _ in range(2)
+        )
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls.expand(len(x), -1, -1), x], 1) + self.pos
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x[:, 0]).softmax(-1)
+
+
+def twice() -> nn.Module:
+    torch.manual_seed(0)
+    return Twice()
+
+
+def test_what_one_model_has_of_several_is_mended_at_once_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone leaves it at chance."""
+    found = diagnose(twice(), image_size=8, checks=["input-blindness", "output"]).findings
+    blind = next(each for each in found if each.id == "class-token-never-sees-a-patch")
+    squeezed = next(each for each in found if each.id == "softmax-in-the-model")
+    owner = Arm("owner", twice)
+    run = scripted(
+        monkeypatch, {"rival": wobbling(90, 0.5), "owner": wobbling(10, 1), "owner, mended": wobbling(12, 1)}, 3
+    )
+    _, (one, other, both) = raced_mends([Only(owner, blind, RIVAL), Only(owner, squeezed, RIVAL)], run)
+    assert (one.together, other.together) == ((), ())
+    assert both.together == ("class-token-never-sees-a-patch", "softmax-in-the-model")
+    assert both.is_gone
+    assert both.done is not None
+    assert one.done is not None
+    assert other.done is not None
+    assert both.done.en == f"{one.done.en}; {other.done.en}"
+    assert len(both.heats) == 3
+
+
+def test_what_is_folded_under_another_is_mended_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = diagnose(twice(), image_size=8, checks=["input-blindness", "output"]).findings
+    blind = next(each for each in found if each.id == "class-token-never-sees-a-patch")
+    squeezed = next(each for each in found if each.id == "softmax-in-the-model")
+    run = scripted(
+        monkeypatch, {"rival": wobbling(90, 0.5), "owner": wobbling(10, 1), "owner, mended": wobbling(12, 1)}, 2
+    )
+    _, causes = raced_mends([Only(Arm("owner", twice), blind, RIVAL, (squeezed,))], run)
+    assert [each.together for each in causes] == [(), (blind.id, squeezed.id)]
+
+
+def test_the_copy_without_any_fault_is_the_sound_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same weights, bit for bit."""
+
+    class Sound(Twice):
+        def __init__(self) -> None:
+            super().__init__()
+            for block in self.blocks:
+                block.self_attn.batch_first = True
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).log()  # softmax and logarithm: the scores but for a constant
+
+    mended_models: list[nn.Module] = []
+    monkeypatch.setattr(contest, "heat_of", lambda arm, course, seed: Heat(arm.name, seed, 50.0, 1.0))
+    monkeypatch.setattr(
+        mending,
+        "heat_of",
+        lambda arm, course, seed: (mended_models.append(arm.make()), Heat(arm.name, seed, 50.0, 1.0))[1],
+    )
+    found = diagnose(twice(), image_size=8, checks=["input-blindness", "output"]).causes
+    run = race(RIVAL, Arm("owner", twice), course(2))
+    raced_mends([Only(Arm("owner", twice), each, RIVAL) for each in found], run)
+    torch.manual_seed(0)
+    sound, images = Sound().eval(), torch.randn(3, 3, 8, 8)
+    scores = mended_models[-1].eval()(images)
+    assert torch.allclose(scores.log_softmax(-1), sound(images), atol=1e-6)

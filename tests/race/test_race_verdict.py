@@ -165,6 +165,56 @@ def test_a_race_that_nobody_learned_in_tells_nothing() -> None:
     assert "no clear difference" in compared(HIGH, HIGH).sentences[0].en
 
 
+def test_seeds_that_cannot_tell_two_apart_are_not_called_no_difference() -> None:
+    wide = compared((74.0, 75.0, 60.0), (51.0, 70.0, 40.0)).sentences[0]
+    assert wide.en.endswith(": 3 seeds cannot tell them apart; try --seeds 6.")
+    assert wide.ja.endswith("シード3個では優劣を判断できません。--seeds 6を試してください。")
+    assert compared((85.0, 86.0), (85.0, 86.0)).sentences[0].en.endswith("no clear difference.")
+
+
+@pytest.mark.parametrize("owner", [HIGH, (62.0, 60.0, 61.0)])
+def test_an_error_that_the_race_does_not_show_stays_one(owner: Numbers) -> None:
+    found = replace(compared(MIDDLE, owner), other=examined("owner", FINDING))
+    said = found.sentences[1]
+    assert said.en.startswith("owner has 'sick' all the same: what the doctor measured holds")
+    assert "in batches of 32" in said.en
+    assert "ownerには「sick」があります" in said.ja
+    behind = replace(compared(MIDDLE, LOW), other=examined("owner", FINDING))
+    assert "all the same" not in behind.verdict.en
+
+
+def test_all_that_can_be_mended_is_told_as_one_copy() -> None:
+    other = Fault("squeezed", "X2", "output", "error", SOME, SOME).found(SOME, {})
+    found = compared(HIGH, (10.0, 11.0, 10.0), (10.0, 11.0, 11.0))
+    (alone,) = found.causes
+    its = heats("owner, mended", HIGH)
+    assert found.race is not None
+    both = replace(
+        alone,
+        heats=its,
+        gained=gap(its, found.race.of("owner")),
+        left=gap(found.race.of("rival"), its),
+        together=("sick", "squeezed"),
+    )
+    found = replace(found, other=examined("owner", FINDING, other), causes=(alone, both))
+    first, second = found.sentences[1:3]
+    assert first.en.endswith("the mended copy is hardly above chance either, and it still has 'squeezed'.")
+    assert first.ja.endswith("「squeezed」が残っています。")
+    assert "--duration" not in first.en
+    assert second.en.startswith("owner without 'sick', 'squeezed', all at once; mended (")
+    assert "closes the gap" in second.en
+    assert [arm.en for arm, _ in found.arms][2:] == ["owner without 'sick'", "owner without 'sick', 'squeezed'"]
+    assert found.to_dict()["causes"][1]["together"] == ["sick", "squeezed"]
+    for lang in ("en", "ja"):
+        assert "sick, squeezed" in page_of(found, lang).replace("sick、squeezed", "sick, squeezed")
+
+
+def test_what_a_mend_changes_has_one_sign() -> None:
+    said = compared(HIGH, MIDDLE, LOW).sentences[1]
+    assert "it changes by −31.0 points (95 % interval −33.6 to −28.4)" in said.en
+    assert "正解率が−31.0ポイント変化します（95 %区間−33.6〜−28.4）" in said.ja
+
+
 def test_why_a_race_stopped_is_true_of_the_seeds_that_it_ran() -> None:
     far, near = (90.0, 91.0, 90.0, 91.0, 90.0), (10.0, 11.0, 10.0, 11.0, 10.0)
     early = compared(far, near)

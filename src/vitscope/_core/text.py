@@ -21,8 +21,12 @@ class Text:
         return self.ja if lang == "ja" else self.en
 
     def format(self, **values: object) -> Text:
-        """Both sentences with the same values filled in."""
-        return Text(self.en.format(**values), self.ja.format(**values))
+        """Both sentences with the same values filled in; a text among them in the sentence's language."""
+        en, ja = (
+            {name: value[lang] if isinstance(value, Text) else value for name, value in values.items()}
+            for lang in LANGS
+        )
+        return Text(self.en.format(**en), self.ja.format(**ja))
 
     def to_dict(self) -> dict[str, str]:
         return {"en": self.en, "ja": self.ja}

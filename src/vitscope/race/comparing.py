@@ -95,7 +95,9 @@ def _compared(
         run = race(Arm(one.name, one.make), Arm(other.name, other.make), course, progress)
     except NotTrainedError as error:
         return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), error.text, notes)
-    run, causes = raced_mends(_only_one(one, other, found), run, progress)
+    between = run.gap(one.name, other.name)
+    behind = None if not between.is_clear else one.name if between.points < 0 else other.name
+    run, causes = raced_mends(only_one(one, other, found, behind), run, progress)
     return Comparison(found[0], found[1], rows, run, causes, None, notes)
 
 
@@ -198,17 +200,19 @@ def _patient(entrant: Entrant, image_size: int | tuple[int, int], channels: int)
     return patient
 
 
-def _only_one(one: Entrant, other: Entrant, found: Sequence[Examination]) -> list[Only]:
-    """Errors and warnings that one has and the other has not, causes only."""
+def only_one(one: Entrant, other: Entrant, found: Sequence[Examination], behind: str | None = None) -> list[Only]:
+    """Errors and warnings that one has and the other has not, causes only; of a model that is clearly behind without any, its notes."""
     arms = [Arm(entrant.name, entrant.make) for entrant in (one, other)]
     sides = ((arms[0], found[0], arms[1], found[1]), (arms[1], found[1], arms[0], found[0]))
-    return [
-        Only(owner, finding, rival)
-        for owner, own, rival, its in sides
-        for finding in own.causes
-        if finding.severity != "note" and finding.id not in {each.id for each in its.findings}
-    ]
+    only = []
+    for owner, own, rival, its in sides:
+        theirs = {each.id for each in its.findings}
+        mine = [each for each in own.findings if each.id not in theirs]
+        serious = [each for each in mine if each.severity != "note"]
+        causes = [each for each in own.causes if each in (serious or (mine if owner.name == behind else []))]
+        only += [Only(owner, each, rival, tuple(f for f in own.under(each) if f in serious)) for each in causes]
+    return only
 
 
 def _unmended(one: Entrant, other: Entrant, found: Sequence[Examination]) -> tuple[Cause, ...]:
-    return tuple(Cause(each.owner.name, each.finding) for each in _only_one(one, other, found))
+    return tuple(Cause(each.owner.name, each.finding) for each in only_one(one, other, found))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vitscope._core.text import Lang, Text, language_of_locale
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import Finding
+from vitscope.doctor.telling import listed
 from vitscope.race.contest import Race
 from vitscope.race.gaps import Gap, Heat
 from vitscope.race.structure import Row
 
-_MENDED = Text("{model} without '{fault}'", "{model}（「{fault}」を修正）")
+_MENDED = Text("{model} without {faults}", "{model}（{faults}を修正）")
+
+
+def quoted(ids: Sequence[str]) -> Text:
+    """Ids for a sentence."""
+    return Text(listed([f"'{each}'" for each in ids]).en, "".join(f"「{each}」" for each in ids))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +42,13 @@ class Cause:
     """The id of another finding whose mend mends this one too."""
     why_not: Text | None = None
     """Why a mend that there is was not raced."""
+    together: tuple[str, ...] = ()
+    """The ids of all that is mended in this copy, where it is several; the finding is the first of them."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of all that is mended in its copy."""
+        return self.together or (self.finding.id,)
 
     @property
     def confirmed(self) -> bool:
@@ -48,6 +62,7 @@ class Cause:
             "mend": None if self.done is None else self.done[lang],
             "gone_when_mended": self.is_gone,
             "gone_with": self.gone_with,
+            "together": list(self.together),
             "why_not_raced": None if self.why_not is None else self.why_not[lang],
             "heats": [heat.to_dict() for heat in self.heats],
             "gained": self.gained.to_dict() if self.gained else None,
@@ -119,7 +134,9 @@ class Comparison:
             return ()
         own = [(Text(name, name), self.race.of(name)) for name in (self.one.target, self.other.target)]
         mended = [
-            (_MENDED.format(model=each.owner, fault=each.finding.id), each.heats) for each in self.causes if each.heats
+            (_MENDED.format(model=each.owner, faults=quoted(each.ids)), each.heats)
+            for each in self.causes
+            if each.heats
         ]
         return (*own, *mended)
 

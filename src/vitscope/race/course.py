@@ -51,6 +51,11 @@ class Course:
         return self.duration.steps(per_epoch=len(self.splits.train) // self.a_batch)
 
     @property
+    def more_steps(self) -> int:
+        """Steps to try where these are too few."""
+        return max(4 * self.steps, STEPS)
+
+    @property
     def shown(self) -> ImageTable:
         """The images that are measured on: all for validation, or as many, evenly apart."""
         val = self.splits.val

@@ -31,6 +31,8 @@ class Only:
     owner: Arm
     finding: Finding
     rival: Arm
+    beneath: tuple[Finding, ...] = ()
+    """What it explains, and the rival has not."""
 
 
 @dataclass(eq=False)
@@ -44,6 +46,7 @@ class _Mending:
     is_gone: bool | None = None
     why_not: Text | None = None
     heats: list[Heat] = field(default_factory=list)
+    together: tuple[str, ...] = ()
 
     def run(self, course: Course, seed: int) -> None:
         """One more seed. A copy that cannot be trained runs no more, and what it ran counts for nothing."""
@@ -60,13 +63,16 @@ class _Mending:
         if not self.heats:
             return Cause(owner, finding, why_not=self.why_not)
         gained, left = gap(self.heats, run.of(owner)), gap(run.of(self.only.rival.name), self.heats)
-        return Cause(owner, finding, self.done, self.is_gone, tuple(self.heats), gained, left)
+        return Cause(owner, finding, self.done, self.is_gone, tuple(self.heats), gained, left, together=self.together)
 
 
 def raced_mends(only: Sequence[Only], run: Race, progress: Progress | None = None) -> tuple[Race, tuple[Cause, ...]]:
-    """Races a mended copy for each finding that has a mend; gives the race, which may have run on, and the causes."""
+    """Races a mended copy for each finding that has a mend, and where there are several of one model, one without any of them; gives the race, which
+    may have run on, and the causes."""
     course, images = run.course, images_of(run.course)
     mendings = [_prepared(each, images) for each in only]
+    for owner in {each.owner.name: each.owner for each in only}.values():
+        mendings += _prepared_together([each for each in only if each.owner.name == owner.name], images)
     seeds = list(dict.fromkeys(heat.seed for heat in run.heats))
     for mending in mendings:
         for number, seed in enumerate(seeds):
@@ -96,6 +102,47 @@ def _prepared(only: Only, images: Tensor) -> _Mending:
         return repaired.model
 
     return _Mending(only, Arm(mended(owner.name), make), trial.done, is_gone)
+
+
+def _prepared_together(only: Sequence[Only], images: Tensor) -> list[_Mending]:
+    """A copy without anything that only this model has and that can be mended, where that is more than one thing."""
+    owner, findings = only[0].owner, {each.id: each for one in only for each in (one.finding, *one.beneath)}
+    if len(findings) < 2:
+        return []
+    with as_it_was():
+        model, done = _mended_in_turn(made(owner.make, SEED), list(findings.values()), images)
+    if len(done) < 2:
+        return []
+    again = {finding.id: finding for finding, _ in done}
+
+    def make() -> nn.Module:
+        repaired = owner.make()
+        for finding in again.values():
+            trial = tried(repaired, finding, images)
+            if not isinstance(trial, Mended):
+                raise NotTrainedError(_NOT_AGAIN.format(model=owner.name))
+            repaired = trial.model
+        return repaired
+
+    said = Text("; ".join(each.en for _, each in done), "、".join(each.ja for _, each in done))
+    gone = [_is_gone(model, finding, images) for finding in again.values()]
+    is_gone = False if False in gone else None if None in gone else True
+    arm = Arm(mended(owner.name), make)
+    return [_Mending(replace(only[0], finding=done[0][0]), arm, said, is_gone, together=tuple(again))]
+
+
+def _mended_in_turn(
+    model: nn.Module, findings: Sequence[Finding], images: Tensor
+) -> tuple[nn.Module, list[tuple[Finding, Text]]]:
+    """Each as it is found once those before it are mended: one that is found no more went with them."""
+    done: list[tuple[Finding, Text]] = []
+    for finding in findings:
+        found = _found_again(model, finding, images) if done else finding
+        trial = None if found is None else tried(model, found, images)
+        if found is not None and isinstance(trial, Mended):
+            model = trial.model
+            done.append((found, trial.done))
+    return model, done
 
 
 _NOT_AGAIN = Text("{model} could not be mended once more", "{model}をもう一度修正できませんでした")
@@ -150,10 +197,21 @@ def with_what_else_goes(causes: tuple[Cause, ...], arms: dict[str, Arm], images:
 
 
 def _is_gone(model: nn.Module, finding: Finding, images: Tensor) -> bool | None:
-    """Whether the check that found it finds it no more."""
+    """Whether the check that found it finds it no more; None where it could not look again."""
+    findings = _again(model, finding, images)
+    return None if findings is None else finding.id not in findings
+
+
+def _found_again(model: nn.Module, finding: Finding, images: Tensor) -> Finding | None:
+    """What its check finds of that kind now; None where it is gone, or cannot be looked for."""
+    return (_again(model, finding, images) or {}).get(finding.id)
+
+
+def _again(model: nn.Module, finding: Finding, images: Tensor) -> dict[str, Finding] | None:
+    """What the check that found it finds now, by id; None where it could not be made."""
     size, channels = (int(images.shape[-2]), int(images.shape[-1])), int(images.shape[1])
     try:
         again = diagnose(model, image_size=size, channels=channels, checks=[finding.check])
     except ModelError:
         return None
-    return None if again.skipped and not again.checks_run else finding.id not in {each.id for each in again.findings}
+    return None if again.skipped and not again.checks_run else {each.id: each for each in again.findings}

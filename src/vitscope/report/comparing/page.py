@@ -76,7 +76,7 @@ def page_of(found: Comparison, lang: Lang = "en") -> str:
         stopped=stopped(found),
         breakable=breakable,
         not_made=NOT_MADE,
-        by_id={cause.finding.id: cause for cause in found.causes},
+        by_id={cause.finding.id: cause for cause in found.causes if not cause.together},
     )
 
 
@@ -111,4 +111,5 @@ def _of_cause(cause: Cause) -> Iterator[tuple[Text, Gap]]:
     for word, each in (("gained", cause.gained), ("left", cause.left)):
         if each is not None:
             said = COMPARE_WORDS[word]
-            yield Text(f"{said.en} ({cause.finding.id})", f"{said.ja}（{cause.finding.id}）"), each
+            ids = listed(list(cause.ids))
+            yield Text(f"{said.en} ({ids.en})", f"{said.ja}（{ids.ja}）"), each
