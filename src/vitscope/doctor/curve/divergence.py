@@ -10,6 +10,7 @@ from vitscope._core.text import Text
 from vitscope.curves import sentences
 from vitscope.doctor.curve.watched import Watched, last
 from vitscope.doctor.finding import Fault, Finding
+from vitscope.runs import EpochMetrics
 
 CHECK = "curve-divergence"
 _ADVICE = Text(
@@ -56,6 +57,8 @@ RISING = Fault(
     _ADVICE,
     _CODE,
 )
+ABOVE, FAR = 1.5, 0.3
+"""How far above its lowest a training loss has left its course: so many times as high, and so much higher."""
 
 
 def curve_divergence(watched: Watched) -> Iterator[Finding]:
@@ -69,12 +72,7 @@ def curve_divergence(watched: Watched) -> Iterator[Finding]:
     """
     verdict = watched.verdict
     if verdict.diverged_at is not None:
-        row = next(row for row in watched.rows if row.epoch == verdict.diverged_at)
-        said = sentences.of_divergence(row.epoch, row.not_finite or "train_loss")
-        yield NOT_FINITE.found(
-            Text(f"{said.en[0].upper()}{said.en[1:].partition(';')[0]}.", said.ja.partition("。")[0] + "。"),
-            {"epoch": row.epoch, "measure": row.not_finite},
-        )
+        yield _not_finite(watched, verdict.diverged_at)
         return
     if watched.supposed_classes is not None and watched.has("val_acc"):
         rows = watched.need("val_acc")
@@ -96,7 +94,7 @@ def curve_divergence(watched: Watched) -> Iterator[Finding]:
     least = min(watched.need("train_loss", epochs=5), key=lambda row: row.train_loss)
     lowest = least.train_loss
     now = median(row.train_loss for row in last(watched.need("train_loss"), 0.1))
-    if now > 1.5 * lowest and now - lowest > 0.3 and math.isfinite(now):
+    if now > ABOVE * lowest and now - lowest > FAR and math.isfinite(now):
         yield RISING.found(
             Text(
                 f"Training loss was {lowest:.3f} at its lowest (epoch {least.epoch}) and is {now:.3f} in the last epochs.",
@@ -104,3 +102,42 @@ def curve_divergence(watched: Watched) -> Iterator[Finding]:
             ),
             {"lowest": lowest, "last": now, "lowest_epoch": least.epoch},
         )
+
+
+def _not_finite(watched: Watched, epoch: int) -> Finding:
+    row = next(row for row in watched.rows if row.epoch == epoch)
+    said = sentences.of_divergence(epoch, row.not_finite or "train_loss")
+    en, ja = f"{said.en[0].upper()}{said.en[1:].partition(';')[0]}.", said.ja.partition("。")[0] + "。"
+    evidence: dict[str, object] = {"epoch": epoch, "measure": row.not_finite}
+    left = _left_at(watched, epoch)
+    if left is not None:
+        before, at = left
+        rate = (
+            Text(f", at a learning rate of {at.lr:g}", f"（学習率{at.lr:g}）") if math.isfinite(at.lr) else Text("", "")
+        )
+        en = (
+            f"Training loss went up from {before.train_loss:.3g} in epoch {before.epoch} to {at.train_loss:.3g} in epoch {at.epoch}{rate.en}, and "
+            f"never came back; {en[0].lower()}{en[1:]}"
+        )
+        ja = (
+            f"学習損失はエポック{before.epoch}の{before.train_loss:.3g}からエポック{at.epoch}で{at.train_loss:.3g}に跳ね上がり"
+            f"{rate.ja}、その後も戻っていません。{ja}"
+        )
+        evidence |= {
+            "epoch_of_the_rise": at.epoch,
+            "loss_before_the_rise": before.train_loss,
+            "loss_after_the_rise": at.train_loss,
+        }
+    return NOT_FINITE.found(Text(en, ja), evidence)
+
+
+def _left_at(watched: Watched, epoch: int) -> tuple[EpochMetrics, EpochMetrics] | None:
+    """The epochs between which the training loss left its course, before that one: behind them it is never again half as high above its lowest."""
+    rows = [row for row in watched.rows if row.epoch < epoch and math.isfinite(row.train_loss)]
+    if len(rows) < 2:
+        return None
+    lowest = min(rows, key=lambda row: row.train_loss)
+    high = max(ABOVE * lowest.train_loss, lowest.train_loss + FAR)
+    before = [row for row in rows if row.train_loss <= high][-1]
+    after = [row for row in rows if row.epoch > before.epoch]
+    return (before, after[0]) if after else None

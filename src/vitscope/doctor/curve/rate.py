@@ -181,7 +181,7 @@ def _dies_early(rows: Sequence[EpochMetrics], peak: float) -> Iterator[Finding]:
 
 
 def _constant(watched: Watched, rates: Sequence[float]) -> Iterator[Finding]:
-    if len(rates) < LONG:
+    if len(rates) < LONG or watched.verdict.diverged_at is not None:  # that its end was missed is the least of it
         return
     yield CONSTANT.found(
         Text(
