@@ -14,10 +14,11 @@ from vitscope._core.errors import ModelError, UsageError
 from vitscope.doctor.examination import Examination
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import BadViTFault, BadViTSpec, GoodViTSpec
-from vitscope.race.comparing import Entrant, compare
+from vitscope.race.comparing import compare
 from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Arm
 from vitscope.race.course import Course
+from vitscope.race.entrants import Entrant
 from vitscope.race.mending import with_what_else_goes
 from vitscope.race.targets import Pair, Wanted, open_course, open_pair, refuse_other_classes
 

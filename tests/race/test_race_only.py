@@ -8,7 +8,8 @@ from torch import nn
 from vitscope._core.text import Text
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import Fault, Finding, Severity
-from vitscope.race.comparing import Entrant, only_one
+from vitscope.race.comparing import only_one
+from vitscope.race.entrants import Entrant
 
 SOME = Text("some", "ある")
 ONE, OTHER = Entrant("one", nn.Identity), Entrant("other", nn.Identity)

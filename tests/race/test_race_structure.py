@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitscope.race.comparing import Entrant, compare
+from vitscope.race.comparing import compare
+from vitscope.race.entrants import Entrant
 
 
 class Weights(nn.Module):

@@ -9,7 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vitscope.race.comparing import Entrant, compare
+from vitscope.race.comparing import compare
+from vitscope.race.entrants import Entrant
 
 
 class ViT(nn.Module):

@@ -9,9 +9,9 @@ import torch
 
 from vitscope._core.text import Text
 from vitscope.doctor.examine import as_it_was
-from vitscope.race.comparing import Entrant
 from vitscope.race.contest import Scores, made
 from vitscope.race.course import Course
+from vitscope.race.entrants import Entrant
 
 EXAMINATION_STEPS = 40
 """What an examination takes, in training steps of the race: a rule of thumb."""

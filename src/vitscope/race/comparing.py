@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -21,19 +21,10 @@ from vitscope.doctor.patient import SEED
 from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Arm, NotTrainedError, Progress, made, race
 from vitscope.race.course import Course
+from vitscope.race.entrants import FINISHED, Entrant
 from vitscope.race.mending import Only, raced_mends
 from vitscope.race.names import names_of, of_one
 from vitscope.race.structure import structure
-
-Make = Callable[[], nn.Module]
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """One of the two: its name and what makes it, untrained, under torch's current seed."""
-
-    name: str
-    make: Make
 
 
 def compare(
@@ -143,10 +134,6 @@ def _entrant(given: nn.Module | Entrant, name: str) -> Entrant:
     return Entrant(name, lambda: copy.deepcopy(twin))
 
 
-FINISHED = Text(
-    "{model} is a finished module: each seed starts from the weights that it has.",
-    "{model}は作成済みのモジュールです。どのシードでも、現在の重みから学習を始めます。",
-)
 _HOOKS = Text(
     "{count} hook{s} of functions, registered on {model}, {were} left out; neither the examination nor the race runs {them}.",
     "{model}に関数として登録されたフック{count}個は取り除いてあり、検査でも競争でも実行されません。",

@@ -5,25 +5,22 @@ An entrant is made anew for each seed: a built-in name, a YAML file and a run fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
 
 from vitscope._core.errors import ConfigError, ModelError, UsageError, VitscopeError
 from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.text import Text
 from vitscope.data import DataSpec, open_data, peek
-from vitscope.doctor.examine import as_it_was
 from vitscope.doctor.patient import scores_of
 from vitscope.model.create import build
-from vitscope.race.comparing import FINISHED, Entrant
-from vitscope.race.contest import seed_all
 from vitscope.race.course import SEEDS, STEPS, Course
+from vitscope.race.entrants import Entrant, of_its_starts
 from vitscope.race.names import names_of, of_one
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
@@ -145,51 +142,12 @@ def _entrant(target: str, name: str, subject: Subject, kwargs: Mapping[str, Any]
     def make() -> nn.Module:
         return model_from_code(target, kwargs).cpu()
 
-    return Entrant(name, make), _of_its_starts(name, make)
-
-
-def _of_its_starts(name: str, make: Callable[[], nn.Module]) -> Text | None:
-    """What a reader must know of the weights that code starts from at each seed. A race trains copies, so what the code keeps stays as it is."""
-    with as_it_was():
-        seed_all(0)
-        one = make()
-        first = {key: value.clone() for key, value in _numbers(one).items()}
-        seed_all(1)
-        other = make()
-    if one is other:
-        return FINISHED.format(model=name)
-    second = _numbers(other)
-    if first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first):
-        return _ALIKE.format(model=name)
-    shared = len(_places(one) & _places(other))
-    return _SHARED.format(model=name, count=shared) if shared else None
-
-
-def _numbers(model: nn.Module) -> dict[str, Tensor]:
-    """Its parameters and buffers, but for those of lazy layers, which have none yet."""
-    named = (*model.named_parameters(), *model.named_buffers())
-    return {name: tensor.detach() for name, tensor in named if not is_lazy(tensor)}
-
-
-def _places(model: nn.Module) -> set[int]:
-    """Where in memory its numbers stand."""
-    return {tensor.untyped_storage().data_ptr() for tensor in _numbers(model).values() if tensor.numel()}
+    return Entrant(name, make), of_its_starts(name, make)
 
 
 _FRESH = Text(
     "{run} is a run: its architecture races with fresh weights.",
     "{run}は学習結果のフォルダです。その構造を、新しく初期化した重みで競わせます。",
-)
-_ALIKE = Text(
-    "{model} makes the same weights whatever the seed (it seeds itself, or loads them): each seed starts from these.",
-    "{model}はシードを変えても同じ重みを作ります（内部でシードを固定しているか、重みを読み込んでいます）。"
-    "どのシードでも、この重みから学習を始めます。",
-)
-_SHARED = Text(
-    "{model} puts the same {count} tensors into every model that it makes: these start from the same values at each seed, "
-    "untouched by the trainings before.",
-    "{model}は、作るモデルすべてに同じテンソル{count}個を使い回します。この部分はどのシードでも同じ値から始まり、"
-    "前の学習の影響は受けません。",
 )
 
 
