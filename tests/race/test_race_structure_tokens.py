@@ -87,6 +87,11 @@ def linear(how: str, by: float = 1.0) -> Callable[[], nn.Module]:
     return lambda: Cut(nn.Linear(4, 32), lambda linear, x: linear(rearrange(x * by, f"b c {how} (c p q)", p=2, q=2)))
 
 
+def strips() -> nn.Module:
+    """A reshape without a permutation: each token is a piece of one row of pixels."""
+    return Cut(nn.Linear(4, 32), lambda linear, x: linear(x.reshape(len(x), 16, 4)))
+
+
 RIGHT, WRONG = "(h p) (w q) -> b (h w)", "(p h) (q w) -> b (h w)"
 reshaped = conv(lambda conv, x: conv(x).reshape(len(x), 16, 32))
 
@@ -128,6 +133,24 @@ def test_two_that_are_cut_wrong_alike_do_not_differ() -> None:
     assert parts(reshaped, reshaped) == {}
     assert parts(linear(WRONG), linear(WRONG)) == {}
     assert "in both" in parts(linear(WRONG), reshaped)["tokens"][2]
+
+
+def test_strips_cut_by_the_same_words_are_another_embedding_and_no_smaller_patches() -> None:
+    said = parts(linear(RIGHT), strips)
+    assert said.keys() == {"patch embedding", "tokens"}
+    cut, into_strips, matters = said["patch embedding"]
+    assert (cut, into_strips) == ("cut, then linear 4 to 32", "cut into 1×4, then linear 4 to 32")
+    assert matters.startswith("It can: both map 4 numbers of the image to a token, but not the same ones")
+    assert said["tokens"][1] == "16 (patches in 8 rows of 2, 0 more)"
+    assert said["tokens"][2].startswith("It can: as many patches and numbers in each, at the same cost")
+    assert parts(strips, strips) == {}
+
+
+def test_the_same_words_do_not_hide_another_function() -> None:
+    """Both are 'cut, then linear 4 to 32'."""
+    assert "in another order" in parts(linear(RIGHT), linear("(h p) (w q) -> b (w h)"))["patch embedding"][2]
+    assert "give other tokens" in parts(linear(RIGHT), linear(RIGHT, by=2.0))["patch embedding"][2]
+    assert parts(linear(RIGHT), linear(RIGHT)) == {}
 
 
 def test_what_the_carried_weights_do_not_give_is_said() -> None:

@@ -4,6 +4,8 @@ the other's own operation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -21,8 +23,17 @@ SAME = 1e-6
 """How far tokens may be apart, beside the largest number, to count as the same."""
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What came of it."""
+
+    said: Text
+    is_same: bool
+    """Whether both give the same products for the same weights; where a reshape puts them is another part's matter."""
+
+
 @torch.no_grad()
-def carried(one: Patient, other: Patient) -> Text | None:
+def carried(one: Patient, other: Patient) -> Carried | None:
     """Carries the first embedding's weights, pixel by pixel, into the second's own operation and compares the tokens that both give; says whether
     they are the same function, and where they are not, why. None where nothing could be carried."""
     try:
@@ -31,18 +42,18 @@ def carried(one: Patient, other: Patient) -> Text | None:
             return None
         order = same_pixels(one, other)
         if order is None:
-            return OTHER_PIXELS.format(pixels=len(weights))
+            return Carried(OTHER_PIXELS.format(pixels=len(weights)), False)
         ours, theirs = _tokens_with(one, weights), _tokens_with(other, weights[order])
     except (Skipped, LensError, RuntimeError, IndexError):
         return None
     error = _apart(ours, theirs)
     if error > SAME:
         is_in_another_order = _apart(ours, theirs[torch.cdist(ours, theirs).argmin(dim=1)]) <= SAME
-        return OTHER_ORDER if is_in_another_order else OTHER_TOKENS.format(error=f"{error:.1g}")
+        return Carried(OTHER_ORDER if is_in_another_order else OTHER_TOKENS.format(error=f"{error:.1g}"), False)
     if mixes(one) or mixes(other):
-        return filled(RESHAPED, which=which(mixes(one), mixes(other)))
+        return Carried(filled(RESHAPED, which=which(mixes(one), mixes(other))), True)
     pixels, width = weights.shape
-    return ALIKE.format(pixels=pixels, width=width, error=f"{error:.0e}" if error else "0")
+    return Carried(ALIKE.format(pixels=pixels, width=width, error=f"{error:.0e}" if error else "0"), True)
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> float:

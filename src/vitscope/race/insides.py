@@ -147,8 +147,10 @@ def norms(patient: Patient) -> Text:
     blocks = patient.anatomy.blocks
     if any(block.is_post_norm for block in blocks):
         return Text("behind the sums (post-norm)", "加算の後（post-norm）")
-    first = blocks[0].enters.number if blocks[0].enters is not None else 0
-    last = max((block.leaves.number for block in blocks if block.leaves is not None), default=first)
+    first = min((block.enters.number for block in blocks if block.enters is not None), default=None)
+    last = max((block.leaves.number for block in blocks if block.leaves is not None), default=None)
+    if first is None or last is None:
+        return NOT_FOUND
     inside = patient.tape.calls[first + 1 : last]
     if not any(call.name in NORMS | NORMS_BY_HAND for call in inside):
         return Text("none", "なし")

@@ -6,27 +6,35 @@ same function, that is shown: the weights of one are carried into the other and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from typing import Any
+
+import torch
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Lang, Text
+from vitscope.doctor.blocks.stream import stream_of
 from vitscope.doctor.finding import Skipped
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.patient import Patient
-from vitscope.lens.operations import CONVOLUTIONS, NORMS, PRODUCTS, factors
+from vitscope.lens.operations import CONVOLUTIONS, FUSED, NORMS, PRODUCTS, factors
 from vitscope.lens.reading import find_class_token, read_tokens
-from vitscope.lens.tape import Call
+from vitscope.lens.tape import Call, Source, Tape
 from vitscope.race.carrying import carried, mixes, weight_of
-from vitscope.race.insides import attention_bias, bias_numbers, mlp, norms
+from vitscope.race.insides import NORMS_BY_HAND, attention_bias, bias_numbers, mlp, norms
 from vitscope.race.structure_texts import (
     CUT_OTHERWISE,
+    IN_NEITHER,
     NOT_FOUND,
+    OTHER_SHAPE,
     PARTS,
     PATCHES_ALIKE,
     TOKENS_APART,
     UNKNOWN,
+    UNKNOWN_IN_BOTH,
     filled,
     which,
 )
@@ -40,6 +48,7 @@ class Row:
     one: Text
     other: Text
     differs: bool
+    """Whether they differ, as far as is known: what could not be followed is not called the same."""
     matters: Text
     """Whether a difference can matter, and why; empty where there is none."""
 
@@ -54,23 +63,32 @@ class Row:
         }
 
 
+@torch.no_grad()
 def structure(one: Patient, other: Patient) -> tuple[Row, ...]:
-    """All parts, in the order in which an image passes them."""
-    rows = []
+    """All parts, in the order in which an image passes them; in the last row those that were followed in neither."""
+    rows, unknown = list[Row](), list[Text]()
     for name, describe in _PARTS.items():
         role, said = PARTS[name]
         a, b = _described(describe, one), _described(describe, other)
-        differs = a.en != b.en
-        if differs and NOT_FOUND in (a, b):
-            said = UNKNOWN
-        elif differs and name == "embedding":
-            said = carried(one, other) or said
+        if a is b is NOT_FOUND:
+            unknown.append(role)
+            continue
+        differs, meant = a.en != b.en, None
+        if NOT_FOUND in (a, b):
+            meant = UNKNOWN
+        elif name == "embedding":
+            found = carried(one, other)
+            meant = found.said if found is not None else None
+            differs = differs or not (found is None or found.is_same)
         elif differs and name == "tokens":
-            said = _beside_patches(one, other) or said
+            meant = _beside_patches(one, other)
         elif differs and name == "bias":
             count = max(bias_numbers(one), bias_numbers(other))
-            said = said.format(count=f"{count:,}")
-        rows.append(Row(role, a, b, differs, said if differs else Text("", "")))
+            meant = said.format(count=f"{count:,}")
+        rows.append(Row(role, a, b, differs, (meant or said) if differs else Text("", "")))
+    if unknown:
+        names = Text(", ".join(each.en for each in unknown), "、".join(each.ja for each in unknown))
+        rows.append(Row(IN_NEITHER, names, names, True, UNKNOWN_IN_BOTH))
     return tuple(rows)
 
 
@@ -96,7 +114,19 @@ def _embedding(patient: Patient) -> Text:
         )
     width = call.outputs[0].shape[-1]
     given = factors(call)[0].tensor.shape[-1] if call.name in PRODUCTS else 0
-    return Text(f"cut, then linear {given} to {width}", f"切り出してから線形変換（{given}→{width}次元）")
+    strips, strips_ja = _strips(patient)
+    return Text(
+        f"cut{strips}, then linear {given} to {width}", f"{strips_ja}切り出してから線形変換（{given}→{width}次元）"
+    )
+
+
+def _strips(patient: Patient) -> tuple[str, str]:
+    """What shape is cut out, where that is no square."""
+    with suppress(Skipped):
+        size = [whole // parts for whole, parts in zip(patient.images.shape[-2:], patient.layout.grid, strict=True)]
+        if patient.layout.pixels is not None and patient.layout.are_squares and size[0] != size[1]:
+            return f" into {size[0]}×{size[1]}", f"{size[0]}×{size[1]}ずつ"
+    return "", ""
 
 
 def _embedding_norm(patient: Patient) -> Text:
@@ -128,8 +158,9 @@ def _beside_patches(one: Patient, other: Patient) -> Text | None:
     first, second = (mixes(each) or not each.layout.are_squares for each in (one, other))
     if first or second:
         return filled(CUT_OTHERWISE, which=which(first, second))
-    if one.layout.grid != other.layout.grid:
-        return None
+    grids = one.layout.grid, other.layout.grid
+    if grids[0] != grids[1]:
+        return OTHER_SHAPE if prod(grids[0]) == prod(grids[1]) else None
     count = abs(len(one.layout.extra) - len(other.layout.extra))
     if not count:
         return TOKENS_APART
@@ -167,16 +198,47 @@ def _axis(patient: Patient) -> Text:
 
 def _skips(patient: Patient) -> Text:
     blocks = patient.anatomy.blocks
+    if any(block.leaves is None for block in blocks):  # no sum was found there; whether there is none, experiments show
+        stream = stream_of(patient)
+        said = [
+            Text(
+                f"none round the {en} in {len(without)} of {len(blocks)} blocks",
+                f"{ja}に残差接続なし（{len(blocks)}ブロック中{len(without)}ブロック）",
+            )
+            for en, ja, without in (
+                ("attention", "アテンション", stream.attentions_without_skip),
+                ("MLP", "MLP", stream.mlps_without_skip),
+            )
+            if without
+        ]
+        return Text(", ".join(each.en for each in said), "、".join(each.ja for each in said)) if said else NOT_FOUND
     sums = sum((block.after_attention is not None) + (block.after_mlp is not None) for block in blocks)
     return Text(f"{sums} sums in {len(blocks)} blocks", f"{len(blocks)}ブロックに加算{sums}個")
 
 
 def _final_norm(patient: Patient) -> Text:
-    return Text("yes", "あり") if patient.anatomy.final_norm is not None else Text("none", "なし")
+    tape, anatomy = patient.tape, patient.anatomy
+    has_norm = anatomy.final_norm is not None
+    if anatomy.blocks[-1].leaves is None:  # where the last block ends is not known; what lies before the head is
+        if not anatomy.head:
+            return NOT_FOUND
+        source = factors(anatomy.head[0])[0]
+        has_norm = any(call.name in NORMS | NORMS_BY_HAND for call in _up_to_a_product(tape, source))
+    return Text("yes", "あり") if has_norm else Text("none", "なし")
+
+
+def _up_to_a_product(tape: Tape, source: Source) -> Iterator[Call]:
+    """The calls that lead to a source, from the nearest product on."""
+    call = source.call
+    while call is not None and call.name not in PRODUCTS | CONVOLUTIONS and not call.name.startswith(FUSED):
+        yield call
+        call = next((each.call for each in call.sources if tape.is_of_image(each)), None)
 
 
 def _read_out(patient: Patient) -> Text:
     tape, anatomy, layout = patient.tape, patient.anatomy, patient.layout
+    if anatomy.blocks[-1].leaves is None:
+        return NOT_FOUND
     reads = read_tokens(tape, anatomy)
     token = find_class_token(tape, anatomy, layout, reads)
     if token is not None and len(reads) == 1:

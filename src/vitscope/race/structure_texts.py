@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from vitscope._core.text import LANGS, Text
 
-NOT_FOUND = Text("not found", "見つかりません")
+NOT_FOUND = Text("could not be followed", "追跡できず")
 UNKNOWN = Text(
     "Not known: this part of one of the two could not be followed.",
     "不明です。一方のモデルでこの部分を追跡できませんでした。",
+)
+IN_NEITHER = Text("followed in neither", "両方で追跡できない部分")
+UNKNOWN_IN_BOTH = Text(
+    "Not known: these parts could be followed in neither, so nothing is said of them, not that they are the same.",
+    "不明です。これらの部分はどちらのモデルでも追跡できなかったため、同じかどうかも分かりません。",
+)
+SEE = Text(
+    "It can: what the doctor found says how ({ids}).",
+    "影響しうる違いです。どう影響するかは、検査結果（{ids}）に示しています。",
 )
 ALIKE = Text(
     "No: both are one linear map of a patch's {pixels} numbers to {width}. The weights of one, carried into the other pixel by pixel, give "
@@ -40,6 +49,12 @@ CUT_OTHERWISE = Text(
     "It can, and much: in {which} the pixels of a token do not lie together in one square, so no token shows a part of the picture.",
     "大きく影響しうる違いです。{which}では、1つのトークンに入る画素が1つの正方形にまとまっていないため、"
     "どのトークンも画像の一部分を表しません。",
+)
+OTHER_SHAPE = Text(
+    "It can: as many patches and numbers in each, at the same cost, but of another shape. Pixels of a long strip lie further apart than those of a "
+    "square, so a token shows less of what belongs together.",
+    "影響しうる違いです。パッチの数も1つに入る数値の数も計算量も同じですが、形が異なります。細長いパッチでは正方形よりも画素どうしが離れているため、"
+    "1つのトークンに、まとまりのある部分が入りにくくなります。",
 )
 PATCHES_ALIKE = Text(
     "Little as a rule: there are as many patches, only the number of tokens that are no patch (class token, registers) differs, by {count}. The row "
