@@ -52,7 +52,11 @@ def test_json_is_one_document_with_a_page_beside(vitscope: Command, folder: Path
         (["seven.yaml", "seven.yaml"], "name data with 7 classes with --data"),
         (["good-vit.yaml", "good-vit"], "a race needs the same for both"),
         (["good-vit.yaml", "bad-vit.yaml", "--seeds", "0"], "--seeds is 0, expected a number from 1 to 10"),
-        (["good-vit.yaml", "bad-vit.yaml", "--duration", "long"], "is not a duration"),
+        (["good-vit.yaml", "bad-vit.yaml", "--duration", "long"], "--duration is long, expected epochs such as 10ep"),
+        (["good-vit.yaml", "bad-vit.yaml", "--duration", "5%"], "--duration is 5%, expected epochs such as 10ep"),
+        (["good-vit.yaml", "bad-vit.yaml", "--duration", "1001ep"], "--duration is 1001ep, expected at most 1000ep"),
+        (["good-vit.yaml", "bad-vit.yaml", "--duration", "1000001st"], "expected at most 1000ep or 1000000st"),
+        (["good-vit.yaml", "bad-vit.yaml", "--duration", "9" * 400 + "ep"], "expected at most 1000ep or 1000000st"),
         (["good-vit.yaml", "bad-vit.yaml", "--image-size", "8"], "--image-size is for package.module:callable"),
         (["good-vit.yaml", "bad-vit.yaml", "--kwargs-b", "{"], "--kwargs-b is no JSON"),
         (["good-vit.yaml", "bad-vit.yaml", "--kwargs-b", '{"a": 1}'], "--kwargs-b is for package.module:callable"),
@@ -64,6 +68,23 @@ def test_json_is_one_document_with_a_page_beside(vitscope: Command, folder: Path
 )
 def test_one_sentence_and_2(vitscope: Command, folder: Path, words: list[str], sentence: str) -> None:
     assert sentence in vitscope("compare", *words).sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["good-vit.yaml", "seven.yaml"], "競争には、クラス数の同じモデルが必要です"),
+        (["seven.yaml", "seven.yaml"], "--dataで7クラスのデータを指定するか"),
+        (["good-vit.yaml", "bad-vit.yaml", "--seeds", "0"], "1から10までの整数を指定する必要があります"),
+        (["good-vit.yaml", "bad-vit.yaml", "--duration", "long"], "10ep（エポック数）か150st（ステップ数）のように"),
+        (["good-vit.yaml", "bad-vit.yaml", "--duration", "1001ep"], "指定できるのは1000epまたは1000000stまでです"),
+        (["good-vit.yaml", "bad-vit.yaml", "--data", "digit"], "（'digits'の間違いではありませんか？）"),
+        (["good-vit.yaml", "bad-vit.yaml", "--data", "./nowhere"], "フォルダ./nowhereがありません"),
+        (["good-vit.yaml", "bad-vit.yaml", "--data", "seven.yaml"], "seven.yamlはファイルですが"),
+    ],
+)
+def test_one_japanese_sentence_and_2(vitscope: Command, folder: Path, words: list[str], sentence: str) -> None:
+    assert sentence in vitscope("compare", *words, "--lang", "ja").sentence
 
 
 @pytest.mark.e2e

@@ -52,6 +52,14 @@ def test_an_interrupt_anywhere_ends_with_130(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_an_interrupt_is_told_in_the_language_asked_for(vitscope: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitscope.race import targets
+
+    monkeypatch.setattr(targets, "open_pair", interrupted)
+    ended = vitscope("compare", "good-vit", "bad-vit", "--lang", "ja")
+    assert (ended.code, ended.err) == (130, "vitscope: 中断しました\n")
+
+
 @pytest.mark.parametrize("debug", [[], ["--debug"]])
 def test_a_bug_is_neither_a_verdict_nor_a_mistake_of_the_user(
     vitscope: Command, monkeypatch: pytest.MonkeyPatch, debug: list[str]

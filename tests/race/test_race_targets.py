@@ -37,6 +37,13 @@ def seeded():
 def cached():
     return fresh()
 
+def failing(text):
+    raise ValueError(text)
+
+class Failing(nn.Module):
+    def forward(self, x):
+        raise ValueError('never')
+
 FINISHED = fresh()
 """
 
@@ -121,3 +128,19 @@ def test_arguments_are_for_code_even_where_there_are_none(folder: Path, side: st
     kwargs = ({}, None) if side == "a" else (None, {})
     with pytest.raises(UsageError, match=f"--kwargs-{side} is for package.module:callable; good.yaml knows its own"):
         open_pair("good.yaml", "good.yaml", Wanted(kwargs))
+
+
+@pytest.mark.parametrize("name", ["failing", "Failing"])
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_advice_names_the_arguments_of_the_side_that_failed(folder: Path, name: str, side: str) -> None:
+    pair = ("good.yaml", f"its_code:{name}") if side == "b" else (f"its_code:{name}", "good.yaml")
+    with pytest.raises(ModelError) as raised:
+        open_pair(*pair, Wanted())
+    for said in (raised.value.text.en, raised.value.text.ja):
+        assert f"--kwargs-{side}" in said
+        assert "--kwargs" not in said.replace(f"--kwargs-{side}", "")
+
+
+def test_the_same_code_that_fails_twice_names_the_first_side(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"^A: .* --kwargs-a$"):
+        open_pair("its_code:failing", "its_code:failing", Wanted())

@@ -24,7 +24,7 @@ import typer
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
 from vitscope._core.raised import first_line
-from vitscope._core.text import Lang, language_of_locale
+from vitscope._core.text import Lang, Text, language_of_locale
 from vitscope.cli import bench, compare, curve, doctor, explain, lists, look, measure, predict, report, train
 from vitscope.cli.apart import end_apart, is_apart
 from vitscope.cli.options import Command, command_help
@@ -116,7 +116,7 @@ def _run(words: list[str], *, debug: bool) -> int:
         sentence = error.format_message().replace("Value error, ", "")  # pydantic's words, where typer asks it
         return ended(error, f"{sentence}{hint}", 2)
     except (typer.Abort, KeyboardInterrupt) as error:
-        return ended(error, "interrupted", 130)
+        return ended(error, Text("interrupted", "中断しました")[_language_of(words)], 130)
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise

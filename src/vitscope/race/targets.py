@@ -5,6 +5,7 @@ An entrant is made anew for each seed: a built-in name, a YAML file and a run fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from torch import nn
 
 from vitscope._core.errors import ConfigError, ModelError, UsageError, VitscopeError
 from vitscope._core.preprocessing import Preprocessing
-from vitscope._core.text import Text
+from vitscope._core.raised import CodeError
+from vitscope._core.text import LANGS, Text
 from vitscope.data import DataSpec, open_data, peek
 from vitscope.doctor.patient import scores_of
 from vitscope.model.create import build
@@ -33,6 +35,8 @@ BATCHES = (1, 2, 8, 16, 32, 64, 128)
 """Batch sizes of which code has to take one."""
 DEFAULT_DATA = "digits"
 MOST_SEEDS = 10
+MOST_EPOCHS, MOST_STEPS = 1_000, 1_000_000
+"""Of each training: what is longer is a slip of the finger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,9 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
         first = next(iter(opened.values()), None)
         try:
             opened[index] = _opened((a, b)[index], kinds[index], wanted, wanted.kwargs[index], first)
+        except CodeError as error:
+            said = CodeError(_with_option_of("ab"[index], error.text))
+            raise (of_one("AB"[index], said) if a == b else said) from error
         except VitscopeError as error:
             raise (of_one("AB"[index], error) if a == b else error) from error
     one, other = opened[0], opened[1]
@@ -105,6 +112,11 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
     ]
     notes = tuple(note for _, note in entrants if note is not None)
     return Pair(entrants[0][0], entrants[1][0], ours.image_size, ours.channels, (_classes(one), _classes(other)), notes)
+
+
+def _with_option_of(side: str, text: Text) -> Text:
+    """What other commands advise to give with --kwargs goes into the option of its side here."""
+    return Text(*(re.sub(r"--kwargs(?!-)", f"--kwargs-{side}", text[lang]) for lang in LANGS))
 
 
 def _opened(target: str, kind: str, wanted: Wanted, kwargs: Mapping[str, Any] | None, first: Subject | None) -> Subject:
@@ -159,7 +171,12 @@ def open_course(pair: Pair, wanted: Wanted) -> tuple[Course, Text]:
     """
     seeds = SEEDS if wanted.seeds is None else wanted.seeds
     if not 1 <= seeds <= MOST_SEEDS:
-        raise UsageError(f"--seeds is {seeds}, expected a number from 1 to {MOST_SEEDS}")
+        raise UsageError(
+            Text(
+                f"--seeds is {seeds}, expected a number from 1 to {MOST_SEEDS}",
+                f"--seedsに{seeds}が指定されましたが、1から{MOST_SEEDS}までの整数を指定する必要があります",
+            )
+        )
     spec = DataSpec.parse({"source": wanted.data or DEFAULT_DATA})
     facts = peek(spec)
     half = (0.5,) * pair.channels
@@ -170,6 +187,7 @@ def open_course(pair: Pair, wanted: Wanted) -> tuple[Course, Text]:
         duration=_duration(wanted.duration),
         seeds=tuple(range(seeds)),
     )
+    _refuse_no_end(course)
     height, width = pair.image_size
     native = facts.native_size
     was = f" ({native[0]}×{native[1]})" if native and native != pair.image_size else ""
@@ -185,8 +203,29 @@ def _duration(text: str | None) -> Duration:
         return Duration(float(STEPS), "st")
     try:
         return TrainSpec.parse({"duration": text}).duration
-    except ConfigError as error:
-        raise UsageError(f"--duration: {str(error).removeprefix('duration: ')}") from None
+    except ConfigError:
+        raise UsageError(
+            Text(
+                f"--duration is {text}, expected epochs such as 10ep or whole steps such as {STEPS}st",
+                f"--durationに{text}が指定されましたが、10ep（エポック数）か{STEPS}st（ステップ数）のように指定する必要があります",
+            )
+        ) from None
+
+
+def _refuse_no_end(course: Course) -> None:
+    """Refuses what nobody waits for.
+
+    Raises:
+        UsageError: it is that long.
+    """
+    duration = course.duration
+    if duration.amount > (MOST_EPOCHS if duration.unit == "ep" else MOST_STEPS) or course.steps > MOST_STEPS:
+        raise UsageError(
+            Text(
+                f"--duration is {duration}, expected at most {MOST_EPOCHS}ep or {MOST_STEPS}st",
+                f"--durationに{duration}が指定されましたが、指定できるのは{MOST_EPOCHS}epまたは{MOST_STEPS}stまでです",
+            )
+        )
 
 
 def refuse_other_classes(pair: Pair, course: Course) -> None:
@@ -196,15 +235,23 @@ def refuse_other_classes(pair: Pair, course: Course) -> None:
         UsageError: they do not.
     """
     one, other = pair.classes
+    names = pair.one.name, pair.other.name
     if one is not None and other is not None and one != other:
         raise UsageError(
-            f"{pair.one.name} gives {one} scores for an image and {pair.other.name} {other}; a race needs models of as many classes"
+            Text(
+                f"{names[0]} gives {one} scores for an image and {names[1]} {other}; a race needs models of as many classes",
+                f"画像1枚あたりのスコアの数が、{names[0]}は{one}個、{names[1]}は{other}個です。競争には、クラス数の同じモデルが必要です",
+            )
         )
     scores = one if one is not None else other
     if scores is not None and scores != course.classes:
         raise UsageError(
-            f"{pair.one.name} and {pair.other.name} give {scores} scores for an image, and {course.data} has {course.classes} classes; "
-            f"name data with {scores} classes with --data, or give models with {course.classes}"
+            Text(
+                f"{names[0]} and {names[1]} give {scores} scores for an image, and {course.data} has {course.classes} classes; "
+                f"name data with {scores} classes with --data, or give models with {course.classes}",
+                f"{names[0]}と{names[1]}は画像1枚あたり{scores}個のスコアを返しますが、{course.data}は{course.classes}クラスです。"
+                f"--dataで{scores}クラスのデータを指定するか、{course.classes}クラスのモデルを指定してください",
+            )
         )
 
 

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from vitscope._core.errors import DataError
-from vitscope._core.suggest import did_you_mean, nearest
+from vitscope._core.suggest import did_you_mean_text, nearest
+from vitscope._core.text import Text
 from vitscope.data.sources.base import Source
 from vitscope.data.spec import DataSpec
 
@@ -41,11 +42,20 @@ def _open_path(path: Path, spec: DataSpec) -> Source:
         if not path.exists():
             raise DataError(_not_found(spec.source, path))
     except OSError as error:
-        raise DataError(f"folder {spec.source} cannot be read ({error.strerror}); give an existing folder") from None
+        raise DataError(
+            Text(
+                f"folder {spec.source} cannot be read ({error.strerror}); give an existing folder",
+                f"フォルダ{spec.source}を読めません（{error.strerror}）。存在するフォルダを指定してください",
+            )
+        ) from None
     if not path.is_dir():
         raise DataError(
-            f"{spec.source} is a file, expected a folder; for the binary CIFAR archive write cifar10:{spec.source} "
-            f"or cifar100:{spec.source}"
+            Text(
+                f"{spec.source} is a file, expected a folder; for the binary CIFAR archive write cifar10:{spec.source} "
+                f"or cifar100:{spec.source}",
+                f"{spec.source}はファイルですが、フォルダを指定する必要があります。CIFARのバイナリアーカイブなら"
+                f"cifar10:{spec.source}またはcifar100:{spec.source}と書いてください",
+            )
         )
     files = files_below(path)
     parquet = [name for name in files if name.lower().endswith(".parquet")]
@@ -78,7 +88,7 @@ def files_below(root: Path) -> list[str]:
     return sorted(found)
 
 
-def _not_found(name: str, path: Path) -> str:
+def _not_found(name: str, path: Path) -> Text:
     """The sentence for a source that does not exist: a path gets its nearest sibling, a word the nearest source or folder."""
     looks_like_path = "/" in name or os.sep in name or name.startswith((".", "~"))
     parent = path.parent
@@ -88,11 +98,22 @@ def _not_found(name: str, path: Path) -> str:
             missing = path
             while not missing.parent.is_dir():
                 missing = missing.parent
-            return f"folder {name} does not exist (already {missing} is missing); give an existing folder"
+            return Text(
+                f"folder {name} does not exist (already {missing} is missing); give an existing folder",
+                f"フォルダ{name}がありません（{missing}の時点で存在しません）。存在するフォルダを指定してください",
+            )
         best = nearest(path.name, siblings)
-        hint = f" (did you mean '{parent / best}'?)" if best else ""
-        return f"folder {name} does not exist{hint}; give an existing folder"
-    hint = did_you_mean(name, [*SOURCE_NAMES, *siblings])
-    return (
-        f"unknown data source '{name}'{hint}; expected digits, cifar10, cifar100, hub:owner/name or an existing folder"
+        near, near_ja = (
+            (f" (did you mean '{parent / best}'?)", f"（'{parent / best}'の間違いではありませんか？）")
+            if best
+            else ("", "")
+        )
+        return Text(
+            f"folder {name} does not exist{near}; give an existing folder",
+            f"フォルダ{name}がありません{near_ja}。存在するフォルダを指定してください",
+        )
+    hint = did_you_mean_text(name, [*SOURCE_NAMES, *siblings])
+    return Text(
+        f"unknown data source '{name}'{hint.en}; expected digits, cifar10, cifar100, hub:owner/name or an existing folder",
+        f"データ'{name}'が見つかりません{hint.ja}。digits、cifar10、cifar100、hub:owner/name、または存在するフォルダを指定してください",
     )
