@@ -70,7 +70,12 @@ def test_the_word_nan_is_a_result_and_an_empty_cell_is_none(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["epoch,val_acc\n2,47.4\n1,36.7\n", "﻿epoch; note; val_acc\r\n1;a;36.7\r\n\r\n2;;47.4\r\n"]
+    "text",
+    [
+        "epoch,val_acc\n2,47.4\n1,36.7\n",
+        "﻿epoch; note; val_acc\r\n1;a;36.7\r\n\r\n2;;47.4\r\n",
+        'epoch;val_acc\n"1;36,7"\n"2;47,4"\n',
+    ],
 )
 def test_a_csv_of_another_program_needs_epoch_and_one_metric(tmp_path: Path, text: str) -> None:
     path = tmp_path / "theirs.csv"

@@ -195,9 +195,11 @@ def _lines(file: Path) -> list[tuple[int, list[str]]]:
                 f"{file}を読み込めません（{why}）。パスと権限を確認してください",
             )
         ) from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]))
+    between = _delimiter(text.partition("\n")[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between)
     try:
-        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        rows = (cells[0].split(between) if len(cells) == 1 else cells for cells in reader)  # a row quoted as a whole
+        lines = [(reader.line_num, cells) for cells in rows if any(cell.strip() for cell in cells)]
     except csv.Error as error:
         raise RunError(
             Text(
