@@ -1,13 +1,15 @@
-"""Curves that broke: where the loss left its course, and what then says nothing more."""
+"""Curves that broke: where the loss left its course, and what then says nothing more; files that hold too little for any check."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
-from vitscope.doctor.curve import examine_curve
+from vitscope._core.errors import RunError
+from vitscope.doctor.curve import examine_curve, examine_metrics_file
 from vitscope.doctor.finding import Finding
 from vitscope.runs import EpochMetrics
 
@@ -62,3 +64,34 @@ def test_a_constant_rate_counts_where_nothing_broke() -> None:
     assert "learning-rate-constant" in found(curve([2.3 * 0.9**i for i in range(12)]))
     climbs = found(curve(BROKEN, lr=lambda i: -1e-3))
     assert {"loss-not-finite", "learning-rate-zero"} <= set(climbs)
+
+
+@pytest.mark.parametrize(
+    ("text", "checks", "said"),
+    [
+        (
+            "epoch,val_acc\n1,30\n",
+            None,
+            r"holds too little for any check \(1 epoch\); log train_loss, val_loss and val_acc of 5 epochs at least$",
+        ),
+        ("epoch,val_acc\n1,30\n2,31\n3,32\n", None, r"\(3 epochs\).*, or tell its classes or a reference$"),
+        (
+            "epoch,val_acc,train_acc\n1,30,31\n",
+            ["curve-band"],
+            r"asked could be examined \(curve-band: there is no reference",
+        ),
+    ],
+    ids=["one epoch", "accuracies alone", "a check without what it examines"],
+)
+def test_a_file_of_which_no_check_can_be_made_is_refused(
+    tmp_path: Path, text: str, checks: list[str] | None, said: str
+) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(text)
+    with pytest.raises(RunError, match=said) as refused:
+        examine_metrics_file(file, checks=checks)
+    assert "実行できません" in refused.value.text.ja
+    run = tmp_path / "metrics.csv"
+    (tmp_path / "recipe.yaml").write_text("{}")
+    run.write_text(text)
+    assert not examine_metrics_file(run, checks=checks).checks_run

@@ -108,14 +108,37 @@ def examine_metrics_file(
         checks: only these, by their ids.
 
     Raises:
-        RunError: the file cannot be read, is no such CSV, or holds no epoch and is no run's that has just begun.
+        RunError: the file cannot be read, is no such CSV, or holds too little for any check that was asked for and is no run's that has just begun.
         ConfigError: there is no such reference.
     """
     rows = read_metrics(Path(path))
     if not rows and not _is_of_a_run(Path(path)):
         raise RunError(f"{path} has a header and no rows, expected a row an epoch; log at least one epoch")
     held = load_reference(reference) if isinstance(reference, str | Path) else reference
-    return examine_curve(rows, classes=classes, reference=held, settings=settings, checks=checks)
+    found = examine_curve(rows, classes=classes, reference=held, settings=settings, checks=checks)
+    if not found.checks_run and not found.findings and not _is_of_a_run(Path(path)):
+        raise RunError(_too_little(path, rows, found, checks))
+    return found
+
+
+def _too_little(path: Path | str, rows: Sequence[EpochMetrics], found: Found, checks: Sequence[str] | None) -> Text:
+    """Why no check could be made of a file."""
+    if checks is not None:
+        why = [(f"{skip.check}: {skip.why.en}", f"{skip.check}：{skip.why.ja}") for skip in found.skipped]
+        return Text(
+            f"{path}: nothing of what was asked could be examined ({', '.join(en for en, _ in why)})",
+            f"{path}：指定されたチェックはどれも実行できません（{'、'.join(ja for _, ja in why)}）",
+        )
+    epochs = "1 epoch" if len(rows) == 1 else f"{len(rows)} epochs"
+    more = (
+        Text(", or tell its classes or a reference", "するか、クラス数か基準曲線を指定")
+        if len(rows) > 2
+        else Text("", "")
+    )
+    return Text(
+        f"{path} holds too little for any check ({epochs}); log train_loss, val_loss and val_acc of 5 epochs at least{more.en}",
+        f"{path}は記録が少なく（{len(rows)}エポック）、どのチェックも実行できません。train_loss、val_loss、val_accを5エポック以上記録{more.ja}してください",
+    )
 
 
 def examine_run(run: RunFolder, *, checks: Sequence[str] | None = None) -> Found:
