@@ -14,8 +14,11 @@ from torch import Tensor, nn
 
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import as_it_was, diagnose
+from vitscope.doctor.finding import Skipped
+from vitscope.doctor.learning import rate as rate_module
 from vitscope.doctor.learning.rate import _inside, _stable
 from vitscope.doctor.learning.training import guessing, loss_of
+from vitscope.doctor.patient import Patient
 
 pytestmark = pytest.mark.e2e  # whole examinations
 
@@ -233,6 +236,45 @@ def test_a_learning_rate_beside_the_range_that_is_stable(lr: float, fault: str, 
     told = re.findall(r"lr=([0-9.e+-]+)", finding.fault.code)
     assert len(told) == (severity != "note")
     assert all(low <= float(rate) <= high for rate in told)
+
+
+@pytest.mark.parametrize("model", [Small, lambda: Small(dim=64, classes=7)])
+def test_a_model_has_one_range_of_learning_rates_whichever_was_asked_for(model: Callable[[], nn.Module]) -> None:
+    found = [examined(built(model), "learning-rate", lr=lr).findings[0] for lr in (1e-7, 1e-3, 0.02, 0.1, 3.0)]
+    assert len({(f.evidence["lowest_that_learns"], f.evidence["highest_that_is_stable"]) for f in found}) == 1
+    for each in found:
+        lr, high = each.evidence["learning_rate"], each.evidence["highest_that_is_stable"]
+        assert each.id != "learning-rate-too-high" or lr > high
+        assert f"{high:.1e}" in each.summary.en
+        assert f"{high:.1e}" in each.summary.ja
+
+
+@pytest.mark.parametrize(
+    ("learns", "high"),
+    [
+        ({0.1: 0.9}, 0.1),  # a tenth learns: no more is tried
+        ({0.1: 0.2, 1 / 30: 0.8}, 1 / 30),
+        ({0.1: 0.1, 1 / 30: 0.04, 1 / 3: 0.15}, 1 / 3),  # slow, and slower below
+        ({0.1: 0.0, 1 / 30: 0.0, 1 / 3: 0.0}, None),
+    ],
+)
+def test_the_upper_end_of_the_range_is_one_that_was_tried(
+    learns: dict[float, float], high: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def trial(_: object, rate: float) -> rate_module._Trial:
+        tried.append(rate)
+        return rate_module._Trial(learns[rate], learns[rate])
+
+    monkeypatch.setattr(rate_module, "_tried", trial)
+    patient = Patient(nn.Identity(), torch.zeros(1, 3, 4, 4), torch.zeros(1), 2, torch.float32)
+    if high is None:
+        with pytest.raises(Skipped, match="at none of the rates"):
+            rate_module._confirmed(patient, 1e-4, 1.0)
+    else:
+        assert rate_module._confirmed(patient, 1e-4, 1.0)[0] == high
+    assert tried == list(learns)
 
 
 def test_the_rate_that_is_told_lies_in_the_range_that_was_measured() -> None:
