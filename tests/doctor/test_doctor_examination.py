@@ -151,6 +151,7 @@ def test_print_shows_what_the_terminal_shows_and_a_notebook_a_table(monkeypatch:
     ):
         assert said in shown
     assert repr(found) == "<Examination of m:f: NOT healthy; 2 errors; print it to read it>"
+    assert found._repr_html_().count("to confirm the fix: checks=[&quot;third&quot;]") == 1
     assert "&lt;cause&gt;" in found._repr_html_()
     assert "<cause>" not in found._repr_html_()
     assert "エラー2件" in str(examined(*found.findings, lang="ja"))

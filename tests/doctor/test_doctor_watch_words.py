@@ -133,3 +133,27 @@ def test_where_all_dropout_layers_drop_much_it_is_not_said_to_be_half_of_them() 
     (found,) = [each for each in watched.findings if each.id == "too-much-dropout"]
     assert found.summary.en.startswith("At least half of the dropout layers drop 0.7 or more.")
     assert found.summary.ja.startswith("ドロップアウト層の半数以上で")
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [
+        (
+            "en",
+            "to confirm the fix: run the loop under watch again; loop-gradients then no longer finds gradients-not-cleared",
+        ),
+        (
+            "ja",
+            "修正の確認：watchの中でループをもう一度実行し、loop-gradientsでgradients-not-clearedが見つからないことを確かめてください",
+        ),
+    ],
+)
+def test_what_confirms_a_fix_is_said_beside_it(lang: str, said: str) -> None:
+    p = parts()
+    with vitscope.watch(p.model, p.optimizer, p.loader, lang=lang) as watched:
+        for images, labels in p.loader:
+            torch.nn.functional.cross_entropy(p.model(images), labels).backward()
+            p.optimizer.step()
+    text = "".join(line.strip() + " " * (lang == "en") for line in str(watched).splitlines())
+    assert text.count(said) == 1
+    assert watched._repr_html_().count(said) == 1

@@ -61,7 +61,8 @@ class Examination:
 
     def text(self, lang: Lang | None = None) -> str:
         """All of it to be read, as `vitscope doctor` prints it; in the locale's language where none is given."""
-        return as_text(self, lang or self.lang or language_of_locale(), confirm=self._confirm)
+        lang = lang or self.lang or language_of_locale()
+        return as_text(self, lang, confirm=self._confirm[lang])
 
     def __str__(self) -> str:
         return self.text()
@@ -71,12 +72,13 @@ class Examination:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return as_html(self, self.lang or language_of_locale())
+        lang = self.lang or language_of_locale()
+        return as_html(self, lang, confirm=self._confirm[lang])
 
     @property
-    def _confirm(self) -> str:
-        """How a check is done once more."""
-        return 'checks=["{check}"]'
+    def _confirm(self) -> Text:
+        """How it is seen that a finding is gone."""
+        return Text('checks=["{check}"]', 'checks=["{check}"]')
 
     def to_dict(self, lang: Lang = "en") -> dict[str, Any]:
         """As the command's JSON holds it."""

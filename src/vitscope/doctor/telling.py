@@ -107,7 +107,7 @@ def lines_of(found: Examination, lang: Lang, *, confirm: str = "") -> Iterator[L
     Args:
         found: what was found.
         lang: the language.
-        confirm: how one check is done once more, with `{check}` in it; left out, nothing is said of it.
+        confirm: how it is seen that a finding is gone, with its `{check}` and `{id}` in it; left out, nothing is said of it.
     """
     seconds = sum(found.seconds.values())
     took = Text(f" ({seconds:.1f} s)", f"（{seconds:.1f}秒）") if seconds >= 0.05 else Text("", "")
@@ -138,14 +138,17 @@ def _of_cause(cause: Finding, found: Examination, lang: Lang, confirm: str) -> I
         for line in fault.in_code[lang].splitlines():
             yield Line(line, "code", 6)
         if confirm:
-            said = Text("to confirm the fix: ", "修正の確認：")[lang]
-            yield Line(f"{said}{confirm.format(check=cause.proof)}", "dim", 2)
+            yield Line(_confirmed(cause, lang, confirm), "dim", 2)
     below = found.under(cause)
     if below:
         yield Line(Text("this also explains:", "この問題から派生したもの：")[lang], "dim", 2)
     for each in below:
         words = f"{MARKS[each.severity]} {each.check}{Text(': ', '：')[lang]}{each.summary[lang]}"
         yield Line(words, "below", 4, each.severity)
+
+
+def _confirmed(cause: Finding, lang: Lang, confirm: str) -> str:
+    return f"{Text('to confirm the fix: ', '修正の確認：')[lang]}{confirm.format(check=cause.proof, id=cause.id)}"
 
 
 def as_text(found: Examination, lang: Lang, *, confirm: str = "") -> str:
@@ -162,9 +165,9 @@ def laid_out(line: Line, width: int) -> str:
     return "\n".join(wrapped(line.words, max(width, 24), first=indent, rest=f"{indent}  "))
 
 
-def as_html(found: Examination, lang: Lang) -> str:
+def as_html(found: Examination, lang: Lang, *, confirm: str = "") -> str:
     """What a notebook shows."""
-    rows = "".join(_row(finding, lang) for finding in found.findings)
+    rows = "".join(_row(finding, lang, confirm) for finding in found.findings)
     rest = "".join(f"<p>{head[lang]}</p><ul>{_skips(skips, lang)}</ul>" for head, skips in skips_of(found))
     notes = "".join(f"<p>{escape(note[lang])}</p>" for note in found.notes)
     title = f"{found.title[lang]}{Text(': ', '：')[lang]}{verdict(found)[lang]}"
@@ -175,11 +178,13 @@ def _skips(skips: tuple[Skip, ...], lang: Lang) -> str:
     return "".join(f"<li>{escape(skip.check)}: {escape(skip.why[lang])}</li>" for skip in skips)
 
 
-def _row(finding: Finding, lang: Lang) -> str:
+def _row(finding: Finding, lang: Lang, confirm: str) -> str:
     indent = "" if finding.folded_under is None else "&#8627; "
     told = "" if indent or not finding.fault.is_to_mend else f"<br><i>{escape(finding.fault.advice[lang])}</i>"
     if told and finding.fault.code:
         told += f"<pre>{escape(finding.fault.in_code[lang])}</pre>"
+    if told and confirm:
+        told += f"<br><small>{escape(_confirmed(finding, lang, confirm))}</small>"
     return (
         f'<tr><td style="vertical-align:top">{indent}{escape(WORDS[finding.severity][lang])}</td>'
         f'<td style="text-align:left"><b>{escape(finding.id)}</b><br>{escape(finding.summary[lang])}{told}</td></tr>'

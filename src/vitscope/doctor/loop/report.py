@@ -16,6 +16,9 @@ class LoopExamination(Examination):
         return Text(f"{self.target}, {steps} step{'s' if steps != 1 else ''}", f"{self.target}（{steps}ステップ）")
 
     @property
-    def _confirm(self) -> str:
+    def _confirm(self) -> Text:
         """The loop has to be run once more: there is no check to ask for."""
-        return ""
+        return Text(
+            "run the loop under watch again; {check} then no longer finds {id}",
+            "watchの中でループをもう一度実行し、{check}で{id}が見つからないことを確かめてください",
+        )
