@@ -220,6 +220,8 @@ def test_what_cannot_be_trained_leaves_both_examinations() -> None:
     assert found.race is None
     assert "B cannot be trained: AssertionError (inference only); mend that first." in found.verdict.en
     assert "（Bを学習できません：AssertionError (inference only)。先にこれを直してください）" in found.verdict.ja
+    assert not found.healthy
+    assert "no error and no warning" not in found.verdict.en
     assert (found.one.target, found.other.target) == ("A", "B")
 
 

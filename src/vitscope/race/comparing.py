@@ -85,7 +85,9 @@ def _compared(
     try:
         run = race(Arm(one.name, one.make), Arm(other.name, other.make), course, progress)
     except NotTrainedError as error:
-        return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), error.text, notes)
+        return Comparison(
+            found[0], found[1], rows, None, _unmended(one, other, found), error.text, notes, untrained=True
+        )
     between = run.gap(one.name, other.name)
     behind = None if not between.is_clear else one.name if between.points < 0 else other.name
     run, causes = raced_mends(only_one(one, other, found, behind), run, progress)

@@ -85,11 +85,13 @@ class Comparison:
     """What a reader must know: fresh weights, data that were resized."""
     lang: Lang | None = None
     """The language that it is printed in; the locale's where left out."""
+    untrained: bool = False
+    """Whether there is no race because one of the two cannot be trained."""
 
     @property
     def healthy(self) -> bool:
-        """Whether neither has an error."""
-        return self.one.healthy and self.other.healthy
+        """Whether neither has an error, and both could be trained."""
+        return self.one.healthy and self.other.healthy and not self.untrained
 
     @property
     def gap(self) -> Gap | None:

@@ -62,9 +62,9 @@ def _wrong_all_the_same(found: Comparison) -> list[Text]:
 def _what_both_have(found: Comparison) -> list[Text]:
     """What the doctor finds in both, or that it finds nothing."""
     if not found.shared:
-        return [] if found.causes else [_NOTHING]
+        return [] if found.causes or found.untrained else [_NOTHING]
     shared = _BOTH_HAVE.format(ids=quoted(found.shared))
-    return [shared] if found.causes else [_NOTHING_ALONE, shared]
+    return [shared] if found.causes or found.untrained else [_NOTHING_ALONE, shared]
 
 
 def _alike(found: Comparison) -> list[Text]:
