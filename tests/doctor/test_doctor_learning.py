@@ -254,8 +254,9 @@ def test_a_model_has_one_range_of_learning_rates_whichever_was_asked_for(model: 
     [
         ({0.1: 0.9}, 0.1),  # a tenth learns: no more is tried
         ({0.1: 0.2, 1 / 30: 0.8}, 1 / 30),
-        ({0.1: 0.1, 1 / 30: 0.04, 1 / 3: 0.15}, 1 / 3),  # slow, and slower below
-        ({0.1: 0.0, 1 / 30: 0.0, 1 / 3: 0.0}, None),
+        ({0.1: 0.1, 1 / 30: 0.04, 1 / 3: 0.15, 1e-4: 0.0}, 1 / 3),  # slow, and slower below
+        ({0.1: 0.0, 1 / 30: 0.0, 1 / 3: 0.0, 1e-4: 0.4}, 1e-4),
+        ({0.1: 0.0, 1 / 30: 0.0, 1 / 3: 0.0, 1e-4: 0.0}, None),
     ],
 )
 def test_the_upper_end_of_the_range_is_one_that_was_tried(

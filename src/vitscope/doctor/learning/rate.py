@@ -207,7 +207,7 @@ def _confirmed(patient: Patient, low: float, high: float) -> tuple[float, _Trial
         Skipped: none learns.
     """
     tried: dict[float, _Trial] = {}
-    for rate in [high / part for part in (10, 30, 3) if high / part > low] or [sqrt(low * high)]:
+    for rate in (*(high / part for part in (10, 30, 3) if high / part > low), low):
         tried[rate] = _tried(patient, rate)
         if tried[rate].learns >= LEARNS:
             break
