@@ -305,3 +305,13 @@ def test_the_page_in_japanese() -> None:
         assert words in page
     assert "noscript" not in page
     assert "a few hundred" not in page_of(compared(HIGH, LOW))
+
+
+def test_one_step_is_one_on_screen_and_page() -> None:
+    found = compared(LOW, (10.0, 11.0, 10.0), (10.0, 11.0, 10.0))
+    assert found.race is not None
+    found = replace(found, race=replace(found.race, course=course(1)))
+    assert found.verdict.en.startswith("After 1 step on the same digits images")
+    assert "so 1 step is too few to tell" in found.verdict.en
+    assert "Each was trained 1 step on digits" in page_of(found)
+    assert "1ステップ学習し" in page_of(found, "ja")

@@ -22,8 +22,8 @@ def budget_of(entrants: Sequence[Entrant], course: Course) -> Text:
     timed = [_seconds_of_a_step(entrant, course) for entrant in entrants]
     steps, seeds = course.steps, len(course.seeds)
     trainings = Text(
-        f"The race: {steps} steps of {course.a_batch} images, at most {seeds} seed{'s' if seeds > 1 else ''} for each",
-        f"競争：各モデル{course.a_batch}枚×{steps}ステップ、シードは最大{seeds}個",
+        f"The race: {course.length.en} of {course.a_batch} images, at most {seeds} seed{'s' if seeds > 1 else ''} for each",
+        f"競争：各モデル{course.a_batch}枚×{course.length.ja}、シードは最大{seeds}個",
     )
     if None in timed:
         return Text(f"{trainings.en}.", f"{trainings.ja}。")

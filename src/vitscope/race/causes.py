@@ -75,7 +75,7 @@ def _too_short(cause: Cause, found: Comparison) -> Text | None:
     race = found.race
     if race is None or cause.confirmed:
         return None
-    classes, steps = race.course.classes, race.course.steps
+    classes = race.course.classes
     if not (is_near_chance(cause.heats, classes) and is_near_chance(race.of(cause.owner), classes)):
         return None
     beside = _errors_beside(cause, found)
@@ -85,11 +85,12 @@ def _too_short(cause: Cause, found: Comparison) -> Text | None:
             f"the mended copy is hardly above chance either, and it still has {ids.en}",
             f"修正したコピーもチャンスレベルとほとんど変わりませんが、{ids.ja}が残っています",
         )
-    longer = race.course.more_steps
+    course, longer = race.course, race.course.more_steps
     return Text(
-        f"the mended copy is hardly above chance yet either, so {steps} steps are too few to tell; try --duration {longer}st",
+        f"the mended copy is hardly above chance yet either, so {course.length.en} {'is' if course.steps == 1 else 'are'} too few to tell; "
+        f"try --duration {longer}st",
         f"修正したコピーもまだチャンスレベルとほとんど変わらないため、"
-        f"{steps}ステップでは短すぎて判断できません。--duration {longer}stを試してください",
+        f"{course.length.ja}では短すぎて判断できません。--duration {longer}stを試してください",
     )
 
 

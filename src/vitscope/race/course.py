@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitscope._core.preprocessing import Preprocessing
+from vitscope._core.text import Text
 from vitscope.augment import AugmentSpec
 from vitscope.data import DataSplits, ImageTable
 from vitscope.train.duration import Duration
@@ -49,6 +50,11 @@ class Course:
     @property
     def steps(self) -> int:
         return self.duration.steps(per_epoch=len(self.splits.train) // self.a_batch)
+
+    @property
+    def length(self) -> Text:
+        """Its steps, for a sentence."""
+        return Text(f"{self.steps} step{'' if self.steps == 1 else 's'}", f"{self.steps}ステップ")
 
     @property
     def more_steps(self) -> int:

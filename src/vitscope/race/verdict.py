@@ -85,9 +85,9 @@ def _who_learns(found: Comparison) -> Text:
     means = {name: found.race.mean(name) for name in (one, other)}
     seeds, said = between.seeds, interval(between)
     told = Text(
-        f"After {course.steps} steps on the same {course.data} images, {seeds} seed{'s' if seeds > 1 else ''}: {one} {means[one]:.1f} %, "
+        f"After {course.length.en} on the same {course.data} images, {seeds} seed{'s' if seeds > 1 else ''}: {one} {means[one]:.1f} %, "
         f"{other} {means[other]:.1f} % right, a difference of {said.en}",
-        f"同じ{course.data}の画像で{course.steps}ステップ学習した結果（シード{seeds}個）、正解率は{one}が{means[one]:.1f} %、"
+        f"同じ{course.data}の画像で{course.length.ja}学習した結果（シード{seeds}個）、正解率は{one}が{means[one]:.1f} %、"
         f"{other}が{means[other]:.1f} %、差は{said.ja}",
     )
     better = one if between.points > 0 else other

@@ -48,7 +48,7 @@ def page_of(found: Comparison, lang: Lang = "en") -> str:
     if race is not None and course is not None:
         facts = course.to_dict()
         how = COMPARE_WORDS["race_how"].format(
-            steps=facts["steps"],
+            steps=course.length,
             data=facts["data"],
             train=f"{facts['train_images']:,}",
             batch=facts["batch_size"],

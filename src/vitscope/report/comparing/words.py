@@ -10,10 +10,10 @@ COMPARE_WORDS: dict[str, Text] = {
     "compare_title": Text("{one} and {other} side by side", "{one}と{other}の比較"),
     "race": Text("The race", "競争"),
     "race_how": Text(
-        "Each was trained {steps} steps on {data} ({train} images; batches of {batch}, AdamW, learning rate {lr}, augmentation: {augment}) and "
+        "Each was trained {steps} on {data} ({train} images; batches of {batch}, AdamW, learning rate {lr}, augmentation: {augment}) and "
         "measured on {measured} images it was not trained on. For one seed all get the same batches in the same order with the same augmentation; "
         "a mended copy starts from the very weights of the model it is a copy of. Points are seeds, bars their mean.",
-        "各モデルを{data}（{train}枚、バッチ{batch}、AdamW、学習率{lr}、データ拡張：{augment}）で{steps}ステップ学習し、"
+        "各モデルを{data}（{train}枚、バッチ{batch}、AdamW、学習率{lr}、データ拡張：{augment}）で{steps}学習し、"
         "学習に使っていない{measured}枚で評価しました。同じシードでは、バッチの内容と順序、データ拡張がすべて同じです。"
         "修正したコピーは元のモデルとまったく同じ重みから学習を始めます。点は各シード、棒は平均を表します。",
     ),
