@@ -781,3 +781,12 @@ def a_likelihood_that_is_maximised(p: Parts) -> None:
         p.optimizer.zero_grad()
         F.log_softmax(p.model(images), dim=-1).gather(1, labels[:, None]).mean().backward()
         p.optimizer.step()
+
+
+@healthy(lambda: parts(optimizer=sgd(0.0)))
+def made_without_a_rate_that_is_set_at_each_step(p: Parts) -> None:
+    for epoch in range(3):
+        for number, (images, labels) in enumerate(p.loader):
+            for group in p.optimizer.param_groups:
+                group["lr"] = 0.05 * min(1.0, (epoch + number / len(p.loader)) / 2)
+            step(p, images, labels)

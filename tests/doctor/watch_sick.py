@@ -780,6 +780,26 @@ def first_epoch_at_zero_by_hand(p: Parts) -> None:
         train(p, 1)
 
 
+@sick("learning-rate-always-zero", "warning", lambda: parts(optimizer=sgd(0.0)))
+def made_without_a_rate(p: Parts) -> None:
+    train(p, 1)
+
+
+@sick(
+    "learning-rate-always-zero", "error", lambda: parts(optimizer=lambda m: torch.optim.AdamW(m.parameters(), lr=0.0))
+)
+def adamw_without_a_rate(p: Parts) -> None:
+    train(p, 2)
+
+
+@sick("learning-rate-always-zero", "error")
+def warmup_in_whole_numbers(p: Parts) -> None:
+    for epoch in range(3):
+        for group in p.optimizer.param_groups:
+            group["lr"] = 1e-3 * (epoch // 5)
+        train(p, 1)
+
+
 @sick("scheduler-before-optimizer", "note", scheduled(lambda o: lr_scheduler.CosineAnnealingLR(o, 100)))
 def scheduler_first(p: Parts) -> None:
     for images, labels in p.loader:

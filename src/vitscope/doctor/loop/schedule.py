@@ -13,6 +13,7 @@ from torch.optim.swa_utils import SWALR
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.loop.lengths import over_early, soon_over, too_early, too_fast, too_slow
+from vitscope.doctor.loop.no_rate import no_rate
 from vitscope.doctor.loop.rates import climbs_again, gone_early, hardly_moves, mostly_gone, swings
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.words import counted
@@ -31,19 +32,7 @@ NEVER = Fault(
         "scheduler.step()を、数え方に合わせてバッチごとまたはエポックごとに、optimizer.step()の後で呼んでください",
     ),
     "optimizer.step()\nscheduler.step()",
-    explains=("loss-does-not-move",),
-)
-ZERO = Fault(
-    "learning-rate-zero-at-the-start",
-    "L5",
-    "loop-schedule",
-    "note",
-    Text(
-        "Steps at a learning rate of 0 change nothing: that time is lost.",
-        "学習率0のステップでは何も変わらず、その分の時間が無駄になります。",
-    ),
-    Text("let the warm-up begin at one, not at zero", "ウォームアップは0ではなく1から数え始めてください"),
-    "lr_lambda=lambda epoch: min(1.0, (epoch + 1) / warmup)",
+    explains=("loss-does-not-move", "learning-rate-zero-at-the-start", "learning-rate-always-zero"),
 )
 OTHER = Fault(
     "scheduler-of-another-optimizer",
@@ -61,7 +50,12 @@ OTHER = Fault(
         "オプティマイザが確定してから、そのオプティマイザを渡してスケジューラを作成してください",
     ),
     "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)\nscheduler = CosineAnnealingLR(optimizer, T_max=epochs)",
-    explains=("scheduler-never-stepped", "scheduler-at-the-wrong-rate", "learning-rate-zero-at-the-start"),
+    explains=(
+        "scheduler-never-stepped",
+        "scheduler-at-the-wrong-rate",
+        "learning-rate-zero-at-the-start",
+        "learning-rate-always-zero",
+    ),
 )
 ORDER = Fault(
     "scheduler-before-optimizer",
@@ -88,7 +82,7 @@ def schedule(record: Record) -> Iterator[Finding]:
 
     Does: notes the learning rate at each optimizer step and when the scheduler steps; reads the lengths of PyTorch's own schedulers.
     Finds: a length in epochs stepped per batch and the other way round, a rate that is gone within an epoch, a warm-up that hardly moves, a scheduler
-    that never steps or belongs to another optimizer, a first epoch at 0, the wrong order.
+    that never steps or belongs to another optimizer, a first epoch or all steps at 0, the wrong order.
     Must not accuse: schedules that are to begin later (a note), warm restarts and cyclic schedules, one-cycle, warm-up with cosine
     per batch, plateau schedules, short windows, training that ends within an epoch with its schedule.
     Source: PyTorch, torch.optim, "How to adjust learning rate"
@@ -121,7 +115,7 @@ def schedule(record: Record) -> Iterator[Finding]:
     if found is not None:
         yield found
     yield from _never(record)
-    yield from _zero(record, rates)
+    yield from no_rate(record, rates)
     early = [pending for pending in record.early_scheduler_steps if pending == 0 or record.period == 1]
     if early and not record.scaler_skips:
         yield ORDER.found(
@@ -190,18 +184,4 @@ def _of_another(record: Record, rates: list[float]) -> Iterator[Finding]:
             f"オプティマイザの学習率は、{len(rates)}ステップの間{rates[-1]:.2g}のままです。",
         ),
         {"scheduler_steps": times, "lr_of_the_other": theirs, "lr": rates[-1], "steps": len(rates)},
-    )
-
-
-def _zero(record: Record, rates: list[float]) -> Iterator[Finding]:
-    zero = next((number for number, rate in enumerate(rates) if rate > 0), len(rates))
-    if zero < 5 and zero < (record.steps_per_epoch or 5):
-        return
-    yield ZERO.found(
-        Text(
-            f"The learning rate is 0 at the first {zero} of {counted(len(rates), 'optimizer step')}.",
-            f"{len(rates)}ステップ中、最初の{zero}ステップは学習率が0です。",
-        ),
-        {"steps_at_zero": zero, "steps": len(rates)},
-        severity="warning" if zero == len(rates) and zero > 2 * (record.epoch or zero) else "note",
     )

@@ -14,6 +14,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.told import ONE_SCORE
 from vitscope.doctor.loop.accumulated import losses_of_steps
+from vitscope.doctor.loop.no_rate import WITH_SGD
 from vitscope.doctor.loop.record import Record
 
 _EXPLAINS = ("no-gradient-at-the-step", "parameters-do-not-move", "gradients-clipped-to-nothing")
@@ -32,7 +33,6 @@ STANDS = Fault(
     ),
     "torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.05)",
 )
-_WITH_SGD = "torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)"
 _RATES_OF_ADAM, _RATES_OF_SGD = 5e-4, 0.05
 _NOT_THE_RATE = Text(
     "the rate itself is a usual one: look for what makes the steps small, such as a loss that is multiplied by a small number or gradients that are "
@@ -96,4 +96,4 @@ def _raised(record: Record, rate: float) -> Fault:
     is_sgd = isinstance(record.optimizer, torch.optim.SGD)
     if rate >= (_RATES_OF_SGD if is_sgd else _RATES_OF_ADAM):
         return replace(STANDS, advice=_NOT_THE_RATE, code="")
-    return replace(STANDS, code=_WITH_SGD) if is_sgd else STANDS
+    return replace(STANDS, code=WITH_SGD) if is_sgd else STANDS
