@@ -78,7 +78,7 @@ def _compared(
     if any("classes" not in each.facts for each in found):  # no scores at all: nothing to align or to race
         return Comparison(found[0], found[1], (), None, _unmended(one, other, found), _NO_SCORES, notes)
     with as_it_was():
-        rows = structure(*(_patient(entrant, image_size, channels) for entrant in (one, other)))
+        rows = structure(*(_patient(entrant, image_size, channels) for entrant in (one, other)), found=found)
     why_not = _why_no_race(found, course)
     if why_not is not None or course is None:
         return Comparison(found[0], found[1], rows, None, _unmended(one, other, found), why_not, notes)

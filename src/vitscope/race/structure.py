@@ -6,10 +6,8 @@ same function, that is shown: the weights of one are carried into the other and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,27 +15,30 @@ import torch
 from vitscope._core.errors import LensError
 from vitscope._core.text import Lang, Text
 from vitscope.doctor.blocks.stream import stream_of
+from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import Skipped
-from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
+from vitscope.doctor.forward.determinism import DRAWS
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, NORMS, PRODUCTS, factors
 from vitscope.lens.reading import find_class_token, read_tokens
 from vitscope.lens.tape import Call, Source, Tape
-from vitscope.race.carrying import carried, mixes, weight_of
+from vitscope.race.carrying import carried
 from vitscope.race.insides import NORMS_BY_HAND, attention_bias, bias_numbers, mlp, norms
+from vitscope.race.structure_attention import axis, heads, mask, scale, softmax
+from vitscope.race.structure_embedding import beside_patches, embedding, tokens
+from vitscope.race.structure_findings import FOUND
+from vitscope.race.structure_learning import FEW_STILL, LOG_SOFTMAX, NOTHING, behind_the_head, dropout, learning, still
 from vitscope.race.structure_texts import (
-    CUT_OTHERWISE,
+    FEW_STAND_STILL,
     IN_NEITHER,
     NOT_FOUND,
-    OTHER_SHAPE,
     PARTS,
-    PATCHES_ALIKE,
-    TOKENS_APART,
+    SEE,
+    TWICE_IS_ONCE,
     UNKNOWN,
     UNKNOWN_IN_BOTH,
-    filled,
-    which,
 )
+from vitscope.race.ways import DropoutByMode
 
 
 @dataclass(frozen=True)
@@ -64,32 +65,72 @@ class Row:
 
 
 @torch.no_grad()
-def structure(one: Patient, other: Patient) -> tuple[Row, ...]:
-    """All parts, in the order in which an image passes them; in the last row those that were followed in neither."""
+def structure(one: Patient, other: Patient, found: Sequence[Examination] = ()) -> tuple[Row, ...]:
+    """All parts, in the order in which an image passes them; in the last row those that were followed in neither.
+
+    Args:
+        one, other: the two.
+        found: what the doctor found in them; where that names a part, the part's row says so.
+    """
+    known = [{finding.id for finding in each.findings} for each in found] or [set(), set()]
+    quiet = [_without_dropout(one), _without_dropout(other)]
     rows, unknown = list[Row](), list[Text]()
     for name, describe in _PARTS.items():
-        role, said = PARTS[name]
-        a, b = _described(describe, one), _described(describe, other)
-        if a is b is NOT_FOUND:
+        role = PARTS[name][0]
+        pair = [one, other] if name == "dropout" else quiet
+        bare = _described(describe, pair[0]), _described(describe, pair[1])
+        named = [[each for each in FOUND.get(name, ()) if each in ids] for ids in known]
+        if bare[0] is bare[1] is NOT_FOUND and named[0] == named[1]:
             unknown.append(role)
             continue
-        differs, meant = a.en != b.en, None
-        if NOT_FOUND in (a, b):
-            meant = UNKNOWN
-        elif name == "embedding":
-            found = carried(one, other)
-            meant = found.said if found is not None else None
-            differs = differs or not (found is None or found.is_same)
-        elif differs and name == "tokens":
-            meant = _beside_patches(one, other)
-        elif differs and name == "bias":
-            count = max(bias_numbers(one), bias_numbers(other))
-            meant = said.format(count=f"{count:,}")
-        rows.append(Row(role, a, b, differs, (meant or said) if differs else Text("", "")))
+        a, b = (_with_findings(text, ids) for text, ids in zip(bare, named, strict=True))
+        meant = _meant(name, pair[0], pair[1], bare)
+        if NOT_FOUND in bare or (meant is None and a.en != b.en):
+            ids = [each for each in dict.fromkeys([*named[0], *named[1]]) if (each in named[0]) != (each in named[1])]
+            meant = SEE.format(ids=", ".join(ids)) if ids else UNKNOWN
+        rows.append(Row(role, a, b, meant is not None, meant or Text("", "")))
     if unknown:
         names = Text(", ".join(each.en for each in unknown), "、".join(each.ja for each in unknown))
         rows.append(Row(IN_NEITHER, names, names, True, UNKNOWN_IN_BOTH))
     return tuple(rows)
+
+
+def _without_dropout(patient: Patient) -> Patient:
+    """The same patient; where evaluation mode draws, with a forward that drops nothing, in which maps are what they are without."""
+    if not any(call.name in DRAWS for call in patient.tape.calls):
+        return patient
+    twin = replace(patient, _known={})
+    with DropoutByMode():
+        twin.tape  # noqa: B018 - recorded, and kept
+    return twin
+
+
+def _meant(name: str, one: Patient, other: Patient, said: tuple[Text, Text]) -> Text | None:
+    """What a difference of a part means; None where there is none."""
+    if NOT_FOUND in said:
+        return None
+    usual = PARTS[name][1] if said[0].en != said[1].en else None
+    if name == "embedding":
+        found = carried(one, other)
+        return usual if found is None or (found.is_same and usual is None) else found.said
+    if usual is None:
+        return None
+    if name == "tokens":
+        return beside_patches(one, other) or usual
+    if name == "bias":
+        return usual.format(count=f"{max(bias_numbers(one), bias_numbers(other)):,}")
+    if name == "learning" and max(still(one), still(other)) < FEW_STILL:
+        return FEW_STAND_STILL
+    if name == "end" and {each.en for each in said} == {NOTHING.en, LOG_SOFTMAX.en}:
+        return TWICE_IS_ONCE
+    return usual
+
+
+def _with_findings(said: Text, ids: Sequence[str]) -> Text:
+    """A part, and what the doctor found there."""
+    if not ids:
+        return said
+    return Text(f"{said.en} (doctor: {', '.join(ids)})", f"{said.ja}（検査結果：{'、'.join(ids)}）")
 
 
 def _described(describe: Callable[[Patient], Text], patient: Patient) -> Text:
@@ -103,32 +144,6 @@ def _parameters(patient: Patient) -> Text:
     return Text(f"{patient.parameter_count:,}", f"{patient.parameter_count:,}")
 
 
-def _embedding(patient: Patient) -> Text:
-    call = patient.anatomy.patch_embedding
-    weight = weight_of(patient, call)
-    if call.name in CONVOLUTIONS and weight is not None:
-        size, stride = "×".join(map(str, weight.shape[2:])), "×".join(map(str, call.args[3]))
-        return Text(
-            f"convolution {size}, stride {stride}, to {weight.shape[0]}",
-            f"畳み込み{size}、ストライド{stride}、{weight.shape[0]}次元へ",
-        )
-    width = call.outputs[0].shape[-1]
-    given = factors(call)[0].tensor.shape[-1] if call.name in PRODUCTS else 0
-    strips, strips_ja = _strips(patient)
-    return Text(
-        f"cut{strips}, then linear {given} to {width}", f"{strips_ja}切り出してから線形変換（{given}→{width}次元）"
-    )
-
-
-def _strips(patient: Patient) -> tuple[str, str]:
-    """What shape is cut out, where that is no square."""
-    with suppress(Skipped):
-        size = [whole // parts for whole, parts in zip(patient.images.shape[-2:], patient.layout.grid, strict=True)]
-        if patient.layout.pixels is not None and patient.layout.are_squares and size[0] != size[1]:
-            return f" into {size[0]}×{size[1]}", f"{size[0]}×{size[1]}ずつ"
-    return "", ""
-
-
 def _embedding_norm(patient: Patient) -> Text:
     entering = _entering(patient)
     numbers = range(patient.anatomy.patch_embedding.number, entering.number)
@@ -136,35 +151,6 @@ def _embedding_norm(patient: Patient) -> Text:
     return (
         Text("none", "なし") if not count else Text(f"{count} before the first block", f"最初のブロックの前に{count}個")
     )
-
-
-def _tokens(patient: Patient) -> Text:
-    layout = patient.layout
-    extra = len(layout.extra)
-    rows, columns = layout.grid
-    patches = Text(f"patches in {rows} rows of {columns}", f"パッチ{rows}行×{columns}列")
-    if mixes(patient):
-        patches = Text("pieces of several patches in each", "それぞれに複数のパッチの値が混在")
-    elif not layout.are_squares:
-        patches = Text("pixels of no square in each", "それぞれの画素が正方形にまとまらない")
-    return Text(
-        f"{len(layout.patch_of_token)} ({patches.en}, {extra} more)",
-        f"{len(layout.patch_of_token)}個（{patches.ja}、その他{extra}個）",
-    )
-
-
-def _beside_patches(one: Patient, other: Patient) -> Text | None:
-    """What it means that of as many patches other tokens are made (the class token is no finer detail), or that patches are no squares."""
-    first, second = (mixes(each) or not each.layout.are_squares for each in (one, other))
-    if first or second:
-        return filled(CUT_OTHERWISE, which=which(first, second))
-    grids = one.layout.grid, other.layout.grid
-    if grids[0] != grids[1]:
-        return OTHER_SHAPE if prod(grids[0]) == prod(grids[1]) else None
-    count = abs(len(one.layout.extra) - len(other.layout.extra))
-    if not count:
-        return TOKENS_APART
-    return PATCHES_ALIKE.format(count=count)
 
 
 def _position(patient: Patient) -> Text:
@@ -182,18 +168,7 @@ def _blocks(patient: Patient) -> Text:
 
 
 def _heads(patient: Patient) -> Text:
-    # along the batch each token is a batch of its own, and so are its heads: those of one token are what the width holds
-    along, width = bool(attentions_along_the_batch(patient)), int(_entering(patient).outputs[0].shape[-1])
-    kinds = dict.fromkeys(
-        (width // int(a.q.shape[-1]) if along else len(a.map), int(a.q.shape[-1])) for a in patient.attentions
-    )
-    words = [f"{heads} × {each}" for heads, each in kinds]
-    return Text(", ".join(words), "、".join(words))
-
-
-def _axis(patient: Patient) -> Text:
-    along = attentions_along_the_batch(patient)
-    return Text("the batch", "バッチ") if along else Text("the tokens", "トークン")
+    return heads(patient, int(_entering(patient).outputs[0].shape[-1]))
 
 
 def _skips(patient: Patient) -> Text:
@@ -254,21 +229,27 @@ def _classes(patient: Patient) -> Text:
 
 
 _PARTS: dict[str, Callable[[Patient], Text]] = {
-    "embedding": _embedding,
+    "embedding": embedding,
     "embedding norm": _embedding_norm,
-    "tokens": _tokens,
+    "tokens": tokens,
     "position": _position,
     "blocks": _blocks,
     "heads": _heads,
-    "axis": _axis,
+    "axis": axis,
+    "scale": scale,
+    "softmax": softmax,
+    "mask": mask,
     "bias": attention_bias,
     "mlp": mlp,
     "norms": norms,
     "skips": _skips,
     "final norm": _final_norm,
     "read out": _read_out,
+    "end": behind_the_head,
     "classes": _classes,
+    "dropout": dropout,
     "parameters": _parameters,
+    "learning": learning,
 }
 
 

@@ -67,6 +67,17 @@ TOKENS_APART = Text(
     "影響しうる違いです。パッチの並びは同じですが、ブロックに渡すトークンの数が異なります。",
 )
 
+TWICE_IS_ONCE = Text(
+    "No: cross-entropy takes a log-softmax itself, and that of a log-softmax is the same.",
+    "影響しません。クロスエントロピーは内部でlog-softmaxを計算します。log-softmaxをもう一度計算しても結果は同じです。",
+)
+FEW_STAND_STILL = Text(
+    "It can: few numbers, but they keep their start values. A table of sines and cosines is meant so; one of zeros does nothing, and neither does a "
+    "layer that is not called.",
+    "影響しうる違いです。数は少ないものの、初期値のまま変わりません。正弦・余弦の表なら意図どおりですが、ゼロの表や呼び出されない層は"
+    "何の役割も果たしません。",
+)
+
 
 def which(first: bool, second: bool) -> Text:
     """Which of the two models something is said of, at least one of them."""
@@ -124,6 +135,33 @@ PARTS: dict[str, tuple[Text, Text]] = {
             "決定的な違いです。バッチ方向では、画像内のトークンどうしが情報をやり取りしません。",
         ),
     ),
+    "scale": (
+        Text("scale of the scores", "スコアのスケーリング"),
+        Text(
+            "It can: unscaled scores of wide heads let the softmax give all to one token, where it has hardly any gradient; too small a scale makes "
+            "attention a mean.",
+            "影響しうる違いです。幅の広いヘッドでスケーリングしないと、softmaxが1つのトークンに集中し、勾配がほとんどなくなります。"
+            "小さすぎると、アテンションがほぼ平均になります。",
+        ),
+    ),
+    "softmax": (
+        Text("softmax of the scores", "スコアのsoftmax"),
+        Text(
+            "It can, and much: along another axis than the keys the shares of one token hang on those of others, and learning is slow and stops "
+            "early.",
+            "大きく影響しうる違いです。キー以外の軸で計算すると、1つのトークンの重みがほかのトークンの重みに左右され、"
+            "学習が遅く、早い段階で頭打ちになります。",
+        ),
+    ),
+    "mask": (
+        Text("mask of attention", "アテンションマスク"),
+        Text(
+            "It can: what is masked is not seen. Under a causal mask a class token in front sees no patch, and most patches see only a part of the "
+            "image.",
+            "影響しうる違いです。マスクされたトークンは参照できません。因果マスクでは、先頭のクラストークンはどのパッチも参照できず、"
+            "ほとんどのパッチは画像の一部しか参照できません。",
+        ),
+    ),
     "bias": (
         Text("bias of q, k, v", "q・k・vのバイアス"),
         Text(
@@ -163,7 +201,31 @@ PARTS: dict[str, tuple[Text, Text]] = {
             "影響は小さめです。クラストークンと平均の差は、通常1ポイント以内です。",
         ),
     ),
+    "end": (
+        Text("behind the last product", "最後の積の後"),
+        Text(
+            "It can, and much: cross-entropy takes scores as the last product gives them. What bounds or drops them before leaves the loss a floor.",
+            "大きく影響しうる違いです。クロスエントロピーには、最後の積の出力をそのまま渡します。その前に値を制限したり落としたりすると、損失が"
+            "一定の値より下がらなくなります。",
+        ),
+    ),
     "classes": (Text("classes", "クラス数"), Text("They answer different questions.", "解いている問題が異なります。")),
+    "dropout": (
+        Text("dropout", "ドロップアウト"),
+        Text(
+            "It can: more of it learns more slowly and overfits less; in evaluation too, it makes every answer random.",
+            "影響しうる違いです。強いほど学習は遅くなり、過学習は抑えられます。評価時にも有効だと、答えが毎回変わります。",
+        ),
+    ),
+    "learning": (
+        Text("parameters that learn", "学習するパラメータ"),
+        Text(
+            "It can, and much: what is frozen or gets no gradient keeps its start values, which are of use only where trained weights are "
+            "loaded.",
+            "大きく影響しうる違いです。固定されている、または勾配の届かない値は初期値のまま変わらず、学習済みの重みを読み込む場合を除いて"
+            "役に立ちません。",
+        ),
+    ),
     "parameters": (
         Text("parameters", "パラメータ数"),
         Text("Only through the parts above.", "上の各部の違いによるものです。"),
