@@ -503,6 +503,12 @@ def test_what_is_tied_to_a_device_or_a_precision(kind: Callable[[], nn.Module], 
     assert found(built(kind), "forward") == expected
 
 
+def test_the_fix_for_a_plain_tensor_names_it() -> None:
+    code = examined(built(PlainConstant), "forward").findings[0].fault.code
+    assert code.startswith("self.wave = nn.Parameter(wave)")
+    assert 'self.register_buffer("wave", wave)' in code
+
+
 def test_scores_that_are_no_numbers_explain_all_else() -> None:
     class Rooting(Small):
         def between(self, x: Tensor) -> Tensor:

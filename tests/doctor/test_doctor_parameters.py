@@ -163,8 +163,58 @@ def test_a_state_dict_has_to_restore_the_model() -> None:
     assert (found.id, found.severity) == ("state-dict-does-not-restore", "error")
     assert found.evidence["largest_change"] > 1e-3
     assert ids(examined(Host, factory=Host)) == []
+    assert found.evidence["plain_tensors"] == ["table"]
     (found,) = examined(Host, factory=partial(Host, depth=3)).findings
     assert found.id == "state-dict-does-not-restore"
+
+
+class DrawnPosition(Host):
+    """The position embedding is a plain tensor; another beside it is a constant."""
+
+    def prepare(self, dim: int) -> None:
+        del self.pos_embed
+        self.pos_embed = torch.randn(1, 1 + N, dim) * 0.02
+        self.wave = torch.linspace(-1, 1, dim)
+
+    def embed(self, x: Tensor) -> Tensor:
+        return super().embed(x) + self.wave
+
+
+class DrawnInEachBlock(Block):
+    """A plain tensor in every block, added to the scores of its attention's input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = torch.rand(DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + self.bias)
+
+
+@pytest.mark.parametrize(
+    ("build", "named", "code"),
+    [
+        (
+            DrawnPosition,
+            ["pos_embed"],
+            f"self.pos_embed = nn.Parameter(torch.randn(1, {1 + N}, {DIM}) * 0.02)   # learned",
+        ),
+        (
+            partial(Host, DrawnInEachBlock),
+            ["blocks.0.bias", "blocks.1.bias"],
+            f"self.bias = nn.Parameter(torch.randn({DIM}) * 0.02)",
+        ),
+    ],
+)
+def test_a_plain_tensor_that_is_drawn_is_one_finding_that_names_it(build: Any, named: list[str], code: str) -> None:
+    torch.manual_seed(0)
+    first, device = diagnose(build(), image_size=32, checks=["forward", "parameters"], factory=build).findings
+    assert (first.id, first.evidence["plain_tensors"]) == ("state-dict-does-not-restore", named)
+    assert named[0] in first.summary.en
+    assert named[0] in first.summary.ja
+    assert first.fault.code.startswith(code)
+    assert "register_buffer" in first.fault.code.splitlines()[1]
+    assert (device.id, device.folded_under) == ("hard-wired-device", first.id)
 
 
 def test_what_a_state_dict_lacks_follows_from_what_is_not_registered() -> None:

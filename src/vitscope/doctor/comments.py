@@ -27,6 +27,8 @@ _WHOLE = {
     "not .reshape(B, N, heads * d) at once": "いきなり .reshape(B, N, heads * d) とはしない",
     "not self.pos_embed.data, not .detach()": "self.pos_embed.data や .detach() ではない",
     "not the other way round": "逆にしない",
+    "learned": "学習させる場合",
+    "instead, only where it is to stay as it is": "値を変えない場合だけ、代わりにこちら",
     "nothing behind it": "後ろには何も掛けない",
     "nothing else on x": "xにはほかに何もかけない",
     "of dropping a branch; none may reach 1": "残差ブランチを落とす確率。1にはしない",

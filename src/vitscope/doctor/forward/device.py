@@ -6,6 +6,7 @@ The model runs without numbers on torch's meta device; an operation that meets a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vitscope._core.text import Text
-from vitscope.doctor.copying import copied, hidden, moved
+from vitscope.doctor.copying import Hidden, copied, hidden, moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.shapes import META, empty_images, one_by_one
 from vitscope.doctor.patient import Patient
@@ -33,6 +34,10 @@ HARD_WIRED_DEVICE = Fault(
         "テンソルは相手と同じデバイス上に作り、定数は.to()で移動されるバッファとして保持してください",
     ),
     "torch.arange(n, device=x.device)\nself.register_buffer('mask', mask)   # not self.mask = mask",
+)
+_HELD = Text(
+    "hold as an nn.Parameter what is learned (a position embedding), and by register_buffer what stays as it is: .to() moves both",
+    "学習する値（位置埋め込みなど）はnn.Parameterに、変えない値はregister_bufferで登録してください。どちらも.to()で移動します",
 )
 _ACROSS = frozenset({"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put_impl_", "set_", "lift_fresh"})
 """Operations that take tensors of two devices."""
@@ -101,7 +106,7 @@ def bound_to_a_device(patient: Patient) -> Iterator[Finding]:
     if met is not None:
         operation, path = met
         places = [each.place for each in held]
-        yield HARD_WIRED_DEVICE.found(
+        yield replace(HARD_WIRED_DEVICE, advice=_HELD, code=in_code(held[0])).found(
             Text(
                 f"{', '.join(places[:3])} {'is a plain tensor' if len(places) == 1 else 'are plain tensors'} that .to(device) does not move, "
                 f"and meets others in {path} ({operation}).",
@@ -109,6 +114,18 @@ def bound_to_a_device(patient: Patient) -> Iterator[Finding]:
             ),
             {"operation": operation, "module": path, "made": "in the constructor", "plain_tensors": places},
         )
+
+
+def in_code(plain: Hidden, *, is_drawn: bool = False) -> str:
+    """Both ways to hold a plain tensor; whole numbers cannot learn, and one of a list has no name of its own."""
+    name, value = plain.place.rpartition(".")[2], plain.value
+    if not name.isidentifier():
+        return f"self.{name.partition('[')[0]} = nn.ParameterList(tensors)"
+    buffer = f'self.register_buffer("{name}", {name})'
+    if not (isinstance(value, Tensor) and value.is_floating_point()):
+        return buffer
+    made = f"torch.randn({', '.join(map(str, value.shape)) or '()'}) * 0.02" if is_drawn else name
+    return f"self.{name} = nn.Parameter({made})   # learned\n{buffer}   # instead, only where it is to stay as it is"
 
 
 def _makes_them_anew(patient: Patient) -> bool:
