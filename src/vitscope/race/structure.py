@@ -65,7 +65,7 @@ class Row:
 
 
 @torch.no_grad()
-def structure(one: Patient, other: Patient, found: Sequence[Examination] = ()) -> tuple[Row, ...]:
+def structure(one: Patient, other: Patient, *, found: Sequence[Examination] = ()) -> tuple[Row, ...]:
     """All parts, in the order in which an image passes them; in the last row those that were followed in neither.
 
     Args:
