@@ -358,7 +358,7 @@ def test_digits_of_vitscope_are_healthy(digits: DataSplits) -> None:
     assert "the recipe normalises" in next(skip.why.en for skip in told if skip.check == "data-normalisation")
     assert not findings
     assert {skip.check for skip in skips} == {"data-order", "data-normalisation", "data-augmentation"}
-    assert run == ("data-labels", "data-leak", "data-balance", "data-evaluation")
+    assert run == ("data-labels", "data-leak", "data-normalisation", "data-balance", "data-evaluation")
     assert _ids(examine_table(digits.train, digits.val, augment=AugmentSpec())) == {"no-augmentation": "warning"}
     assert not examine_table(digits.train, digits.val, augment=AugmentSpec(crop=1))[0]
     assert _ids(examine_table(digits.train, digits.train))["validation-images-in-training"] == "error"

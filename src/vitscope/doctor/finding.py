@@ -157,11 +157,17 @@ class Skip:
 
 
 class Skipped(Exception):  # noqa: N818  no error of anyone's
-    """Raised by a check that does not apply to a model, or cannot be done on it; what it found before stands."""
+    """Raised by a check that does not apply to a model, or cannot be done on it; what it found before stands.
 
-    def __init__(self, why: Text, *, is_left_out: bool = False) -> None:
+    Args:
+        why: in a few words.
+        is_left_out: it was not asked for or is not for such a model.
+        is_part: the rest of the check was done.
+    """
+
+    def __init__(self, why: Text, *, is_left_out: bool = False, is_part: bool = False) -> None:
         super().__init__(why.en)
-        self.why, self.is_left_out = why, is_left_out
+        self.why, self.is_left_out, self.is_part = why, is_left_out, is_part
 
     def of(self, check: str) -> Skip:
         """What is told of it."""

@@ -113,6 +113,7 @@ def examine_table(
 def _run(sets: Sets, chosen: Sequence[str], progress: Progress | None = None) -> Found:
     findings: list[Finding] = []
     skipped: list[Skip] = []
+    in_part: set[str] = set()
     for number, check in enumerate(chosen):
         if progress is not None:
             progress(check, number, len(chosen))
@@ -121,9 +122,11 @@ def _run(sets: Sets, chosen: Sequence[str], progress: Progress | None = None) ->
                 findings.append(finding)
         except Skipped as why:
             skipped.append(why.of(check))
+            if why.is_part:
+                in_part.add(check)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             skipped.append(Skip(check, _FAILED.format(kind=type(error).__name__, said=first_line(error))))
-    undone = {skip.check for skip in skipped} - {finding.check for finding in findings}
+    undone = {skip.check for skip in skipped} - {finding.check for finding in findings} - in_part
     return Found(findings, skipped, tuple(check for check in chosen if check not in undone))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vitscope._core.text import Text
+from vitscope.doctor.data.alike import unlike
 from vitscope.doctor.data.blank import all_the_same
 from vitscope.doctor.data.scale import scales
 from vitscope.doctor.data.seen import Seen
@@ -66,9 +67,9 @@ MISMATCH = Fault(
 
 
 _NOT_KNOWN = Text(
-    "the images were looked at before anything is done to them, and how a loop of your own normalises them is not known; give its loaders to "
+    "only the images as they are stored were compared; how a loop of your own normalises them is not known: give its loaders to "
     "vitscope.doctor.data.examine_data",
-    "加工前の画像を調べたため、独自の学習ループでの正規化は分かりません。そのローダーをvitscope.doctor.data.examine_dataに渡せば調べられます",
+    "保存されている画像だけを比べました。独自の学習ループでの正規化は分かりません。そのローダーをvitscope.doctor.data.examine_dataに渡せば調べられます",
 )
 
 
@@ -76,13 +77,13 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
     """Whether pixels are normalised, and alike in training and validation.
 
     Does: looks at the values of some 2,000 images of each set: their range, and mean and standard deviation of the middle of the images
-    (the border is
-    where crops put black).
+    (the border is where crops put black); whether their channels lie on one line, as those of grey images do; of stored images, before anything is
+    done to them, the brightness of each.
     Finds: NaN or infinity, sets of one image only (errors), raw values of 0 to 255, pixels that hardly differ (divided by 255 twice) or spread wide
-    (normalised twice) in all sets (D5), sets that are normalised differently (D4).
+    (normalised twice) in all sets (D5), sets that are normalised differently, one set grey and the other in colour, stored images of another
+    brightness than images of one set differ by (D4).
     Must not accuse: heavy augmentation, which moves the mean but leaves the range of values as it is, so D4 wants both to differ; other
-    pictures in the
-    same range; uint8 images, which somebody has to normalise later (a note).
+    pictures in the same range; uint8 images, which somebody has to normalise later (a note); some grey images among coloured ones.
     """
     broken = [seen for seen in sets.all if not bool(seen.images.isfinite().all())]
     if broken:
@@ -92,6 +93,8 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
     if same is not None:
         yield same
         return
+    if sets.validation is not None:
+        yield from unlike(sets.train, sets.validation)
     if sets.train.is_table:
         raise Skipped(
             _NOT_KNOWN
@@ -101,6 +104,7 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
                 "学習画像・検証画像とも、レシピの設定で同じ正規化が行われます",
             ),
             is_left_out=True,
+            is_part=True,
         )
     raw = [seen for seen in sets.all if float(seen.images.abs().max()) > RAW]
     if raw:
