@@ -19,9 +19,10 @@ COMPARE_WORDS: dict[str, Text] = {
     ),
     "interval_how": Text(
         "Intervals are 95 % of Student's t over the seeds' differences, and never narrower than so many images can tell, the same ones for each "
-        "seed; with two seeds they are wide. Differences are taken before rounding.",
+        "seed; with two seeds they are wide. Each is of its own: of twenty such intervals, one leaves out the truth. "
+        "Differences are taken before rounding.",
         "区間は、シードごとの差に対するt分布の95 %区間です（評価画像はどのシードでも同じなので、その枚数による限界より狭くはしません）。"
-        "シードが2個の場合は広くなります。差は、丸める前の値から求めています。",
+        "シードが2個の場合は広くなります。区間は1つずつ求めており、20個に1個は真の差を含みません。差は、丸める前の値から求めています。",
     ),
     "interval_of_one": Text(
         "There was one seed, so there are no intervals: one seed cannot tell models from luck. Differences are taken before rounding.",
