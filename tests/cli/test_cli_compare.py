@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from cli_samples import Command
+
+from vitscope._core.text import Text
+from vitscope.cli.apart import _too_late
 
 SIZES = "dim: 16\ndepth: 1\nheads: 2\nmlp_dim: 32\nimage_size: 8\npatch_size: 4\n"
 SHORT = ("--duration", "4st", "--seeds", "1")
@@ -112,3 +116,49 @@ def test_a_run_and_somebody_s_code(run: Path, tmp_path: Path) -> None:
     assert "its architecture races with fresh weights" in ended.stderr
     assert "After 4 steps on the same digits images, 1 seed" in ended.stdout
     assert "mine:make: healthy" in ended.stdout
+
+
+HANGING = """
+import time
+import vitscope
+
+def good():
+    return vitscope.create_model("good-vit", dim=16, depth=1, heads=2, mlp_dim=32, image_size=8, patch_size=4)
+
+def hangs():
+    time.sleep(600)
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("opening", "limit", "words"),
+    [
+        (1.0, "500", "vitscope: theirs:hangs could not be opened within 1 s and was ended; if it is only slow"),
+        (900.0, "15", "vitscope: theirs:hangs did not come to an end within 15 s and was ended; if it is only slow"),
+    ],
+)
+def test_code_that_hangs_is_met_soon_and_named(
+    vitscope: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opening: float, limit: str, words: str
+) -> None:
+    (tmp_path / "theirs.py").write_text(HANGING)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vitscope.cli.compare.OPENING", opening)
+    monkeypatch.setattr("vitscope.cli.compare.SHARE", 0.0)
+    begun = time.monotonic()
+    ended = vitscope("compare", "good-vit", "theirs:hangs", "--time-limit", limit)
+    assert ended.code == 2
+    assert ended.err.startswith(words)
+    assert time.monotonic() - begun < 100
+
+
+def test_a_comparison_that_is_cut_says_who_was_at_work(tmp_path: Path) -> None:
+    at, what = tmp_path / "at", Text("the comparison of a and b", "aとbの比較")
+    assert _too_late(what, at, 9.0, 9.0).en.startswith(
+        "the comparison of a and b did not come to an end within 9 s and was"
+    )
+    at.write_text("\nb, mended", encoding="utf-8")
+    told = _too_late(what, at, 9.0, 9.0)
+    assert told.en.endswith("with --time-limit (it was at work on b, mended)")
+    assert told.ja.startswith("aとbの比較は9秒以内に終わらなかったため")
+    assert told.ja.endswith("（停止した時点ではb, mendedを処理していました）")

@@ -23,6 +23,7 @@ from vitscope._core.text import Lang, Text
 
 _MARK = "VITSCOPE_APART"
 _FINISHED = "VITSCOPE_FINISHED"
+_AT = "VITSCOPE_AT"
 _SHARE = 0.9
 """Of the memory that is free at the start."""
 
@@ -47,13 +48,16 @@ def refuse_no_time(seconds: float) -> None:
         )
 
 
-def run_apart(words: Sequence[str], *, what: str, seconds: float, lang: Lang = "en") -> int:
+def run_apart(
+    words: Sequence[str], *, what: str | Text, seconds: float, opening: float = float("inf"), lang: Lang = "en"
+) -> int:
     """Runs `vitscope WORDS` in a process of its own; its exit code.
 
     Args:
         words: the command line.
-        what: whose code it is, for the sentence.
+        what: whose code it is, for the sentence, where the process has not said which of several is at work (`tell_who_is_at_work`).
         seconds: after which it is ended.
+        opening: seconds that one model may take to be opened.
         lang: of the sentence.
 
     Raises:
@@ -61,25 +65,85 @@ def run_apart(words: Sequence[str], *, what: str, seconds: float, lang: Lang = "
         SystemExit: it was interrupted, and has said so.
     """
     with tempfile.TemporaryDirectory() as folder:
-        finished = Path(folder) / "finished"
-        environment = {"PYTHONHASHSEED": "0", **os.environ, _MARK: str(os.getpid()), _FINISHED: str(finished)}
+        finished, at = Path(folder) / "finished", Path(folder) / "at"
+        marks = {_MARK: str(os.getpid()), _FINISHED: str(finished), _AT: str(at)}
+        environment = {"PYTHONHASHSEED": "0", **os.environ, **marks}
         process = subprocess.Popen([sys.executable, "-m", "vitscope", *words], env=environment, start_new_session=True)
         try:
-            code = process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            raise ModelError(_TOO_LONG.format(what=what, seconds=f"{seconds:g}")[lang]) from None
+            code = _waited_for(process, at, seconds, opening)
+        except subprocess.TimeoutExpired as late:
+            raise ModelError(_too_late(what, at, late.timeout, seconds)[lang]) from None
         finally:
             _end(process, f"{_FINISHED}={finished}")
         if finished.exists():
             if code == 130:
                 raise SystemExit(code)
             return code
+        what = _at_work(at)[1] or what
     if code >= 0:
         raise ModelError(_ENDED_ITSELF.format(what=what, code=code)[lang])
     why = _FOR_MEMORY if -code == signal.SIGKILL else _BY_SIGNAL.format(name=signal.Signals(-code).name)
     raise ModelError(_WAS_ENDED.format(what=what, why=why[lang])[lang])
 
 
+def tell_who_is_at_work(who: str, *, is_opened: bool) -> None:
+    """In the process apart: whose code runs from now on, and whether it is only being opened; a sentence about a process that had to be ended names
+    it."""
+    if _AT in os.environ:
+        Path(os.environ[_AT]).write_text(f"{_OPENING if is_opened else ''}\n{who}", encoding="utf-8")
+
+
+def _at_work(at: Path) -> tuple[bool, str]:
+    """Whether a model is being opened, and whose code is at work; nothing where the process has not said."""
+    with suppress(OSError, ValueError):
+        doing, _, who = at.read_text(encoding="utf-8").partition("\n")
+        return doing == _OPENING, who
+    return False, ""
+
+
+def _waited_for(process: subprocess.Popen[bytes], at: Path, seconds: float, opening: float) -> int:
+    """The exit code.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not come in time, or a model is not open in time.
+    """
+    begun = since = time.monotonic()
+    seen = _at_work(at)
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=max(0.0, min(_LOOK, begun + seconds - time.monotonic())))
+        if (now := _at_work(at)) != seen:
+            since, seen = time.monotonic(), now
+        if time.monotonic() >= begun + seconds:
+            raise subprocess.TimeoutExpired(process.args, seconds)
+        if seen[0] and time.monotonic() >= since + opening:
+            raise subprocess.TimeoutExpired(process.args, opening)
+
+
+_OPENING = "opening"
+_LOOK = 0.5
+"""Seconds from one look to the next at who is at work."""
+
+
+def _too_late(what: str | Text, at: Path, took: float, seconds: float) -> Text:
+    """The sentence about a process that was ended after so many seconds, of all that it may take."""
+    is_opened, who = _at_work(at)
+    if not is_opened or not who:
+        said = _TOO_LONG.format(what=what, seconds=f"{seconds:g}")
+        return (
+            said
+            if not who
+            else Text(f"{said.en} (it was at work on {who})", f"{said.ja}（停止した時点では{who}を処理していました）")
+        )
+    return (_NOT_OPEN if took < seconds else _TOO_LONG).format(what=who, seconds=f"{took:g}")
+
+
+_NOT_OPEN = Text(
+    "{what} could not be opened within {seconds} s and was ended; if it is only slow, give it longer with --time-limit (of which a twentieth is for "
+    "opening a model)",
+    "{what}を{seconds}秒以内に開けなかったため、停止しました。時間がかかるだけなら、--time-limitを長くしてください（その20分の1を、モデルを開くのに"
+    "使えます）",
+)
 _TOO_LONG = Text(
     "{what} did not come to an end within {seconds} s and was ended; if it is only slow, give it longer with --time-limit",
     "{what}は{seconds}秒以内に終わらなかったため、停止しました。時間がかかるだけなら、--time-limitを長くしてください",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitscope._core.text import Text
-from vitscope.cli.apart import is_apart, keep_within_limits, no_interrupt_of_theirs, refuse_no_time, run_apart
+from vitscope.cli.apart import (
+    is_apart,
+    keep_within_limits,
+    no_interrupt_of_theirs,
+    refuse_no_time,
+    run_apart,
+    tell_who_is_at_work,
+)
 from vitscope.cli.compare_screen import race_progress, say, show
 from vitscope.cli.look import output_and_folder_stay_ours, refuse_what_is_no_page
 from vitscope.cli.options import (
@@ -24,10 +32,15 @@ from vitscope.cli.options import (
 from vitscope.cli.screen import err, print_json
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from vitscope._core.text import Lang
     from vitscope.race.comparison import Comparison
+    from vitscope.race.entrants import Entrant
     from vitscope.race.targets import Wanted
 
+OPENING, SHARE = 120.0, 0.05
+"""Seconds that one model may take to be opened and tried, or that share of the time limit where that is longer."""
 TARGET_HELP = "A built-in name, a YAML file, a run folder (fresh weights), or package.module:callable."
 
 
@@ -74,22 +87,27 @@ def compare(
     refuse_no_time(time_limit)
     given = (parse_kwargs(kwargs_a, "--kwargs-a"), parse_kwargs(kwargs_b, "--kwargs-b"))
     if "code" in (kind_of(a), kind_of(b)) and not is_apart():
-        raise typer.Exit(run_apart(ctx.obj, what=f"{a} and {b}", seconds=time_limit, lang=chosen(lang)))
+        both = Text(f"the comparison of {a} and {b}", f"{a}と{b}の比較")
+        opening = max(OPENING, SHARE * time_limit)
+        raise typer.Exit(run_apart(ctx.obj, what=both, seconds=time_limit, opening=opening, lang=chosen(lang)))
     if is_apart():
         keep_within_limits()
     from vitscope.race.targets import Wanted
 
     wanted = Wanted(given, image_size, channels, data, duration, seeds)
-    _compare(a, b, wanted, page, is_json=json_, lang=chosen(lang))
+    limit = time_limit if is_apart() else None
+    _compare(a, b, wanted, page, limit, is_json=json_, lang=chosen(lang))
 
 
-def _compare(a: str, b: str, wanted: Wanted, page: Path | None, *, is_json: bool, lang: Lang) -> None:
+def _compare(
+    a: str, b: str, wanted: Wanted, page: Path | None, limit: float | None, *, is_json: bool, lang: Lang
+) -> None:
     """Compares, shows, and ends with 1 where something is an error."""
     from vitscope._core.files import write_text
     from vitscope.report.comparing.page import page_of
 
     with no_interrupt_of_theirs(f"{a} or {b}"), output_and_folder_stay_ours():
-        found = _found(a, b, wanted, lang)
+        found = _found(a, b, wanted, limit, lang)
     if is_json:
         print_json({**found.to_dict(lang), "page": str(page) if page else None})
     else:
@@ -101,26 +119,39 @@ def _compare(a: str, b: str, wanted: Wanted, page: Path | None, *, is_json: bool
         raise typer.Exit(1)
 
 
-def _found(a: str, b: str, wanted: Wanted, lang: Lang) -> Comparison:
+def _found(a: str, b: str, wanted: Wanted, limit: float | None, lang: Lang) -> Comparison:
     """Opens both, says what the race will take, and compares them."""
     from vitscope.race.budget import budget_of
     from vitscope.race.comparing import compare as compare_models
     from vitscope.race.targets import open_course, open_pair, refuse_other_classes
 
-    pair = open_pair(a, b, wanted)
+    def opening(who: str) -> None:
+        tell_who_is_at_work(who, is_opened=True)
+
+    pair = open_pair(a, b, wanted, opening)
     course, fitted = open_course(pair, wanted)
     refuse_other_classes(pair, course)
     notes = (*pair.notes, fitted)
     for note in notes:
         say(note, lang)
-    say(budget_of((pair.one, pair.other), course), lang)
+    say(budget_of((pair.one, pair.other), course, limit, opening), lang)
     with race_progress(lang) as progress:
         return compare_models(
-            pair.one,
-            pair.other,
+            _telling(pair.one),
+            _telling(pair.other),
             image_size=pair.image_size,
             channels=pair.channels,
             course=course,
             notes=notes,
             progress=progress,
         )
+
+
+def _telling(entrant: Entrant) -> Entrant:
+    """The same, which tells who is at work each time that it is made: for its examination and for each training."""
+
+    def make() -> nn.Module:
+        tell_who_is_at_work(entrant.name, is_opened=False)
+        return entrant.make()
+
+    return replace(entrant, make=make)

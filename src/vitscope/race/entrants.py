@@ -14,6 +14,12 @@ from vitscope.doctor.examine import as_it_was
 from vitscope.race.contest import seed_all
 
 Make = Callable[[], nn.Module]
+Opening = Callable[[str], None]
+"""Told whose code runs from now on."""
+
+
+def unheard(who: str) -> None:
+    """Where nobody wants to be told."""
 
 
 @dataclass(frozen=True)

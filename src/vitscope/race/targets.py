@@ -22,7 +22,7 @@ from vitscope.data import DataSpec, open_data, peek
 from vitscope.doctor.patient import scores_of
 from vitscope.model.create import build
 from vitscope.race.course import SEEDS, STEPS, Course
-from vitscope.race.entrants import Entrant, of_its_starts
+from vitscope.race.entrants import Entrant, Opening, of_its_starts, unheard
 from vitscope.race.names import names_of, of_one
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
@@ -65,8 +65,13 @@ class Wanted:
     seeds: int | None = None
 
 
-def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
+def open_pair(a: str, b: str, wanted: Wanted, opening: Opening = unheard) -> Pair:
     """Opens both. Code that does not say what images it takes is given those of the other.
+
+    Args:
+        a, b: what they are called on the command line.
+        wanted: how they are opened.
+        opening: told of each before its code runs.
 
     Raises:
         VitscopeError: one of them cannot be opened, or they take other images, in one sentence.
@@ -86,6 +91,7 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
     opened: dict[int, Subject] = {}
     for index in sorted((0, 1), key=lambda i: kinds[i] == "code"):  # code last: it may take what the other takes
         first = next(iter(opened.values()), None)
+        opening((a, b)[index])
         try:
             opened[index] = _opened((a, b)[index], kinds[index], wanted, wanted.kwargs[index], first)
         except CodeError as error:
@@ -106,12 +112,13 @@ def open_pair(a: str, b: str, wanted: Wanted) -> Pair:
                 "必要があります。サイズの同じモデルを選ぶか、複数のサイズを受け付けるコードなら--image-sizeと--channelsで指定してください",
             )
         )
-    entrants = [
-        _entrant(target, name, subject, given)
-        for target, name, subject, given in zip((a, b), names, (one, other), wanted.kwargs, strict=True)
-    ]
+    entrants, classes = [], []
+    for target, name, subject, given in zip((a, b), names, (one, other), wanted.kwargs, strict=True):
+        opening(target)
+        entrants.append(_entrant(target, name, subject, given))
+        classes.append(_classes(subject))
     notes = tuple(note for _, note in entrants if note is not None)
-    return Pair(entrants[0][0], entrants[1][0], ours.image_size, ours.channels, (_classes(one), _classes(other)), notes)
+    return Pair(entrants[0][0], entrants[1][0], ours.image_size, ours.channels, (classes[0], classes[1]), notes)
 
 
 def _with_option_of(side: str, text: Text) -> Text:
