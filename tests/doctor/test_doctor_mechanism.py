@@ -72,16 +72,6 @@ class Asleep(Block):
         return x + self.gamma2 * self.mlp(self.norm2(x))
 
 
-class ReadsTheEmbedding(Host):
-    """The blocks' result has another name than what the head is given."""
-
-    def encode(self, tokens: Tensor) -> Tensor:
-        result = tokens
-        for block in self.blocks:
-            result = block(result)
-        return self.norm(tokens)
-
-
 class Silenced(Block):
     """A factor of zero that nothing learns."""
 
@@ -97,10 +87,9 @@ class Silenced(Block):
         (lambda: Host(lambda: Block(OverHeads)), "attention-between-heads", "4 × 4 for each token, not 65 × 65"),
         (lambda: Host(lambda: Block(Unmixed)), "patches-never-meet", "The shares are not multiplied"),
         (lambda: Host(Asleep), "blocked-by-zeros", "several zeros stand in one product"),
-        (ReadsTheEmbedding, "work-thrown-away", "blocks"),
         (lambda: Host(Silenced), "block-does-nothing", "2 of 2 blocks do nothing"),
     ],
-    ids=["padding mask", "over heads", "unmixed", "two zeros", "reads the embedding", "factor of zero"],
+    ids=["padding mask", "over heads", "unmixed", "two zeros", "factor of zero"],
 )
 def test_what_keeps_the_picture_out_is_named_first(build: Callable[[], nn.Module], cause: str, said: str) -> None:
     found = examined(build)

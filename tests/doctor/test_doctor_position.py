@@ -187,7 +187,7 @@ class FaintPixels(Placed):
         (lambda: Drowned(0.1, 2.0), "note", "nn.init.trunc_normal_(self.pos_embed, std=0.02)"),
         (lambda: Drowned(0.1, 200.0), "warning", "nn.init.trunc_normal_(self.pos_embed, std=0.02)"),
         (lambda: Drowned(1e-7, 1.0), "warning", "self.patch.reset_parameters()"),
-        (FaintPixels, "warning", "self.patch.reset_parameters()"),
+        (FaintPixels, "warning", ""),
     ],
     ids=["somewhat", "far", "faint patches", "faint pixels"],
 )
@@ -197,6 +197,7 @@ def test_patches_that_are_as_good_as_not_there_are_a_warning(
     torch.manual_seed(0)
     (found,) = examined(build()).findings
     assert (found.id, found.severity, found.fault.code) == ("position-drowns-the-patches", severity, fix)
+    assert ("division" in found.fault.advice.en) is (build is FaintPixels)
 
 
 def test_large_numbers_have_commas() -> None:

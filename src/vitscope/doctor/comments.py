@@ -20,10 +20,15 @@ _WHOLE = {
     "batch, heads, tokens, width of a head": "バッチ、ヘッド、トークン、ヘッドの幅",
     "drops a tenth": "1割を落とす",
     "for people": "表示用",
+    "no .transpose(0, 1) behind it": "後ろの .transpose(0, 1) は不要",
     "no / N behind it": "後ろの / N は不要",
+    "no attn_mask, no is_causal": "attn_mask も is_causal も不要",
+    "no mask, no is_causal": "mask も is_causal も不要",
+    "no src_mask, no is_causal": "src_mask も is_causal も不要",
     "no mask, is_causal=False": "マスクなし、is_causal=False",
     "no normalisation": "正規化は不要",
     "no q * scale before it": "前の q * scale は不要",
+    "no scale=, no factor on q or k": "scale= も、qやkに掛ける係数も不要",
     "not .reshape(B, N, heads * d) at once": "いきなり .reshape(B, N, heads * d) とはしない",
     "not self.pos_embed.data, not .detach()": "self.pos_embed.data や .detach() ではない",
     "not the other way round": "逆にしない",
@@ -35,6 +40,7 @@ _WHOLE = {
     "once": "1回だけ",
     "once, for both": "1回だけ作り、両方で使う",
     "one object, in both Compose": "1つのオブジェクトを両方のComposeで使う",
+    "in place of what multiplies them now": "今掛けているものの代わり",
     "q, k, v: batch, heads, tokens, width": "q, k, v：バッチ、ヘッド、トークン、幅",
     "q, k, v: batch, heads, tokens, width; no mask": "q, k, v：バッチ、ヘッド、トークン、幅。マスクなし",
     "step() after each batch": "バッチごとにstep()",
@@ -42,6 +48,7 @@ _WHOLE = {
     "the only one": "正規化はこれだけ",
     "where they begin at 1": "1から始まる場合",
     "which drops out itself": "ドロップアウトはmlpの中にある",
+    "x: what the last block gives": "x：最後のブロックの出力",
     "x: batch, tokens, dim": "x：バッチ、トークン、次元",
 }
 _PATTERNS = (
@@ -50,7 +57,10 @@ _PATTERNS = (
     (re.compile(r"or:? (.+)"), r"または \1"),
     (re.compile(r"and: (.+)"), r"あわせて \1"),
     (re.compile(r"without (.+)"), r"\1 は付けない"),
-    (re.compile(r"instead of (.+)"), r"\1 の代わり"),
+    (re.compile(r"in place of the factor (.+)"), r"係数 \1 の代わり"),
+    (re.compile(r"in place of the factors (.+) and (.+)"), r"係数 \1 と \2 の代わり"),
+    (re.compile(r"each (\d+) wide"), r"それぞれの幅は\1"),
+    (re.compile(r"in(?: place|stead) of (.+)"), r"\1 の代わり"),
 )
 _COMMENT = re.compile(r"(?<=# )[^#\n]+?(?=\s+# |$)", re.MULTILINE)
 

@@ -17,6 +17,25 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(found[:SHOWN]) + (f" … ({len(found)})" if len(found) > SHOWN else "")
 
 
+def as_code(path: str, of: str = "self") -> str:
+    """What a path is in code: `self.mlp_head[2].weight`."""
+    return of + "".join(f"[{each}]" if each.isdecimal() else f".{each}" for each in path.split("."))
+
+
+def in_each_block(paths: Iterable[str], line: str) -> str:
+    """A line of code with `{}` for each path, once for all blocks where a number in it says of which of them it is."""
+    loops: dict[str, dict[str, None]] = {}
+    rest: list[str] = []
+    for path in paths:
+        number = re.search(r"\.\d+\.", path)
+        if number is None:
+            rest.append(line.format(as_code(path)))
+        else:
+            loop = f"for block in {as_code(path[: number.start()])}:"
+            loops.setdefault(loop, {})[f"    {line.format(as_code(path[number.end() :], 'block'))}"] = None
+    return "\n".join([each for loop, inside in loops.items() for each in (loop, *inside)] + rest)
+
+
 def part_of(count: int, total: int, of: str) -> str:
     """How many of all, with the noun in the number of all: `2 of 3 blocks`, `1 of 1 block`."""
     return f"{count} of {total} {of}{'' if total == 1 else 's'}"

@@ -44,16 +44,6 @@ WRONG_AXIS = Fault(
     "attn = scores.softmax(dim=-1)",
     explains=("overfit",),
 )
-ONE_QUERY = replace(
-    WRONG_AXIS,
-    advice=Text(
-        "take the softmax along the tokens: scores of (batch, tokens, 1) have them on axis 1, those of (batch, 1, tokens) on the last",
-        "softmaxはトークンの軸で取ってください。スコアの形が(バッチ, トークン, 1)なら軸1、(バッチ, 1, トークン)なら最後の軸です",
-    ),
-    code="w = self.score(x).softmax(dim=1)   # x: batch, tokens, dim",
-    explains=(*WRONG_AXIS.explains, "first-loss-too-high"),
-)
-"""Where one query reads all tokens, as in pooling."""
 OF_THE_BATCH = ("attention-across-the-batch", "images-of-a-batch-meet", "batch-statistics-in-evaluation")
 """What follows where images compete with one another."""
 
@@ -184,6 +174,19 @@ def _over_images(map_: Tensor, size: int) -> Axis | None:
     return "batch and windows" if is_folded else None
 
 
+def _one_query() -> Fault:
+    """Where one query reads all tokens, as in pooling."""
+    return replace(
+        WRONG_AXIS,
+        advice=Text(
+            "take the softmax along the tokens: scores of (batch, tokens, 1) have them on axis 1, those of (batch, 1, tokens) on the last",
+            "softmaxはトークンの軸で取ってください。スコアの形が(バッチ, トークン, 1)なら軸1、(バッチ, 1, トークン)なら最後の軸です",
+        ),
+        code="w = self.score(x).softmax(dim=1)   # x: batch, tokens, dim",
+        explains=(*WRONG_AXIS.explains, "first-loss-too-high"),
+    )
+
+
 def wrong_axis(found: list[Wrong]) -> Finding:
     """The finding of some of them."""
     ((axis, _),) = Counter(each.axis for each in found).most_common(1)
@@ -200,7 +203,7 @@ def wrong_axis(found: list[Wrong]) -> Finding:
     fault = replace(WRONG_AXIS, explains=(*WRONG_AXIS.explains, *OF_THE_BATCH)) if of_images else WRONG_AXIS
     said = _AXES[axis]
     if axis == "queries" and all(each.map.shape[-2] == 1 for each in found):
-        fault, said = ONE_QUERY, _OF_ONE_QUERY
+        fault, said = _one_query(), _OF_ONE_QUERY
     return fault.found(
         Text(
             f"What a token gives to all others sums to {span.en} instead of 1: {said.en} ({listed(paths)}).",

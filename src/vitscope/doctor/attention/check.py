@@ -4,6 +4,7 @@ findings."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vitscope._core.errors import LensError
 from vitscope._core.text import Text
@@ -11,13 +12,19 @@ from vitscope.doctor.attention.averaged import averaged
 from vitscope.doctor.attention.axes import wrong_axes, wrong_axes_by_hand, wrong_axis
 from vitscope.doctor.attention.measuring import Measured, measure, where
 from vitscope.doctor.attention.scales import scaled_behind, wrong_scales
+from vitscope.doctor.attention.scaling import ALIKE
 from vitscope.doctor.attention.shares import entropies, uniform_heads
-from vitscope.doctor.attention.weighing import WITHOUT_INFLUENCE, weighing, weighing_by_hand
+from vitscope.doctor.attention.weighing import WITHOUT_INFLUENCE, cosines_in_code, weighing, weighing_by_hand
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.naming import in_each_block
 from vitscope.doctor.patient import Patient, not_followed
+from vitscope.doctor.reading.placed import made_of
+from vitscope.lens.flow import projections
 
 NARROW, VERY_NARROW = 16, 8
 """Heads of fewer numbers than these: narrower than in published models, and too narrow to compare tokens by."""
+WIDE = 32
+"""A width that heads have in published models."""
 COLLAPSED = 0.05
 """A head whose rows have less of the largest entropy than this looks at one token only."""
 NARROW_HEADS = Fault(
@@ -33,7 +40,7 @@ NARROW_HEADS = Fault(
         "use fewer heads: width // 32 or width // 64",
         "ヘッドの数を減らしてください（幅÷32、または幅÷64）",
     ),
-    "heads = dim // 32",
+    "heads = max(1, dim // 32)   # dim % heads == 0",
 )
 ODD_HEADS = Fault(
     "odd-head-width",
@@ -114,7 +121,7 @@ def attention(patient: Patient) -> Iterator[Finding]:
     yield from scaled_behind(measured)
     yield from wrong_scales(measured)
     yield from _widths(measured)
-    yield from _collapsed(measured)
+    yield from _collapsed(patient, measured)
     if not any(finding.fault is WITHOUT_INFLUENCE for finding in weighed):
         yield from _uniform(patient, measured)
 
@@ -132,7 +139,9 @@ def _widths(measured: list[Measured]) -> Iterator[Finding]:
     narrow = [each for each in own if each.head_width < NARROW]
     if narrow:
         least = min(narrow, key=lambda each: each.head_width)
-        yield NARROW_HEADS.found(
+        inner = least.heads * least.head_width
+        fewer = next(n for n in range(max(1, inner // WIDE), 0, -1) if inner % n == 0)
+        yield replace(NARROW_HEADS, code=f"heads = {fewer}   # each {inner // fewer} wide").found(
             Text(
                 f"The tokens are {least.width} wide, and each head compares them by {_numbers(least.head_width)} only ({where(narrow)}).",
                 f"トークンの幅は{least.width}ですが、1つのヘッドがその比較に使う数値は{least.head_width}個だけです（{where(narrow)}）。",
@@ -155,7 +164,7 @@ def _numbers(count: int) -> str:
     return "one number" if count == 1 else f"{count} numbers"
 
 
-def _collapsed(measured: list[Measured]) -> Iterator[Finding]:
+def _collapsed(patient: Patient, measured: list[Measured]) -> Iterator[Finding]:
     """Most heads of all blocks look at one token each."""
     proper = [each for each in measured if each.attention.over_keys and each.attention.map.shape[-1] >= 4]
     spread = [float(entropy) for each in proper for entropy in entropies(each.attention.map)]
@@ -163,7 +172,7 @@ def _collapsed(measured: list[Measured]) -> Iterator[Finding]:
     if len(low) * 2 <= len(spread) or not low:
         return
     percent = 100 * sum(low) / len(low)
-    yield COLLAPSED_HEADS.found(
+    yield _wide_awake(patient, proper[0]).found(
         Text(
             f"{len(low)} of {len(spread)} heads {'look' if len(spread) > 1 else 'looks'} at one token only: on average their maps have {percent:.2g} "
             "% of the entropy of a map that looks everywhere alike.",
@@ -172,6 +181,26 @@ def _collapsed(measured: list[Measured]) -> Iterator[Finding]:
         ),
         {"collapsed_heads": len(low), "heads": len(spread), "mean_entropy": sum(low) / len(low)},
     )
+
+
+def _wide_awake(patient: Patient, of: Measured) -> Fault:
+    """The fault with the names of the weights that make queries and keys; of cosines, whose size no weight changes, with their temperature."""
+    q, k = (each.norm(dim=-1) for each in (of.attention.q, of.attention.k))
+    if all(float(each.std()) < ALIKE * float(each.mean()) for each in (q, k)):
+        return replace(COLLAPSED_HEADS, advice=_COLDER, code=cosines_in_code(is_fused=of.attention.is_fused))
+    tape, names = patient.tape, {id(each): name for name, each in patient.model.named_parameters() if each.ndim > 1}
+    calls = (tape.calls[number] for number in sorted(projections(tape, of.attention.begins)))
+    held = [s for call in calls for s in call.sources if not tape.is_of_image(s)]
+    found = dict.fromkeys(names[each] for source in held for each in made_of(source) if each in names)
+    code = in_each_block(found, "nn.init.trunc_normal_({}, std=0.02)")
+    return replace(COLLAPSED_HEADS, code=code) if found else COLLAPSED_HEADS
+
+
+_COLDER = Text(
+    "start with a smaller temperature: queries and keys are normed, so their scores are as large as the number that multiplies their cosines (10 is "
+    "usual)",
+    "温度の初期値を小さくしてください。クエリとキーは正規化されているため、スコアの大きさはコサイン類似度に掛ける数で決まります（10程度が一般的です）",
+)
 
 
 def _uniform(patient: Patient, measured: list[Measured]) -> Iterator[Finding]:

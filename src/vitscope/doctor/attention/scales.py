@@ -4,6 +4,7 @@ out come findings."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import log2, sqrt
 
 from vitscope._core.text import Text
@@ -31,8 +32,7 @@ SCALED_BEHIND = Fault(
     Text(
         "The scores go into the softmax unscaled, and what attention gives back is made smaller by that factor: its branch is too weak beside the "
         "stream, and the model behaves as if each patch stood alone.",
-        "スコアはスケーリングなしでsoftmaxに入り、アテンションの出力のほうがその係数だけ小さくなります。"
-        "残差ブランチが本流に対して弱すぎるため、"
+        "スコアはスケーリングなしでsoftmaxに入り、アテンションの出力のほうがその係数だけ小さくなります。残差ブランチが本流に対して弱すぎるため、"
         "各パッチが単独で処理されているかのように振る舞います。",
     ),
     Text(
@@ -71,10 +71,9 @@ RECIPROCAL = Fault(
     ),
     Text(
         "multiply by head_dim ** -0.5, or divide by its square root; not both turned round (scaled_dot_product_attention multiplies by `scale`)",
-        "head_dim ** -0.5を掛けるか、head_dimの平方根で割ってください。掛け算と割り算を"
-        "逆にしないでください（scaled_dot_product_attentionは`scale`を掛けます）",
+        "head_dim ** -0.5を掛けるか、head_dimの平方根で割ってください（scaled_dot_product_attentionは`scale`を掛けます）",
     ),
-    "scores = scores * head_dim**-0.5   # or: scores / head_dim**0.5",
+    "scores = q @ k.transpose(-2, -1) * head_dim**-0.5   # in place of what multiplies them now",
     explains=("heads-collapsed", "overfit"),
 )
 OTHER_WIDTH = Fault(
@@ -89,7 +88,7 @@ OTHER_WIDTH = Fault(
         "係数のずれが小さければ、学習で補われます。",
     ),
     Text("scale by the width of one head", "1つのヘッドの幅でスケーリングしてください"),
-    "scale = head_dim**-0.5   # head_dim = dim // heads",
+    "scores = q @ k.transpose(-2, -1) * head_dim**-0.5   # head_dim = dim // heads",
     explains=("heads-collapsed",),
 )
 TWICE = Fault(
@@ -161,10 +160,10 @@ def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
                 "they are not scaled at all, and the weights that make queries and keys start so small that it comes out even",
                 "スケーリングされていませんが、クエリとキーを作る重みが小さく初期化されているため、初期のスコアは大きくなりません",
             )
-        yield UNSCALED.found(*_scale_said(found, said), severity="note" if is_even else "warning")
+        yield _fitting(UNSCALED, found[0]).found(*_scale_said(found, said), severity="note" if is_even else "warning")
     if found := by_kind.get("reciprocal"):
         said = Text("they are scaled the wrong way round", "スケーリングの向きが逆です")
-        yield RECIPROCAL.found(*_scale_said(found, said))
+        yield _fitting(RECIPROCAL, found[0]).found(*_scale_said(found, said))
     yield from _over_the_width(by_kind)
     for kind in ("width", "heads"):
         if found := by_kind.get(kind):
@@ -172,10 +171,20 @@ def wrong_scales(measured: list[Measured]) -> Iterator[Finding]:
             said = Text(
                 f"that is 1/√{number}, and {number} is {what.en}", f"これは1/√{number}で、{number}は{what.ja}です"
             )
-            yield OTHER_WIDTH.found(*_scale_said(found, said), severity=_how_bad(found))
+            yield _fitting(OTHER_WIDTH, found[0]).found(*_scale_said(found, said), severity=_how_bad(found))
             return
     if found := by_kind.get("unknown"):
-        yield OTHER_WIDTH.found(*_scale_said(found, _told(found[0])), severity="warning")
+        yield _fitting(OTHER_WIDTH, found[0]).found(*_scale_said(found, _told(found[0])), severity="warning")
+
+
+def _fitting(fault: Fault, of: Measured) -> Fault:
+    """The fault with the line for an attention in one operation or in several, and the factor that the line replaces."""
+    if of.attention.is_fused:
+        return replace(fault, code="out = F.scaled_dot_product_attention(q, k, v)   # no scale=, no factor on q or k")
+    steps = of.scaling.steps if len(of.scaling.steps) > 1 else (of.scaling.before or 1.0,)
+    written = " and ".join(f"{step:.4g}" for step in steps)
+    comment = "" if fault is UNSCALED else f"   # in place of the factor{'s' if len(steps) > 1 else ''} {written}"
+    return replace(fault, code=f"{UNSCALED.code}{comment}")
 
 
 def _over_the_width(by_kind: dict[str, list[Measured]]) -> Iterator[Finding]:
@@ -185,7 +194,7 @@ def _over_the_width(by_kind: dict[str, list[Measured]]) -> Iterator[Finding]:
             f"that is 1/{found[0].head_width}, the scale applied twice",
             f"これは1/{found[0].head_width}で、スケーリングが2回行われています",
         )
-        yield TWICE.found(*_scale_said(found, said), severity=_how_bad(found))
+        yield _fitting(TWICE, found[0]).found(*_scale_said(found, said), severity=_how_bad(found))
     if found := by_kind.get("squared"):
         number = found[0].head_width
         said = Text(
@@ -194,7 +203,7 @@ def _over_the_width(by_kind: dict[str, list[Measured]]) -> Iterator[Finding]:
             f"これは平方根ではなく幅そのものの逆数（1/{number}）です。意図的なもの（muP。学習される温度や、クエリとキーの重みの大きな初期値を伴う）で"
             "なければ誤りです",
         )
-        yield OTHER_WIDTH.found(*_scale_said(found, said), severity="note")
+        yield _fitting(OTHER_WIDTH, found[0]).found(*_scale_said(found, said), severity="note")
 
 
 def _of_the_width_itself(of: Measured) -> str | None:

@@ -6,6 +6,7 @@ In go weights on a tape, out come findings.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 
 from vitscope._core.text import Text
 from vitscope.doctor.attention.bare import softmax_missing
@@ -14,6 +15,7 @@ from vitscope.doctor.attention.weights import (
     are_logarithms,
     can_be_learned,
     have_no_influence,
+    is_squeezed,
     largest_ratio,
     weights_by_hand,
     weights_of,
@@ -42,6 +44,14 @@ WITHOUT_INFLUENCE = Fault(
     "scale = head_dim**-0.5   # not 1 // head_dim",
     explains=("zero-gradient", "overfit"),
 )
+_ONCE = Text(
+    "take one softmax, of the scores themselves, with nothing before it that squeezes them",
+    "softmaxは1回だけ、スコアそのものに対して計算し、その前でスコアを狭い範囲に押し込めないでください",
+)
+_TEMPERATURE = Text(
+    "multiply the cosines of normed queries and keys by a learned temperature (10 to start with), and do not divide them by the root of the width",
+    "正規化したクエリとキーのコサイン類似度には、幅の平方根で割る代わりに、学習可能な温度（初期値は10程度）を掛けてください",
+)
 NEARLY_EVEN = Fault(
     "weights-always-nearly-even",
     "M9",
@@ -55,10 +65,8 @@ NEARLY_EVEN = Fault(
         "選べません。65トークンなら最大の重みは100 %ではなく4 %です。アテンションは、学習してもほぼ全トークンの平均のままです。",
     ),
     Text(
-        "take one softmax, of the scores themselves; multiply the cosines of normed queries and keys by a learned temperature (10 to start with), "
-        "and do not divide them by the root of the width",
-        "softmaxは1回だけ、スコアそのものに対して計算してください。正規化したクエリとキーのコサイン類似度には、幅の平方根で割る代わりに、"
-        "学習可能な温度（初期値は10程度）を掛けてください",
+        f"{_ONCE.en}; {_TEMPERATURE.en}",
+        f"{_ONCE.ja}。{_TEMPERATURE.ja}",
     ),
     "attn = scores.softmax(dim=-1)   # once",
     explains=("overfit",),
@@ -145,7 +153,7 @@ def _nearly_even(tape: Tape, found: list[Weights]) -> Iterator[Finding]:
     bounded = [(each, ratio) for each in found for ratio in [largest_ratio(tape, each)] if ratio is not None]
     if bounded:
         ratio, modules = max(ratio for _, ratio in bounded), [each.path for each, _ in bounded]
-        yield NEARLY_EVEN.found(
+        yield _of_what(tape, bounded[0][0]).found(
             Text(
                 f"However large scores, queries or keys are made, a token gives to one other at most {ratio:.4g} times what it gives to any "
                 f"({listed(modules)}).",
@@ -153,6 +161,22 @@ def _nearly_even(tape: Tape, found: list[Weights]) -> Iterator[Finding]:
             ),
             {"largest_ratio": ratio, "modules": modules},
         )
+
+
+def _of_what(tape: Tape, weights: Weights) -> Fault:
+    """The fault with the fix for one of its two reasons: scores that are squeezed, or cosines that nothing learned scales."""
+    if is_squeezed(tape, weights):
+        return replace(NEARLY_EVEN, advice=_ONCE)
+    return replace(NEARLY_EVEN, advice=_TEMPERATURE, code=cosines_in_code(is_fused=weights.source is None))
+
+
+def cosines_in_code(*, is_fused: bool) -> str:
+    """Scores of normed queries and keys with a temperature that can be learned."""
+    q, k = "F.normalize(q, dim=-1)", "F.normalize(k, dim=-1)"
+    lines = [f"scores = {q} @ {k}.transpose(-2, -1) * self.temperature   # no head_dim**-0.5"]
+    if is_fused:
+        lines = [f"q, k = {q} * self.temperature, {k}", "out = F.scaled_dot_product_attention(q, k, v, scale=1.0)"]
+    return "\n".join(["self.temperature = nn.Parameter(torch.tensor(10.0))", *lines])
 
 
 def _logarithms(tape: Tape, found: list[Weights]) -> Iterator[Finding]:

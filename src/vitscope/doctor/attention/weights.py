@@ -187,6 +187,11 @@ def largest_ratio(tape: Tape, weights: Weights) -> float | None:
     return by_scores or _bound(tape, weights, weights.where_projections_are, (1.01, e**2))
 
 
+def is_squeezed(tape: Tape, weights: Weights) -> bool:
+    """Whether the scores themselves are squeezed before the softmax, so that the shares have a bound whatever they are; else queries and keys are."""
+    return weights.source is not None and _bound(tape, weights, weights.where_scores_are, (1.2, e)) is not None
+
+
 def _bound(
     tape: Tape, weights: Weights, where: Callable[[Tape, float], Tensor | None], between: tuple[float, float]
 ) -> float | None:

@@ -4,6 +4,7 @@ come findings."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.dropout import draws_in_training
-from vitscope.doctor.forward.removal import without
+from vitscope.doctor.forward.removal import without, without_misfit
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.forward.tail import Reach, Tail, are_probabilities, floor_of_width, reach_of, tail_of
 from vitscope.doctor.forward.told import misfit
@@ -146,15 +147,15 @@ def output(patient: Patient) -> Iterator[Finding]:
     answers = patient.answers
     unfit = misfit(patient, tail, reach)
     if unfit is not None:
-        yield unfit
+        yield replace(unfit, fault=without_misfit(unfit.fault, patient.model, tail))
     elif patient.classes == 1:
         if tail is not None and reach is not None and not tail.is_learned and reach.is_rectified:
             yield from _squeezed(patient, tail, reach)
     elif are_probabilities(answers) and (reach is None or reach.sums_to_one):
-        yield from _softmax(patient, answers)
+        yield from _softmax(patient, tail, answers)
     elif float(torch.logsumexp(answers, dim=-1).abs().max()) < 1e-6 * (1 + float(answers.abs().max())):
         if patient.loss == "cross-entropy":
-            yield _log_softmax(answers)
+            yield _log_softmax(patient, tail, answers)
     elif tail is not None and reach is not None and not tail.is_learned:
         yield from _squeezed(patient, tail, reach)
     yield from _dropped(patient)
@@ -168,12 +169,12 @@ def _scores(patient: Patient) -> Tensor:
     return scores_of(patient._known["answer"], patient.batch or 1, patient.classes)
 
 
-def _softmax(patient: Patient, answers: Tensor) -> Iterator[Finding]:
+def _softmax(patient: Patient, tail: Tail | None, answers: Tensor) -> Iterator[Finding]:
     if patient.loss not in _CROSS_ENTROPY:
         return
     floor = floor_of_width(patient.classes, 1.0)
     apart = float((answers.sum(dim=-1) - 1).abs().max())
-    yield SOFTMAX.found(
+    yield without(SOFTMAX, "_softmax", patient.model, tail).found(
         Text(
             f"The scores are probabilities: none is negative, and each row sums to 1. With cross-entropy the loss cannot fall under "
             f"{floor:.4f} ({patient.classes} classes).",
@@ -190,9 +191,9 @@ def _softmax(patient: Patient, answers: Tensor) -> Iterator[Finding]:
     )
 
 
-def _log_softmax(answers: Tensor) -> Finding:
+def _log_softmax(patient: Patient, tail: Tail | None, answers: Tensor) -> Finding:
     largest = float(torch.logsumexp(answers, dim=-1).abs().max())
-    return LOG_SOFTMAX.found(
+    return without(LOG_SOFTMAX, "_log_softmax", patient.model, tail).found(
         Text(
             "The scores are logarithms of probabilities (log-softmax), and the loss is cross-entropy, which takes them once more.",
             "スコアが確率の対数（log-softmax）になっており、損失のクロスエントロピーがもう一度log-softmaxを計算します。",
@@ -207,12 +208,12 @@ def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
     known = _NORMALISERS if is_of_rows else _SQUEEZERS
     named = next((name for name in reversed(tail.names) if name.rstrip("_") in known), "")
     if reach.is_bounded:
-        yield from _bounded(patient, named, reach)
+        yield from _bounded(patient, tail, named, reach)
     elif reach.is_rectified_above:
-        yield from _rectified_above(patient, named, reach)
+        yield from _rectified_above(patient, tail, named, reach)
     elif reach.is_rectified:
         by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
-        yield without(RECTIFIED, named).found(
+        yield without(RECTIFIED, named, patient.model, tail).found(
             Text(
                 f"The scores are cut off below{by}: with the last product far negative none is under {reach.lower:.3g}, far positive they reach "
                 f"{reach.higher:.3g}.",
@@ -222,7 +223,7 @@ def _squeezed(patient: Patient, tail: Tail, reach: Reach) -> Iterator[Finding]:
         )
 
 
-def _bounded(patient: Patient, named: str, reach: Reach) -> Iterator[Finding]:
+def _bounded(patient: Patient, tail: Tail, named: str, reach: Reach) -> Iterator[Finding]:
     """Scores that stop on both sides, unless far out, or where the loss wants them so."""
     width, floor, loss = reach.higher - reach.lower, reach.floor(patient.classes), patient.loss
     if width < 1e-6 or (floor_of_width(patient.classes, width) if floor is None else floor) < 0.01:
@@ -249,19 +250,19 @@ def _bounded(patient: Patient, named: str, reach: Reach) -> Iterator[Finding]:
         ja += f"クロスエントロピーで学習すると、損失は{floor:.4f}（{patient.classes}クラス）より下がりません。"
         evidence["floor"] = floor
     left_out = named or ("norm" if reach.length is not None else "")
-    yield (SIGMOID if is_sigmoid else without(BOUNDED, left_out)).found(
+    yield without(SIGMOID if is_sigmoid else BOUNDED, left_out, patient.model, tail).found(
         Text(en, ja), evidence, severity="error" if is_sigmoid and loss == "cross-entropy" else None
     )
 
 
-def _rectified_above(patient: Patient, named: str, reach: Reach) -> Iterator[Finding]:
+def _rectified_above(patient: Patient, tail: Tail, named: str, reach: Reach) -> Iterator[Finding]:
     """The same the other way up, where scores of images lie on the bound: a logarithm or a distance never does."""
     highest = reach.higher + 0.0  # no minus before a zero
     cut = int((patient.answers == highest).sum())
     if not cut:
         return
     by, by_ja = (f" ({named})", f"（{named}）") if named else ("", "")
-    yield without(RECTIFIED, named).found(
+    yield without(RECTIFIED, named, patient.model, tail).found(
         Text(
             f"The scores are cut off above{by}: whatever the last product, none is over {highest:.3g}, while they go down to {reach.lower:.3g}; "
             f"{cut} of {patient.answers.numel()} scores lie exactly there.",

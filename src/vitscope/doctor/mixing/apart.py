@@ -12,6 +12,7 @@ from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch
 from vitscope.doctor.mixing.behind import Meeting, meeting_behind
 from vitscope.doctor.mixing.experiments import Tokens
+from vitscope.doctor.mixing.masks import unmasked
 from vitscope.doctor.mixing.meeting import Groups, groups_of, mixes_behind, ways_in_and_out
 from vitscope.doctor.mixing.unproven import tokens_without_meeting
 from vitscope.doctor.naming import listed
@@ -65,7 +66,8 @@ def apart(
         return
     tokens = len(start.of(patient.tape.value(start.call)))
     how = _mechanism(patient, [block.attention for block in blocks], pairs, tokens)
-    yield NEVER_MEET.found(
+    path = blocks[0].attention.path
+    yield (NEVER_MEET if all(map(torch.all, pairs)) else unmasked(NEVER_MEET, patient.model, path)).found(
         Text(
             f"Patches never meet: in all {len(blocks)} blocks together, {_met(groups).en}. {how.en}{_BEHIND[behind].en}",
             f"パッチどうしが情報をやり取りしません。全{len(blocks)}ブロックを通しても、{_met(groups).ja}。{how.ja}{_BEHIND[behind].ja}",

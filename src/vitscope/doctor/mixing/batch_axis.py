@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from vitscope._core.errors import LensError
 from vitscope._core.text import Text
-from vitscope.doctor.finding import Fault
+from vitscope.doctor.finding import Fault, Skipped
 from vitscope.doctor.forward.shapes import empty_images, without_numbers
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import FUSED, SOFTMAX
@@ -47,7 +48,18 @@ def told_batch_first(patient: Patient, path: str, fault: Fault) -> Fault:
             if is_given:
                 return replace(fault, code=code, advice=_IS_GIVEN)
             return replace(fault, code=code)
-    return replace(fault, code=_OWN)
+    if _come_transposed(patient):
+        return replace(fault, code="x = x + self.pos_embed   # no .transpose(0, 1) behind it", advice=_TRANSPOSED)
+    return replace(fault, code=_OWN, advice=_BESIDE)
+
+
+def _come_transposed(patient: Patient) -> bool:
+    """Whether the first block takes the tokens of one image as (tokens, 1, width)."""
+    with suppress(Skipped, LensError):
+        enters = patient.loose.anatomy.blocks[0].enters
+        shape = () if enters is None else tuple(enters.outputs[0].shape)
+        return patient.batch in (None, 1) and len(shape) == 3 and shape[1] == 1 < shape[0]
+    return False
 
 
 _IS_GIVEN = Text(
@@ -55,6 +67,18 @@ _IS_GIVEN = Text(
     "batch_first=False",
     "batch_first=Trueが指定されていますが、トークンは(トークン, バッチ, 幅)の順で渡されています。ブロックの前の転置をやめるか、"
     "batch_first=Falseにしてください",
+)
+_TRANSPOSED = Text(
+    "the tokens come into the blocks as (tokens, batch, width), and this attention takes (batch, tokens, width): leave out the transpose in front of "
+    "the blocks, and the one behind them",
+    "トークンは(トークン, バッチ, 幅)の順でブロックに渡されていますが、このアテンションが想定するのは(バッチ, トークン, 幅)です。ブロックの前の"
+    "転置と、後ろの転置をやめてください",
+)
+_BESIDE = Text(
+    "let the products of this attention run along the tokens and beside the batch: queries, keys and values are (batch, heads, tokens, width of a "
+    "head)",
+    "このアテンションの積は、バッチの軸ではなくトークンの軸に沿って計算してください。クエリ・キー・バリューの形は"
+    "(バッチ, ヘッド, トークン, ヘッドの幅)です",
 )
 _OWN = "q, k, v = (t.view(B, N, heads, d).transpose(1, 2) for t in (q, k, v))   # batch, heads, tokens, width of a head"
 _HAVE_THE_ARGUMENT = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.MultiheadAttention)

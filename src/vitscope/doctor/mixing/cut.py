@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.mixing.experiments import Tokens, changed, played, projected, with_noise
 from vitscope.doctor.mixing.heads import Across
+from vitscope.doctor.mixing.torn import MERGED
 from vitscope.doctor.naming import listed
 from vitscope.doctor.unproved import is_summed_over_tokens
 from vitscope.lens.attention import Attention
@@ -28,18 +30,23 @@ CUT = Fault(
         "情報をやり取りできず、比較される対象もトークンになっていません。学習は進みますが、正解率は明らかに低くなります。",
     ),
     Text(
-        "split the width first, then bring the heads in front of the tokens with a transpose",
-        "先に幅を分割し、次にtransposeでヘッドの軸をトークンの軸の前に移してください",
+        "split the width first, of queries, keys and values alike, then bring the heads in front of the tokens with a transpose",
+        "クエリ・キー・バリューのどれも、先に幅を分割し、次にtransposeでヘッドの軸をトークンの軸の前に移してください",
     ),
-    "q = q.view(B, N, heads, d).transpose(1, 2)   # not .view(B, heads, N, d)",
+    "q, k, v = (t.view(B, N, heads, d).transpose(1, 2) for t in (q, k, v))   # not .view(B, heads, N, d)",
     explains=("heads-merged-across-tokens", "patches-never-meet", "overfit", "position"),
+)
+_BOTH_WAYS = Text(
+    f"{CUT.advice.en}; and {MERGED.advice.en}",
+    f"{CUT.advice.ja}。また、{MERGED.advice.ja}",
 )
 
 
-def cut_told(cut: Sequence[Across]) -> Finding:
-    """The finding."""
+def cut_told(cut: Sequence[Across], *, is_merged_wrong: bool = False) -> Finding:
+    """The finding; its fix holds both lines where heads are put back together across tokens as well."""
     heads = sum(bool(each) for each in cut[0].places)
-    return CUT.found(
+    fault = replace(CUT, advice=_BOTH_WAYS, code=f"{CUT.code}\n{MERGED.code}") if is_merged_wrong else CUT
+    return fault.found(
         Text(
             f"Changing one token changes the queries, keys or values of {heads} of {cut[0].heads} heads instead of all of them alike: heads are "
             f"cut out across tokens in {names_of(cut)}.",

@@ -1,4 +1,5 @@
-"""Whom a token may attend to, whatever queries and keys are: what a mask leaves open. In go a tape and an attention, out come pairs.
+"""Whom a token may attend to, whatever queries and keys are: what a mask leaves open. In go a tape and an attention, out come pairs; and the fix
+that leaves the mask out.
 
 A map holds zeros also where scores are far apart; a mask does where all scores are the same. So the product of queries and keys is played as
 zeros (of an attention without a proof, as ones too), and what has no share then is forbidden.
@@ -6,17 +7,26 @@ zeros (of an attention without a proof, as ones too), and what has no share then
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from math import isfinite
 
 import torch
 from jaxtyping import Bool
-from torch import Tensor
+from torch import Tensor, nn
 
+from vitscope.doctor.finding import Fault
 from vitscope.doctor.mixing.experiments import played
 from vitscope.lens.attention import Attention
 from vitscope.lens.operations import factors
 from vitscope.lens.tape import Call, Tape
 
+_WITHOUT = {
+    nn.TransformerEncoder: "x = self.{name}(x)   # no mask, no is_causal",
+    nn.TransformerEncoderLayer: "x = layer(x)   # no src_mask, no is_causal",
+    nn.MultiheadAttention: "self.{name}(x, x, x, need_weights=False)[0]   # no attn_mask, no is_causal",
+}
+"""How torch's modules are called without a mask, the outermost first."""
 FORBIDDEN = 1e-30
 """A share below this is none: masks of -100 count as well."""
 
@@ -43,6 +53,18 @@ def allowed(tape: Tape, attention: Attention) -> Bool[Tensor, "K Tq T"]:
         weights = weights.mT if attention.is_turned else weights
         pairs |= weights.reshape(attention.map.shape).abs() > FORBIDDEN
     return pairs
+
+
+def unmasked(fault: Fault, model: nn.Module, path: str) -> Fault:
+    """The fault with the line that gives an attention no mask: by the argument of torch's module that it is in, where it is in one."""
+    steps = path.split(".")
+    paths = [".".join(steps[:depth]) for depth in range(1, len(steps) + 1)]
+    for kind, code in _WITHOUT.items():
+        for each in paths:
+            with suppress(AttributeError):
+                if isinstance(model.get_submodule(each), kind):
+                    return replace(fault, code=code.format(name=each.rpartition(".")[2]))
+    return fault
 
 
 def _comes_from(call: Call | None, begins: Call) -> bool:

@@ -20,7 +20,7 @@ from vitscope.doctor.mixing.cut import cut_in_linear, cut_told, evidence_of, nam
 from vitscope.doctor.mixing.elsewhere import NEVER, UNKNOWN, meeting_elsewhere
 from vitscope.doctor.mixing.experiments import Tokens, leaving
 from vitscope.doctor.mixing.heads import Across, cut_across_tokens, put_across_tokens
-from vitscope.doctor.mixing.masks import allowed, is_triangular
+from vitscope.doctor.mixing.masks import allowed, is_triangular, unmasked
 from vitscope.doctor.mixing.meeting import earlier_hear_later, mixes_behind, way_in, ways_in_and_out
 from vitscope.doctor.mixing.scrambles import keeps_channels
 from vitscope.doctor.mixing.torn import MERGED, torn_tokens
@@ -147,7 +147,7 @@ def _heads_across(patient: Patient, blocks: tuple[Block, ...]) -> Iterator[Findi
     ]
     put = [found for block in chosen for found in [put_across_tokens(patient.tape, block)] if found]
     if cut:
-        yield cut_told(cut)
+        yield cut_told(cut, is_merged_wrong=bool(put))
     if put:
         first, other = _two_places(put[0])
         yield MERGED.found(
@@ -244,7 +244,8 @@ def _causal(
         )
     else:
         rest = _heard_even_so([blocks[number].attention.map for number in triangular])
-    return CAUSAL.found(
+    path = blocks[next(iter(triangular))].attention.path
+    return unmasked(CAUSAL, patient.model, path).found(
         Text(
             f"Each token sees only those {en} it: a triangular mask in {part_of(len(triangular), len(blocks), 'block')} ({where}). {rest.en}",
             f"各トークンが、自分より{ja}のトークンしか参照できません。{len(blocks)}個のブロックのうち{len(triangular)}個に三角形のマスクがあります"

@@ -14,33 +14,29 @@ from vitscope.doctor.blocks.stream import stream_of
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.forward.shapes import refuse_not_finite
 from vitscope.doctor.mixing.batch_axis import attentions_along_the_batch, told_batch_first
+from vitscope.doctor.mixing.masks import unmasked
 from vitscope.doctor.naming import listed
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading import start
-from vitscope.doctor.reading.lost import CONSEQUENCES, faded_to, is_masked, takes_a_part, where_it_is_lost
+from vitscope.doctor.reading.early import read_before_the_blocks
+from vitscope.doctor.reading.lost import (
+    CONSEQUENCES,
+    OF_THE_BLOCKS,
+    WHY,
+    faded_to,
+    is_masked,
+    takes_a_part,
+    where_it_is_lost,
+)
 from vitscope.doctor.reading.width import over_the_width
 from vitscope.lens.tape import Call
 
-OF_THE_BLOCKS = (
-    "skip-missing",
-    "skip-behind-the-norm",
-    "post-norm",
-    "final-norm-missing",
-    "block-does-nothing",
-    "zero-initialised-block",
-)
-"""What the check `residual` may say where the picture is lost; that the blocks' results are thrown away is a cause, no consequence."""
-_WHY = Text(
-    "Scores that do not depend on the picture cannot be learned from it: the loss stays at ln(classes), the accuracy at one in as many, "
-    "whatever the learning rate, the data or the length of the training.",
-    "画像に依存しないスコアからは何も学習できません。学習率やデータ、学習時間をどう変えても、損失はln(クラス数)、正解率は1/クラス数のままです。",
-)
 ACROSS_THE_BATCH = Fault(
     "class-token-never-sees-a-patch",
     "M2",
     "input-blindness",
     "error",
-    _WHY,
+    WHY,
     Text(
         "nn.MultiheadAttention and nn.TransformerEncoderLayer expect (tokens, batch, width) unless told otherwise: pass batch_first=True, or "
         "transpose before and behind",
@@ -55,7 +51,7 @@ MASKED = Fault(
     "M3",
     "input-blindness",
     "error",
-    _WHY,
+    WHY,
     Text(
         "take the mask out of the encoder: an image has no before and after (is_causal=False, no tril)",
         "エンコーダからマスクを取り除いてください。画像には前後の順序がありません（is_causal=False、trilを使わない）",
@@ -68,7 +64,7 @@ UNREAD = Fault(
     "M2",
     "input-blindness",
     "error",
-    _WHY,
+    WHY,
     Text(
         "look at the operation where the picture's numbers enter and do not come out; what the head reads must have met the patches",
         "画像の数値が入っていながら出てこない演算を確認してください。ヘッドが読む値は、パッチの情報を受け取っている必要があります",
@@ -200,8 +196,10 @@ def _named(patient: Patient, lost: Call | None) -> Finding:
             ),
             {**evidence, "attentions_across_the_batch": list(across)},
         )
+    if (found := read_before_the_blocks(patient, lost, evidence)) is not None:
+        return found
     if is_masked(patient):
-        return MASKED.found(
+        return unmasked(MASKED, patient.model, patient.attentions[0].path).found(
             Text(
                 "The scores do not depend on the picture: a mask keeps the token that is read from every patch, in all blocks.",
                 "スコアが画像に依存していません。読み出されるトークンが、すべてのブロックでマスクによってパッチから遮られています。",

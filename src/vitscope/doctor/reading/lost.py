@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vitscope._core.text import Text
 from vitscope.doctor.finding import Skipped
 from vitscope.doctor.patient import Patient
 from vitscope.lens.flow import ancestors
@@ -25,6 +26,20 @@ CONSEQUENCES = (
     "blocked-by-zeros",
 )
 """What follows where the picture is lost: checks, and single faults."""
+OF_THE_BLOCKS = (
+    "skip-missing",
+    "skip-behind-the-norm",
+    "post-norm",
+    "final-norm-missing",
+    "block-does-nothing",
+    "zero-initialised-block",
+)
+"""What the check `residual` may say where the picture is lost; that the blocks' results are thrown away is a cause, no consequence."""
+WHY = Text(
+    "Scores that do not depend on the picture cannot be learned from it: the loss stays at ln(classes), the accuracy at one in as many, "
+    "whatever the learning rate, the data or the length of the training.",
+    "画像に依存しないスコアからは何も学習できません。学習率やデータ、学習時間をどう変えても、損失はln(クラス数)、正解率は1/クラス数のままです。",
+)
 TAKING = frozenset({"select", "slice", "index", "index_select", "gather", "unbind", "split", "split_with_sizes"})
 """Operations that take a part of what they are given."""
 

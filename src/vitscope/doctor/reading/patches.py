@@ -11,6 +11,7 @@ from vitscope._core.errors import LensError
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.patient import Patient
+from vitscope.doctor.reading.cutting import fitting
 from vitscope.doctor.reading.strips import FEW_TOKENS, SMALL_SIDE, few, strips
 from vitscope.lens.anatomy import Anatomy, as_tokens
 from vitscope.lens.layout import MIXED, Layout, find_layout
@@ -30,8 +31,10 @@ SCRAMBLED = Fault(
     "error",
     _WHY,
     Text(
-        "bring the axes into order before they are flattened (permute, then reshape), or use a convolution with stride = kernel = patch size",
-        "平坦化する前に軸を並べ替えてください（permuteしてからreshape）。または、カーネルとストライドをパッチサイズにした畳み込みを使ってください",
+        "bring the axes into order before they are flattened (permute, then reshape; images come as batch, channels, height, width), or use a "
+        "convolution with stride = kernel = patch size",
+        "平坦化する前に軸を並べ替えてください（permuteしてからreshape。画像は(バッチ, チャネル, 高さ, 幅)の順で入力されます）。または、カーネルと"
+        "ストライドをパッチサイズにした畳み込みを使ってください",
     ),
     "x = x.unfold(2, P, P).unfold(3, P, P)   # B C H/P W/P P P\n"
     "x = x.permute(0, 2, 3, 1, 4, 5).reshape(B, N, C * P * P)\n"
@@ -79,7 +82,8 @@ def patch_layout(patient: Patient) -> Iterator[Finding]:
         side = _side(patient, tokens if is_scattered else patches)
         changed, places = _tokens_changed(patient, anatomy.patch_embedding, entering, side)
         if changed > (places if is_mixed else 1):  # a stem's own reach is no scrambling
-            yield _cut_wrong(patient, tokens, changed, side, is_mixed=is_mixed)
+            fault = fitting(SCRAMBLED, NOT_TRANSPOSED, patient, anatomy.patch_embedding, side)
+            yield _cut_wrong(fault, tokens, changed, side, is_mixed=is_mixed)
             return
     if "layout" not in patient._known or isinstance(patient._known["layout"], Skipped):
         return  # what was not followed may have had more patches before
@@ -111,7 +115,7 @@ def _side(patient: Patient, patches: int) -> tuple[int, int]:
     return height // down, max(1, width // max(patches // down, 1))
 
 
-def _cut_wrong(patient: Patient, tokens: int, changed: int, side: tuple[int, int], *, is_mixed: bool) -> Finding:
+def _cut_wrong(fault: Fault, tokens: int, changed: int, side: tuple[int, int], *, is_mixed: bool) -> Finding:
     square = f"{side[0]}×{side[1]}"
     what = (
         Text("numbers of several patches are mixed into each token", "各トークンに複数のパッチの値が混ざっています")
@@ -121,7 +125,6 @@ def _cut_wrong(patient: Patient, tokens: int, changed: int, side: tuple[int, int
             "トークンになる断片が、隣り合う画素の正方形になっていません",
         )
     )
-    fault = NOT_TRANSPOSED if any(call.name == "im2col" for call in patient.tape.calls) else SCRAMBLED
     return fault.found(
         Text(
             f"Changing one square of {square} pixels changes {changed} of {tokens} tokens instead of one: {what.en}.",

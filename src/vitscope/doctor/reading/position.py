@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from math import gcd
 
@@ -11,16 +12,20 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.naming import as_code
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.blindness import is_blind
-from vitscope.doctor.reading.placed import added, differs, mechanism
+from vitscope.doctor.reading.placed import added, differs, made_of, mechanism
 from vitscope.lens.anatomy import as_tokens
+from vitscope.lens.tape import Call
 
 DROWNED = 1.5
 """Spread of the position embedding beside that of the patches, from which it drowns them: `torch.randn` over a default embedding has 1.7,
 a start of 0.02 has 0.03."""
 FAR = 100.0
 """From which patches are as good as not there."""
+FAINT = 0.05
+"""Weights smaller than this, beside one over the root of what each sums, are not as torch starts them (there it is 0.58)."""
 USUAL = 0.02
 """The standard deviation that position embeddings start with."""
 
@@ -30,10 +35,10 @@ BLIND = Fault(
     "position",
     "warning",
     Text(
-        "The model sees a bag of patches: textures and colours, but no shape and no layout. It learns, some points of accuracy worse "
-        "(3.3 on CIFAR-10 after four epochs, docs/lab-notes.md).",
-        "モデルにはパッチの集まりとしか見えません。テクスチャや色は分かっても、形や配置は分かりません。学習は進みますが正解率が数ポイント下がります"
-        "（CIFAR-10の4エポックで3.3ポイント、docs/lab-notes.md）。",
+        "The model sees a bag of patches: textures and colours, but no shape and no layout. It learns, some points of accuracy worse on small "
+        "images, more on larger ones.",
+        "モデルにはパッチの集まりとしか見えません。テクスチャや色は分かっても、形や配置は分かりません。学習は進みますが、小さな画像では正解率が"
+        "数ポイント下がり、画像が大きいほど差が広がります。",
     ),
     Text(
         "add a position embedding with one row for each token to the tokens, before the first block, and let it learn",
@@ -71,6 +76,12 @@ _FAINT = Text(
     "start the weights of the patch embedding as torch does: beside patches as faint as these a position embedding of the usual size, 0.02, is too "
     "large as well",
     "パッチ埋め込みの重みを、PyTorchの既定の初期値から始めてください。パッチの値がこれほど小さいと、位置埋め込みを通常の標準偏差0.02にしても大きすぎます",
+)
+
+_DIVIDED = Text(
+    "look for what makes the patches so faint, though their embedding has weights of the usual size: a division of the pixels or of the tokens (by "
+    "255 twice, for one)",
+    "パッチの値が小さくなる原因を探してください。パッチ埋め込みの重みは通常の大きさなので、画素やトークンがどこかで割られています（255で2回割るなど）",
 )
 
 
@@ -168,13 +179,29 @@ def _shuffled(images: Tensor, side: int, seed: int) -> Tensor:
 def _blind(patient: Patient, side: int) -> Finding:
     """The finding, with what became of the position embedding as far as it was found."""
     why, evidence = mechanism(patient)
-    return BLIND.found(
+    return _with_code(patient, evidence).found(
         Text(
             f"The model is blind to where patches are: squares of {side}×{side} pixels in another order give exactly the same scores{why.en}.",
             f"モデルがパッチの位置を区別していません。{side}×{side}画素の正方形を並べ替えても、スコアはまったく同じです{why.ja}。",
         ),
         {"square": side, "largest_change_of_scores": 0.0, **evidence},
     )
+
+
+def _with_code(patient: Patient, evidence: dict[str, object]) -> Fault:
+    """The fault with a table for the tokens that the model has, or with the one that it holds and does not add."""
+    if (held := evidence.get("never_added")) is not None:
+        return replace(
+            BLIND,
+            advice=Text(
+                f"add {held} to the tokens, before the first block",
+                f"{held}を、最初のブロックの前でトークンに足してください",
+            ),
+            code=f"x = x + {as_code(str(held))}",
+        )
+    with suppress(Skipped):
+        return replace(BLIND, code=BLIND.code.replace("1 + patches", str(len(patient.layout.patch_of_token))))
+    return BLIND
 
 
 def _drowned(patient: Patient) -> Iterator[Finding]:
@@ -195,7 +222,7 @@ def _drowned(patient: Patient) -> Iterator[Finding]:
     ratio = float(placed[rows].std(dim=0).mean()) / spread if len(rows) > 1 and spread else 0.0
     if ratio > DROWNED:
         is_faint = spread * DROWNED < USUAL
-        fault = replace(DROWNS, advice=_FAINT, code="self.patch.reset_parameters()") if is_faint else DROWNS
+        fault = _fainter(patient) if is_faint else _quieter(patient, call)
         times = f"{ratio:,.0f}" if ratio >= FAR else f"{ratio:.1f}"
         yield fault.found(
             Text(
@@ -205,3 +232,25 @@ def _drowned(patient: Patient) -> Iterator[Finding]:
             {"position_beside_patches": ratio, "spread_of_patches": spread},
             severity="warning" if ratio >= FAR else None,
         )
+
+
+def _fainter(patient: Patient) -> Fault:
+    """The fault with the layer that makes the patches, where its weights are what is too small."""
+    path = patient.anatomy.patch_embedding.path
+    layer = patient.model.get_submodule(path)
+    weight = getattr(layer, "weight", None)
+    if not path or not isinstance(weight, Tensor) or not hasattr(layer, "reset_parameters"):
+        return replace(DROWNS, advice=_FAINT, code="")
+    if float(weight.detach().std()) > FAINT * weight[0].numel() ** -0.5:
+        return replace(DROWNS, advice=_DIVIDED, code="")
+    return replace(DROWNS, advice=_FAINT, code=f"{as_code(path)}.reset_parameters()")
+
+
+def _quieter(patient: Patient, call: Call) -> Fault:
+    """The fault with what is added by name: a parameter starts smaller, a fixed table is multiplied."""
+    made = {each for s in call.sources if not patient.tape.is_of_image(s) for each in made_of(s)}
+    held = next((name for name, each in patient.model.named_parameters() if id(each) in made), None)
+    if held is not None:
+        return replace(DROWNS, code=f"nn.init.trunc_normal_({as_code(held)}, std=0.02)")
+    fixed = next((name for name, each in patient.model.named_buffers() if id(each) in made), None)
+    return DROWNS if fixed is None else replace(DROWNS, code=f"x = x + 0.02 * {as_code(fixed)}")

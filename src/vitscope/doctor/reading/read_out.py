@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -49,7 +50,8 @@ def one_patch_read(patient: Patient) -> Iterator[Finding]:
     if token is None or layout.patch_of_token[token] < 0:
         return
     extra = ", ".join(map(str, layout.extra[:3]))
-    yield PATCH_READ.found(
+    first = -1 if layout.extra == (count - 1,) else layout.extra[0]
+    yield replace(PATCH_READ, code=f"return self.head(self.norm(x)[:, {first}])   # not [:, {token}]").found(
         Text(
             f"Of {count} tokens the scores read one behind the last block, number {token}, which is a patch; what is no patch is number {extra}, and "
             "is not read.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -34,7 +35,21 @@ def fitting(fault: Fault, patient: Patient, pixels: Tensor) -> Fault:
             f"トークンに対する{cut}のようなスライスを取り除いてください。そこでの{ja}の{count}トークンは、クラストークンではなくパッチです",
         )
         return replace(fault, advice=advice, code=_NO_SLICE + cut)
-    return fault if _is_a_border_at_the_end(pixels) else replace(fault, advice=_LEFT_OUT, code="")
+    if not _is_a_border_at_the_end(pixels):
+        return replace(fault, advice=_LEFT_OUT, code="")
+    return replace(fault, code=f"{_size_that_divides(patient)}{fault.code}")
+
+
+def _size_that_divides(patient: Patient) -> str:
+    """A line of code with the next smaller size of a patch that divides the image, where the model's own does not; nothing where there is none."""
+    height, width = patient.images.shape[-2:]
+    with suppress(Skipped):
+        rows, columns = patient.loose.layout.grid
+        own = height // rows
+        if height == width and rows == columns and height % own:
+            size = next(each for each in range(own, 0, -1) if height % each == 0)
+            return f"patch_size = {size}   # not {own}\n" if size > 1 else ""
+    return ""
 
 
 def lost_patches(patient: Patient, pixels: Tensor) -> list[int]:
