@@ -145,6 +145,7 @@ def test_what_was_compared_counts_as_done_though_the_loop_is_not_known() -> None
     assert "healthy; nothing wrong was found" in found.text("en")
 
 
+@pytest.mark.e2e
 def test_digits_are_honest() -> None:
     for channels in (1, 3):
         splits = open_data(DataSpec.parse({"source": "digits"}), image_size=(8, 8), channels=channels)

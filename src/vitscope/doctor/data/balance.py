@@ -1,8 +1,9 @@
-"""How the classes of training images are weighted. In go two sets, out comes at most one finding."""
+"""How the classes of training images are weighted, and whether validation has them all. In go two sets, out come findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import log
 
 from vitscope._core.text import Text
 from vitscope.doctor.data.numbering import count_from_one
@@ -13,6 +14,8 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 UNEVEN = 5.0
 """The largest class beside the smallest that occurs."""
 FEWEST = 50
+BY_CHANCE = 1e-3
+"""That a class is missing."""
 IMBALANCED = Fault(
     "classes-imbalanced",
     "D8",
@@ -44,15 +47,35 @@ UNUSED = Fault(
         "ヘッドの出力を実際のクラス数に合わせて番号を0から振り直すか、足りない画像がないか確認してください",
     ),
 )
+UNMEASURED = Fault(
+    "classes-without-validation-images",
+    "D8",
+    "data-balance",
+    "warning",
+    Text(
+        "What is never measured may be wrong unnoticed: the accuracy is that of the other classes only, and a mean over classes leaves these out or "
+        "counts them as 0.",
+        "測られないクラスでは、間違っていても気付けません。正解率はほかのクラスだけの値になり、クラスごとの平均（マクロF1など）では除外されるか0として数えられます。",
+    ),
+    Text(
+        "divide by class, so that each is in both sets (stratify), and look whether the folder of one is missing or named otherwise; nothing to do "
+        "where validation is meant to have fewer classes",
+        "各クラスが両方のデータに入るよう、クラスごとに分割してください（stratify）。クラスのフォルダが欠けていたり、名前が違ったりしないかも確認してください。"
+        "検証するクラスを意図して絞っている場合、対応は不要です",
+    ),
+    "train, val = train_test_split(range(len(labels)), test_size=0.1, stratify=labels)",
+)
+LISTED = 8
 
 
 def data_balance(sets: Sets) -> Iterator[Finding]:
-    """Whether classes are about equally frequent.
+    """Whether classes are about equally frequent, and all of them in both sets.
 
     Does: counts labels as the training loader gives them (a weighted sampler is seen).
     Finds: a largest class with five times the images of the smallest that occurs (D8); scores that no training label names (a note, a warning where
-    validation labels do).
-    Must not accuse: samples too small to tell; numbers that no label names; labels of -1 and 1. Never an error.
+    validation labels do); classes that validation has no image of (a note where these are most, which is chosen rather).
+    Must not accuse: samples too small to tell, a class that a few validation images lack by chance or that is rare there; numbers that no label
+    names; labels of -1 and 1. Never an error.
     """
     train = sets.train
     if train.numbers is None:
@@ -67,6 +90,8 @@ def data_balance(sets: Sets) -> Iterator[Finding]:
             )
         )
     yield from _unused(sets)
+    if sets.validation is not None and sets.validation.numbers is not None:
+        yield from _unmeasured(train, sets.validation)
     largest, smallest = max(counts, key=lambda c: counts[c]), min(counts, key=lambda c: counts[c])
     chance = (
         0.0 if train.is_whole else 2 * counts[smallest] ** 0.5
@@ -115,12 +140,12 @@ def _unused(sets: Sets) -> Iterator[Finding]:
     if len(counts) == 1 and sets.train.is_whole:
         yield _only_one(sets.train)
         return
-    room = sets.classes or sets.train.width or max(counts) + 1
+    validation = sets.validation
+    measured = {} if validation is None or validation.numbers is None else validation.frequencies
+    room = sets.classes or sets.train.width or max([*counts, *measured]) + 1
     unused = room - len(counts)
     if not sets.train.is_whole or room < 2 or unused <= 0 or max(counts) >= room or count_from_one(sets):
         return
-    validation = sets.validation
-    measured = {} if validation is None or validation.numbers is None else validation.frequencies
     only = sorted(each for each in measured if each not in counts and each < room)
     names = ", ".join(map(str, sorted(counts)[:8])) + f" … ({len(counts)})" * (len(counts) > 8)
     told = sets.classes or sets.train.width
@@ -137,4 +162,33 @@ def _unused(sets: Sets) -> Iterator[Finding]:
         ),
         {"scores": room, "classes": len(counts), "unused": unused, "in_validation_only": only[:20]},
         severity="warning" if only else "note",
+    )
+
+
+def _unmeasured(train: Seen, validation: Seen) -> Iterator[Finding]:
+    """Classes of training images that validation has none of, where about as large a share as other classes have there would be some."""
+    counts, measured = train.frequencies, validation.frequencies
+    shares = sorted(measured[each] / counts[each] for each in counts if each in measured)
+    missing = [each for each in sorted(counts) if each not in measured]
+    if not (validation.is_whole and shares and missing):
+        return
+    # a sampler that draws rare classes oftener leaves these a small share of validation: the smallest shares are what can be relied on
+    expected = max(counts[each] for each in missing) * shares[len(shares) // 10]
+    if expected < log(len(counts) / BY_CHANCE):
+        return
+    names = ", ".join(map(train.named, missing[:LISTED])) + f" … ({len(missing)})" * (len(missing) > LISTED)
+    total = sum(measured.values())
+    yield UNMEASURED.found(
+        Text(
+            f"Of the {len(counts)} classes in training, {len(missing)} {'have' if len(missing) > 1 else 'has'} no image among the {total:,} "
+            f"validation images: {names}.",
+            f"学習画像の{len(counts)}クラスのうち、検証画像{total:,}枚に1枚もないクラスがあります：{names}。",
+        ),
+        {
+            "without_validation_images": [train.named(each) for each in missing],
+            "classes": len(counts),
+            "validation_images": total,
+            "expected": expected,
+        },
+        severity="note" if len(missing) > len(counts) / 2 else "warning",
     )

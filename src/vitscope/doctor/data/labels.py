@@ -9,7 +9,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.data.blank import are_alike
 from vitscope.doctor.data.numbering import numbering
 from vitscope.doctor.data.probe import Probed, probe
-from vitscope.doctor.data.renumbered import numbered_otherwise
+from vitscope.doctor.data.renumbered import numbered_by_name, numbered_otherwise
 from vitscope.doctor.data.seen import Seen, of_set
 from vitscope.doctor.data.sets import NO_LABELS, Sets
 from vitscope.doctor.finding import Fault, Finding, Skipped
@@ -80,18 +80,21 @@ NOT_READ = Fault(
 def data_labels(sets: Sets) -> Iterator[Finding]:
     """Whether labels are numbers of classes that exist, and go with what the images show.
 
-    Does: takes the smallest and largest label; probes up to 1,500 training images, and validation images, with the nearest neighbours, a kernel ridge
-    regression and a ridge regression on random filters, and holds that against the same on 60 times shuffled labels; asks two probes of training
+    Does: takes the smallest and largest label; holds the tables against each other by which both sets number their classes; probes up to 1,500
+    training images, and validation images, with the nearest neighbours, a kernel ridge regression and a ridge regression on random filters, and holds that against the same on 60 times shuffled labels; asks two probes of training
     images for the classes of validation images.
     Finds: labels outside the model's classes (D7), labels that tell no more of the images than shuffled ones do (D7): an error where the other set
     shows that the probes can read such labels in so many images, else a warning; validation classes that are other classes in training (D7), where
-    they are then read as well as from each other: an error, of two classes a warning.
+    they are then read as well as from each other: an error, of two classes a warning; one name with two numbers: an error.
     Must not accuse: imbalanced sets (each class weighs the same), mixed and heavily augmented images (what is left of a signal suffices), sets too
     small for a signal as strong as the other set's, -100 (ignored by the loss), one score for two classes, validation images of another domain.
     """
     if all(seen.labels is None for seen in sets.all):
         raise Skipped(NO_LABELS)
     yield from numbering(sets)
+    by_name = numbered_by_name(sets)
+    if by_name is not None:
+        yield by_name
     probes = [_probed(seen) for seen in sets.all]
     read = [each for each in probes if isinstance(each, Probed)]
     if not read:
@@ -115,7 +118,8 @@ def data_labels(sets: Sets) -> Iterator[Finding]:
             undecided.append(of_set(FEW_BESIDE_OTHERS, seen.name))
     if unread:
         yield _not_read(unread)
-    yield from numbered_otherwise(sets)
+    if by_name is None:
+        yield from numbered_otherwise(sets)
     if undecided:
         raise Skipped(undecided[0])
 

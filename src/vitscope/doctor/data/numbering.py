@@ -28,7 +28,11 @@ OUT_OF_RANGE = Fault(
         "クラス番号を0からクラス数-1までに振り直すか、モデルのヘッドの出力をクラス数に合わせてください",
     ),
     "labels = labels - labels.min()   # where they begin at 1",
-    explains=("classes-imbalanced", "scores-without-images"),  # a class that no label names has no images
+    explains=(  # a class that no label names has no images
+        "classes-imbalanced",
+        "scores-without-images",
+        "classes-without-validation-images",
+    ),
 )
 NEGATIVE = Fault(
     "labels-below-zero",

@@ -1,11 +1,15 @@
-"""Whether both sets number their classes alike. In go two sets, out comes at most one finding; how one is read by the other stands in `across`."""
+"""Whether both sets number their classes alike, by the names that they tell, else by their pictures. In go two sets, out comes at most one finding;
+how one is read by the other stands in `across`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+
 from vitscope._core.text import Text
 from vitscope.doctor.data.across import Across, read_across
+from vitscope.doctor.data.seen import Seen, tally
 from vitscope.doctor.data.sets import Sets
 from vitscope.doctor.finding import Fault, Finding
 
@@ -29,7 +33,17 @@ OTHERWISE = Fault(
         "それ以降の番号がすべてずれます。番号が正しい場合は、検証画像が回転・左右反転・階調反転していないか確認してください",
     ),
     'train, val = ImageFolder("train"), ImageFolder("val")\nassert val.class_to_idx == train.class_to_idx',
+    explains=("classes-without-validation-images", "scores-without-images"),
 )
+
+
+def numbered_by_name(sets: Sets) -> Finding | None:
+    """Classes that go by one name and two numbers, where both data sets tell their names."""
+    if sets.validation is None:
+        return None
+    train, validation = _numbers_by_name(sets.train), _numbers_by_name(sets.validation)
+    moved = [name for name, number in train.items() if validation.get(name, number) != number]
+    return _named_otherwise(train, validation, moved) if moved else None
 
 
 def numbered_otherwise(sets: Sets) -> Iterator[Finding]:
@@ -40,6 +54,35 @@ def numbered_otherwise(sets: Sets) -> Iterator[Finding]:
     found = read_across((train.images, train.sample_labels), (validation.images, validation.sample_labels))
     if found is not None:
         yield _told(found)
+
+
+def _numbers_by_name(seen: Seen) -> dict[str, int]:
+    """The table by which a data set numbers its classes (`ImageFolder` has one); none where labels are not those that the table gives."""
+    table, targets = getattr(seen.base, "class_to_idx", None), getattr(seen.base, "targets", None)
+    if not isinstance(table, dict) or not isinstance(targets, list) or seen.numbers is None:
+        return {}
+    if getattr(seen.base, "target_transform", None) is not None or not all(type(each) is int for each in targets):
+        return {}
+    given, stored = tally(seen.numbers), tally(torch.tensor(targets, dtype=torch.long))
+    is_own = given == stored or (len(seen) != len(targets) and given.keys() <= stored.keys())
+    return table if is_own else {}
+
+
+def _named_otherwise(train: dict[str, int], validation: dict[str, int], moved: list[str]) -> Finding:
+    shown = [f"{name} {train[name]}→{validation[name]}" for name in moved[:LISTED]]
+    more = f" … ({len(moved)})" if len(moved) > LISTED else ""
+    return OTHERWISE.found(
+        Text(
+            f"{len(moved)} class{'es' * (len(moved) != 1)} of one name {'have' if len(moved) != 1 else 'has'} another number in validation than in "
+            f"training (training → validation: {', '.join(shown)}{more}).",
+            f"同じ名前の{len(moved)}クラスで、学習と検証の番号が異なります（学習→検証：{'、'.join(shown)}{more}）。",
+        ),
+        {
+            "renumbered_classes": [[validation[name], train[name]] for name in moved],
+            "in_training_only": sorted(train.keys() - validation.keys())[:20],
+            "in_validation_only": sorted(validation.keys() - train.keys())[:20],
+        },
+    )
 
 
 def _told(found: Across) -> Finding:

@@ -87,6 +87,8 @@ class Seen:
     is_table: bool = False
     kept: Tensor | None = None
     """Which of the images that were read have their pixels kept, where it is not the first ones."""
+    label_names: tuple[str, ...] = ()
+    """Of a table."""
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -102,6 +104,12 @@ class Seen:
     def is_signed(self) -> bool:
         """Whether the labels are -1 and 1."""
         return self.labels is not None and set(tally(self.labels)) == {-1, 1}
+
+    def named(self, number: int) -> str:
+        """A class by its number, and by its name, where there is one."""
+        said = str(2 * number - 1 if self.is_signed else number)
+        name = self.label_names[number] if number < len(self.label_names) else said
+        return said if name == said else f"{said} ({name})"
 
     @cached_property
     def sample_labels(self) -> Tensor | None:

@@ -45,4 +45,5 @@ def look_at_table(table: ImageTable, name: Text) -> Seen:
         total=len(table),
         is_whole=True,
         is_table=True,
+        label_names=table.label_names,
     )

@@ -134,6 +134,7 @@ _JA = {
     "images_in_a_row": "連続する画像の枚数",
     "images_read": "読まれた画像数",
     "in_training_mode": "学習モードでの回数",
+    "in_training_only": "学習画像にだけあるクラス",
     "in_validation_only": "検証画像にだけあるクラス",
     "influence": "影響",
     "is_output_layer_among_them": "出力層を含むか",
@@ -358,6 +359,7 @@ _JA = {
     "whole_rows": "まったく読まれていない行の数",
     "width": "幅",
     "without_gradient": "勾配のないパラメータ",
+    "without_validation_images": "検証画像がないクラス",
     "works_at": "成功する条件",
     "zeros": "ゼロになっているもの",
 }
