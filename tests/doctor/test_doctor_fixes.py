@@ -119,6 +119,7 @@ class Ended(Host):
         (nn.Tanh, None, "bounded-scores"),
         (nn.ReLU, None, "rectified-scores"),
         (nn.Sigmoid, "bce-with-logits", "sigmoid-applied-twice"),
+        (nn.Softmax, "nll", "no-log-softmax-before-nll"),
     ],
 )
 def test_what_is_a_module_behind_the_head_is_taken_out(kind: type[nn.Module], loss: str | None, fault: str) -> None:
@@ -129,7 +130,8 @@ def test_what_is_a_module_behind_the_head_is_taken_out(kind: type[nn.Module], lo
     model = type("Kind", (Ended,), {"kind": staticmethod(ending)})()
     (found,) = causes(model, "output", loss=loss)
     assert found.id == fault
-    assert found.fault.code.startswith(f"self.head[2] = nn.Identity()   # in place of nn.{kind.__name__}")
+    instead = "nn.LogSoftmax(dim=-1)" if loss == "nll" else "nn.Identity()"
+    assert found.fault.code.startswith(f"self.head[2] = {instead}   # in place of nn.{kind.__name__}")
     assert found.fault.advice.en.startswith(f"take head.2, an nn.{kind.__name__}, out of its nn.Sequential: ")
     assert found.fault.advice.ja.startswith(f"head.2（nn.{kind.__name__}）をnn.Sequentialから取り除いてください。")
     assert causes(pasted(model, found), "output", loss=loss) == []
@@ -424,6 +426,32 @@ def test_a_patch_size_that_divides_the_image_is_named() -> None:
             self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 37, dim))
 
     assert first(Five, "pixel-coverage").fault.code.startswith("patch_size = 4   # not 5\n")
+
+
+@pytest.mark.parametrize("is_detached", [True, False], ids=["detached", "no_grad"])
+def test_what_cuts_the_gradient_off_is_told_by_what_it_is(is_detached: bool) -> None:
+    class Cut(Host):
+        def encode(self, tokens: Tensor) -> Tensor:
+            if is_detached:
+                return super().encode(tokens).detach()
+            with torch.no_grad():
+                return super().encode(tokens)
+
+    code = first(Cut, "input-blindness").fault.code
+    assert code.endswith("# without .detach()" if is_detached else "# not under torch.no_grad()")
+
+
+@pytest.mark.parametrize(("patch", "size", "better"), [(16, 32, 4), (14, 28, 4), (112, 224, 16), (32, 96, 12)])
+def test_a_smaller_patch_fits_the_image(patch: int, size: int, better: int) -> None:
+    class Coarse(Host):
+        def prepare(self, dim: int) -> None:
+            self.patch = nn.Conv2d(3, dim, patch, patch)
+            self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + (size // patch) ** 2, dim))
+
+    torch.manual_seed(0)
+    (found,) = diagnose(Coarse(), image_size=size, checks=["patch-layout"]).findings
+    assert found.id == "too-few-tokens"
+    assert found.fault.code == f"patch_size = {better}   # of {size} pixels"
 
 
 def test_paths_are_written_as_code() -> None:

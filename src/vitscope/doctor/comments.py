@@ -52,6 +52,7 @@ _WHOLE = {
     "x: batch, tokens, dim": "x：バッチ、トークン、次元",
 }
 _PATTERNS = (
+    (re.compile(r"not under (.+)"), r"\1 の外で"),
     (re.compile(r"not (.+)"), r"\1 ではない"),
     (re.compile(r"no (.+)"), r"\1 は不要"),
     (re.compile(r"or:? (.+)"), r"または \1"),
@@ -59,6 +60,7 @@ _PATTERNS = (
     (re.compile(r"without (.+)"), r"\1 は付けない"),
     (re.compile(r"in place of the factor (.+)"), r"係数 \1 の代わり"),
     (re.compile(r"in place of the factors (.+) and (.+)"), r"係数 \1 と \2 の代わり"),
+    (re.compile(r"of (\d+) pixels"), r"\1画素の画像の場合"),
     (re.compile(r"each (\d+) wide"), r"それぞれの幅は\1"),
     (re.compile(r"in(?: place|stead) of (.+)"), r"\1 の代わり"),
 )

@@ -40,7 +40,7 @@ NARROW_HEADS = Fault(
         "use fewer heads: width // 32 or width // 64",
         "ヘッドの数を減らしてください（幅÷32、または幅÷64）",
     ),
-    "heads = max(1, dim // 32)   # dim % heads == 0",
+    "heads = max(1, dim // 32)",
 )
 ODD_HEADS = Fault(
     "odd-head-width",

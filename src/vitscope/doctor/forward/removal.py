@@ -42,15 +42,21 @@ _MISFITS = {
 
 
 def without_misfit(fault: Fault, model: nn.Module, tail: Tail | None) -> Fault:
-    """The same for what does not fit the loss that was told, where something is to be left out."""
+    """The same for what does not fit the loss that was told, where something is to be left out, or a softmax to become its logarithm."""
+    if fault.id == "no-log-softmax-before-nll":
+        logarithm = "nn.LogSoftmax(dim=-1)"
+        mended = without(fault, "_softmax", model, tail, instead=logarithm)
+        return mended if logarithm in mended.code else fault
     names = _MISFITS.get(fault.id, frozenset())
     found = next((name for name in reversed(tail.names) if name in names), "") if tail is not None else ""
     return without(fault, found, model, tail) if found else fault
 
 
-def without(fault: Fault, operation: str, model: nn.Module, tail: Tail | None) -> Fault:
-    """The fault with the fix that leaves an operation out: the module that it is, or a word in the forward that calls it. What has no name is left
-    out in silence; lines of the fault's own behind the first stay."""
+def without(
+    fault: Fault, operation: str, model: nn.Module, tail: Tail | None, *, instead: str = "nn.Identity()"
+) -> Fault:
+    """The fault with the fix that leaves an operation out: the module that it is (and what comes instead), or a word in the forward that calls it.
+    What has no name is left out in silence; lines of the fault's own behind the first stay."""
     name = operation.rstrip("_")
     comment = f"   # no {_NAMES.get(name, name)}" if name else ""
     _, *rest = fault.code.splitlines()
@@ -61,7 +67,7 @@ def without(fault: Fault, operation: str, model: nn.Module, tail: Tail | None) -
     if path is None:
         kind = f"nn.{type(model.get_submodule(call.path)).__name__}"
         written = as_code(call.path, "self" if _is_of_the_users(model) else "model")
-        line = f"{written} = nn.Identity()   # in place of {kind}"
+        line = f"{written} = {instead}   # in place of {kind}"
         return replace(fault, advice=_taken_out(model, call.path, kind, fault.advice), code="\n".join([line, *rest]))
     where = Text(f"in the forward of {path}, ", f"{path}のforwardでは、") if path else Text("", "")
     advice = Text(where.en + fault.advice.en, where.ja + fault.advice.ja)

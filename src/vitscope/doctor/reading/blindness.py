@@ -90,6 +90,7 @@ DETACHED = Fault(
     "return self.head(self.norm(x)[:, 0])   # without .detach()",
     explains=(*CONSEQUENCES, "parameters", "overfit"),
 )
+_WITH_GRADIENTS = "for block in self.blocks:\n    x = block(x)   # not under torch.no_grad()"
 FADES = Fault(
     "picture-fades-on-the-way",
     "M18",
@@ -163,7 +164,8 @@ def _detached(patient: Patient) -> Iterator[Finding]:
     learning = [name for name in gradients if name not in cut]
     if not learning or _learns_later(patient, learning):
         return
-    yield DETACHED.found(
+    is_detached = any(call.name == "detach" for call in patient.tape.calls)
+    yield (DETACHED if is_detached else replace(DETACHED, code=_WITH_GRADIENTS)).found(
         Text(
             f"The scores change with the picture, but no gradient comes back: {100 * share:.1f} % of the parameters get none; "
             f"only {listed(learning)} learn{'s' if len(learning) == 1 else ''}.",

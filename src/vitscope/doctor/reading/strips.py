@@ -14,6 +14,8 @@ from vitscope.lens.operations import CONVOLUTIONS, POOLINGS
 
 FEW_TOKENS, SMALL_SIDE = 36, 28
 """Fewer patches than this are few for an image of at least this side (a rule of thumb for small images: 32 pixels want patches of 4 or 5)."""
+SMALL_GRID, LARGE_GRID, LARGE_SIDE = 7, 14, 112
+"""So many patches along a side are enough, for small images and for those of at least this side."""
 SHORTEST = 4
 """A strip of fewer pixels than this is none."""
 
@@ -30,7 +32,7 @@ FEW = Fault(
         "use smaller patches (4 for 32 pixels, 16 for 224)",
         "パッチを小さくしてください（32画素なら4、224画素なら16）",
     ),
-    "patch_size = 4",
+    "patch_size = 4   # of 32 pixels",
 )
 
 STRIPS = Fault(
@@ -64,7 +66,7 @@ def few(patient: Patient, grid: tuple[int, int]) -> Finding:
     down, across = height // grid[0], width // grid[1]
     evidence = {"patches": patches, "grid": list(grid), "height": height, "width": width}
     if down == across or 1 not in grid:
-        return FEW.found(
+        return replace(FEW, code=_enough(height, width)).found(
             Text(
                 f"The image of {height}×{width} pixels becomes {patches} patches ({grid[0]}×{grid[1]}) only.",
                 f"{height}×{width}画素の画像が、わずか{patches}個のパッチ（{grid[0]}×{grid[1]}）にしか分割されていません。",
@@ -81,6 +83,14 @@ def few(patient: Patient, grid: tuple[int, int]) -> Finding:
         ),
         evidence | {"patch": [down, across]},
     )
+
+
+def _enough(height: int, width: int) -> str:
+    """The largest patch that divides the image and leaves enough of them: 4 of 28 or 32 pixels, 16 of 224."""
+    side = min(height, width)
+    most = side // (LARGE_GRID if side >= LARGE_SIDE else SMALL_GRID)
+    size = next((each for each in range(most, 1, -1) if height % each == 0 and width % each == 0), 0)
+    return f"patch_size = {size}   # of {side} pixels" if size else FEW.code
 
 
 def strips(patient: Patient, anatomy: Anatomy, layout: Layout) -> Iterator[Finding]:
