@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import (
     ConcatDataset,
@@ -21,7 +24,8 @@ from torch.utils.data import (
 from watch_parts import evaluate, images_of, parts, train
 
 import vitscope
-from vitscope.doctor.data import examine_data
+from vitscope.data import DataSpec, open_data
+from vitscope.doctor.data import examine_data, examine_table
 
 FIRST, LAST, MOST = range(120), range(120, 160), range(40, 160)
 
@@ -142,3 +146,54 @@ def test_files_are_told_by_their_folder(tmp_path: Path) -> None:
     assert leaks(loaders(one, Subset(other, LAST)))[0]["shared"] == 40
     other.names = other.names[::-1]
     assert not leaks(loaders(one, Subset(other, LAST)))
+
+
+def folder(root: Path, copies: int) -> Path:
+    """Class folders for training and validation; so many files of training lie in validation too, by another name."""
+    drawn = np.random.default_rng(0)
+    for split, count in (("train", 40), ("test", 20)):
+        for number in range(count):
+            place = root / split / "ab"[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(drawn.integers(0, 255, (8, 8, 3)).astype(np.uint8)).save(place / f"{number}.png")
+    for number in range(copies):
+        name = "ab"[number % 2]
+        copyfile(root / "train" / name / f"{number}.png", root / "test" / name / f"copy{number}.png")
+    return root
+
+
+def test_of_a_folder_the_copies_are_named_and_the_code_of_the_fix_lists_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = open_data(DataSpec.parse({"source": str(folder(tmp_path, 8))}), image_size=(8, 8))
+    leak = examine_table(splits.train, splits.val, checks=["data-leak"]).findings[0]
+    pairs = leak.evidence["equal_images"]
+    assert len(pairs) == 3
+    for pair in pairs:
+        copy, original = pair.split(" = ")
+        assert (tmp_path / copy).read_bytes() == (tmp_path / original).read_bytes()
+        assert (copy[:5], original[:6]) == ("test/", "train/")
+        assert pair in leak.summary.en
+        assert pair in leak.summary.ja
+    assert ".dataset" not in leak.fault.code
+    monkeypatch.chdir(tmp_path)
+    exec(leak.fault.code, {})
+    assert capsys.readouterr().out.count("copy") == 8
+
+
+def test_of_data_sets_and_loaders_equal_images_are_told_by_their_numbers() -> None:
+    images, labels = images_of()
+    train_set = TensorDataset(images[:120], labels[:120])
+    val_set = TensorDataset(torch.cat([images[120:], images[5:15]]), torch.cat([labels[120:], labels[5:15]]))
+    for sets in ((train_set, val_set), (DataLoader(train_set, 16), DataLoader(val_set, 16))):
+        found = examine_data(*sets, checks=["data-leak"]).findings[0]
+        for pair in found.evidence["equal_images"]:
+            one, other = map(int, pair.split(" = "))
+            assert torch.equal(val_set[one][0], train_set[other][0])
+    shuffled = examine_data(*loaders(train_set, val_set), checks=["data-leak"]).findings[0]
+    assert shuffled.evidence["equal_images"] == ["40", "41", "42"], "what a shuffled loader gave has no number"
+    assert "Some of them (of validation): 40; 41; 42." in shuffled.summary.en
+    whole = Noisy()
+    split = examine_data(*loaders(Subset(whole, MOST), Subset(whole, range(60))), checks=["data-leak"]).findings[0]
+    assert split.evidence["equal_images"] == ["40", "41", "42"]
+    assert ".dataset" in split.fault.code

@@ -170,7 +170,8 @@ def _table(source: Source, split: str, cached: Cached) -> ImageTable:
     left_out = [image.place for image in cached.unusable]
     places = np.delete(np.arange(len(cached.labels) + len(left_out)), left_out) if left_out else None
     name = f"{source.name} {split}"
-    return ImageTable(cached.images, cached.labels, source.label_names, name, split=split, places=places)
+    files = getattr(source.splits[split], "files", ())  # a folder's
+    return ImageTable(cached.images, cached.labels, source.label_names, name, split=split, places=places, files=files)
 
 
 def _corrupt(unusable: Sequence[Unusable], total: int) -> str:

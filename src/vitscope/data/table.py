@@ -20,7 +20,8 @@ class ImageTable:
     `images` is uint8 [M, H, W, C], resident or memory-mapped (from the cache: a view of [M, C, H, W], which batches want).
     `labels` is int64 [N], positions in `label_names`. `index` is None when M = N; else row i of the table is
     `images[index[i]]`, so that a subset of a large memory map costs N numbers and no copy. `split` names the split that the
-    images are of, and `places` [M] where each stood in it (None: in this order, none left out).
+    images are of, and `places` [M] where each stood in it (None: in this order, none left out); `files` are those of the whole
+    split, where each image has one.
     """
 
     images: UInt8[np.ndarray, "M H W C"]
@@ -30,6 +31,7 @@ class ImageTable:
     index: Int64[np.ndarray, " N"] | None = None
     split: str = ""
     places: Int64[np.ndarray, " M"] | None = None
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,6 +64,11 @@ class ImageTable:
         """Where row `i` stands in its split: `SOURCE:split:place` names the same image."""
         row = i if self.index is None else int(self.index[i])
         return row if self.places is None else int(self.places[row])
+
+    def called(self, i: int) -> str:
+        """Row `i` by its file, or by its split and its place there."""
+        place = self.place(i)
+        return self.files[place] if self.files else f"{self.split or self.name}:{place}"
 
     def chunks(self) -> Iterator[UInt8[np.ndarray, "B H W C"]]:
         """All images in order, some 16 MB at a time."""

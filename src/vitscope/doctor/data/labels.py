@@ -81,8 +81,8 @@ def data_labels(sets: Sets) -> Iterator[Finding]:
     """Whether labels are numbers of classes that exist, and go with what the images show.
 
     Does: takes the smallest and largest label; holds the tables against each other by which both sets number their classes; probes up to 1,500
-    training images, and validation images, with the nearest neighbours, a kernel ridge regression and a ridge regression on random filters, and holds that against the same on 60 times shuffled labels; asks two probes of training
-    images for the classes of validation images.
+    training images, and validation images, with the nearest neighbours, a kernel ridge regression and a ridge regression on random filters, and holds
+    that against the same on 60 times shuffled labels; asks two probes of training images for the classes of validation images.
     Finds: labels outside the model's classes (D7), labels that tell no more of the images than shuffled ones do (D7): an error where the other set
     shows that the probes can read such labels in so many images, else a warning; validation classes that are other classes in training (D7), where
     they are then read as well as from each other: an error, of two classes a warning; one name with two numbers: an error.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from vitscope._core.text import Text
-from vitscope.doctor.data.origin import in_common
+from vitscope.doctor.data.origin import names_in_common, told
 from vitscope.doctor.data.seen import Seen
 from vitscope.doctor.data.sets import Sets
 from vitscope.doctor.finding import Fault, Finding, Severity, Skipped
@@ -24,13 +25,20 @@ LEAK = Fault(
         "暗記した画像をもう一度測ることになります。検証画像の正解率は学習画像の正解率に追随し、過学習が見えなくなり、新しい画像での性能は分かりません。",
     ),
     Text(
-        "train on the Subset that random_split gives, not on its .dataset; split by indices that do not overlap, and take duplicates out "
-        "before splitting",
-        "random_splitが返すSubsetで学習し、その.datasetは使わないでください。重ならないインデックスで分割し、重複画像は分割の前に取り除いてください",
+        "let each image, with all its copies, be in one of both sets: of folders, remove the copies from one, or divide anew by what the files hold; "
+        "of one data set, train on the Subset that random_split gives, not on its .dataset, and take duplicates out before splitting",
+        "同じ画像（コピーを含む）は、学習と検証のどちらか一方だけに入れてください。フォルダなら、一方からコピーを取り除くか、ファイルの内容を基準に分割し直してください。"
+        "1つのデータを分割するなら、重複画像を取り除いてから分割し、random_splitが返すSubsetで学習してください（その.datasetは使いません）",
     ),
     "train, val = random_split(data, [45_000, 5_000])\ntrain_loader = DataLoader(train, …)   # not train.dataset",
     explains=("data-augmentation",),
 )
+_COPIES = """from hashlib import sha256
+from pathlib import Path
+known = {sha256(file.read_bytes()).digest() for file in Path("train").rglob("*.*")}
+print([str(file) for file in Path("test").rglob("*.*") if sha256(file.read_bytes()).digest() in known])"""
+TOLD = 3
+"""Pairs of equal images that are named."""
 
 
 class _Overlap(NamedTuple):
@@ -40,6 +48,10 @@ class _Overlap(NamedTuple):
     looked_at: int
     share: float
     of_train: int
+    pairs: list[str]
+    """A few of them by name: the validation image and, where it goes by another name there, the training image."""
+    are_copies: bool
+    """Whether equal pixels and no common origin told them."""
 
 
 def data_leak(sets: Sets) -> Iterator[Finding]:
@@ -66,10 +78,11 @@ def data_leak(sets: Sets) -> Iterator[Finding]:
 def _by_origin(train: Seen, validation: Seen) -> _Overlap | None:
     if not train.origin or not validation.origin:
         return None
-    both = in_common(train.origin, train.base, validation.origin, validation.base)
-    if not both:
+    names = names_in_common(train.origin, train.base, validation.origin, validation.base)
+    if not names:
         return None  # other names say nothing: the same pixels may lie in two places
-    return _Overlap(both, len(validation.origin), both / len(validation.origin), len(train.origin))
+    both, of = len(names), len(validation.origin)
+    return _Overlap(both, of, both / of, len(train.origin), told(names, validation.base, TOLD), are_copies=False)
 
 
 def _by_digest(train: Seen, validation: Seen) -> _Overlap:
@@ -80,20 +93,28 @@ def _by_digest(train: Seen, validation: Seen) -> _Overlap:
                 "学習画像が拡張されているため、検証画像と照合できません",
             )
         )
-    known = {each for each in train.digests if each is not None}
-    told = [each for each in validation.digests if each is not None]
-    count = sum(each in known for each in told)
-    if not told:
+    known = {each: place for place, each in enumerate(train.digests) if each is not None}
+    seen = [(place, each) for place, each in enumerate(validation.digests) if each is not None]
+    found = [(place, known[each]) for place, each in seen if each in known]
+    count = len(found)
+    if not seen:
         raise Skipped(Text("all validation images are blank", "検証画像がすべて無地です"))
-    share = count / len(told)
+    share = count / len(seen)
     part = len(train) / train.total if train.total else 1.0
     if part < 1 and count >= 10:
         share = min(1.0, share / part)
-    return _Overlap(count, len(told), share, len(train))
+    pairs = [_pair(train.called, validation.called, *each) for each in found[:TOLD]]
+    return _Overlap(count, len(seen), share, len(train), [each for each in pairs if each], are_copies=True)
+
+
+def _pair(train: tuple[str, ...], validation: tuple[str, ...], place: int, of_train: int) -> str:
+    """Two equal images by their names, as far as these are known."""
+    one, other = (names[at] if names else "" for names, at in ((validation, place), (train, of_train)))
+    return f"{one} = {other}" if one and other else one
 
 
 def _found(train: Seen, overlap: _Overlap, severity: Severity) -> Finding:
-    count, looked_at, share, of_train = overlap
+    count, looked_at, share, of_train, pairs, are_copies = overlap
     part = Text("", "")
     if train.total is not None and of_train < train.total:
         part = Text(
@@ -104,13 +125,28 @@ def _found(train: Seen, overlap: _Overlap, severity: Severity) -> Finding:
         f"{count:,} of {looked_at:,} validation images are among the {of_train:,} training images that were looked at{part.en}.",
         f"検証画像{looked_at:,}枚のうち{count:,}枚が、調べた学習画像{of_train:,}枚{part.ja}の中にもあります。",
     )
+    if pairs:
+        are = ("validation = training", "検証 = 学習") if " = " in pairs[0] else ("of validation", "検証")
+        summary = Text(
+            f"{summary.en} Some of them ({are[0]}): {'; '.join(pairs)}.",
+            f"{summary.ja}例（{are[1]}）：{'、'.join(pairs)}。",
+        )
     if severity == "note":
         summary = Text(
             summary.en + " So few are usually duplicates that a data set is born with.",
             summary.ja + "この程度であれば、データセットにもともと含まれる重複と考えられます。",
         )
-    return LEAK.found(
+    fault = LEAK
+    if are_copies and "/" in "".join(pairs):
+        fault = replace(LEAK, code=_COPIES)
+    return fault.found(
         summary,
-        {"shared": count, "validation_images": looked_at, "training_images": of_train, "share": share},
+        {
+            "shared": count,
+            "validation_images": looked_at,
+            "training_images": of_train,
+            "share": share,
+            "equal_images": pairs,
+        },
         severity=severity,
     )

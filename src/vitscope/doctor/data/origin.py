@@ -72,7 +72,14 @@ def names_of_loader(loader: Any) -> frozenset[Hashable] | None:
 
 def in_common(one: frozenset[Hashable], of_one: Any, other: frozenset[Hashable], of_other: Any) -> int:
     """How many of the other's images are the first's, by their names and by the data sets that they stand on."""
-    both = len(one & other)
+    return len(names_in_common(one, of_one, other, of_other))
+
+
+def names_in_common(
+    one: frozenset[Hashable], of_one: Any, other: frozenset[Hashable], of_other: Any
+) -> frozenset[Hashable]:
+    """Those that are in both, by the names that the other has for them."""
+    both = one & other
     if both or of_one is of_other:
         return both
     shared: set[Hashable] = set()
@@ -80,7 +87,34 @@ def in_common(one: frozenset[Hashable], of_one: Any, other: frozenset[Hashable],
         common = _numbers(one, a) & _numbers(other, b) if a is not b else set()
         if common and are_twins(a, b):
             shared |= {(id(b), number) for number in common}
-    return len(shared)
+    return frozenset(shared)
+
+
+def called_in(dataset: Any, places: Sequence[int]) -> tuple[str, ...]:
+    """The images at these places of a data set: their files, else the places."""
+    base, of_base = _unwrapped(dataset)
+    files = _files(base)
+    if files is None or of_base is None:
+        return tuple(map(str, places))
+    return tuple(files[of_base[place]] for place in places)
+
+
+def told(names: frozenset[Hashable], base: Any, most: int) -> list[str]:
+    """A few of the images with these names: their files, else their numbers in the data set that they stand on."""
+    files = sorted(each for each in names if isinstance(each, str))
+    numbers = sorted(each[1] for each in names if isinstance(each, tuple) and each[0] == id(base))
+    if files or numbers:
+        return [*files, *map(str, numbers)][:most]
+    data = getattr(base, "data", None)
+    if not any(isinstance(each, bytes) for each in names) or not _is_stored(data, base):
+        return []
+    return [str(place) for place, each in enumerate(_stored(data)) if each in names][:most]
+
+
+def _stored(data: Any) -> list[bytes]:
+    """A name for each image of an array: its pixels in short."""
+    rows = data.numpy() if isinstance(data, Tensor) else np.asarray(data)
+    return [blake2b(np.ascontiguousarray(row).tobytes(), digest_size=12).digest() for row in rows]
 
 
 def _bases(base: Any) -> list[Any]:

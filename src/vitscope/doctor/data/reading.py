@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from vitscope._core.errors import DataError, VitscopeError
 from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.data.batches import as_batch, holds_images
-from vitscope.doctor.data.origin import base_of, names_of, names_of_loader
+from vitscope.doctor.data.origin import base_of, called_in, names_of, names_of_loader
 from vitscope.doctor.data.seen import Again, Reading, Seen, of_set, tally
 
 TWICE = 64
@@ -116,7 +116,12 @@ def _of_set(source: Any, name: Text, seconds: float) -> Seen:
             break
     again = _asked_twice(source, order, lambda items: [as_batch(item, name.en).images for item in items])
     return replace(
-        _seen(reading, total=len(source)), batches=(), again=again, origin=names_of(source), base=base_of(source)
+        _seen(reading, total=len(source)),
+        batches=(),
+        again=again,
+        origin=names_of(source),
+        base=base_of(source),
+        called=called_in(source, order[: len(reading.raw)]),
     )
 
 
@@ -148,6 +153,7 @@ def _of_loader(loader: DataLoader[Any], name: Text, seconds: float) -> Seen:
         again=again,
         origin=names_of_loader(loader),
         base=base_of(dataset),
+        called=called_in(dataset, range(len(reading.raw))) if type(loader.sampler) is SequentialSampler else (),
         left_out=(total or 0) % size if drops else 0,
     )
 

@@ -46,4 +46,5 @@ def look_at_table(table: ImageTable, name: Text) -> Seen:
         is_whole=True,
         is_table=True,
         label_names=table.label_names,
+        called=tuple(table.called(row) for row in order[: len(digests)].tolist()),
     )

@@ -88,6 +88,7 @@ _JA = {
     "epochs": "エポック数",
     "epochs_compared": "比べたエポック数",
     "epochs_needed": "ウォームアップに必要なエポック数",
+    "equal_images": "同じ画像（検証 = 学習）",
     "equal_matrices": "同一の行列",
     "error": "エラー",
     "errors": "エラー",
