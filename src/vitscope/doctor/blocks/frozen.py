@@ -19,7 +19,10 @@ FROZEN = Fault(
         "What is frozen at zero adds nothing and never will.",
         "ゼロのまま固定されているので、何の役割も果たしません。",
     ),
-    Text("let it learn, or leave it out", "学習させるか、取り除いてください"),
+    Text(
+        "take requires_grad=False off it, so that it learns, or leave it out",
+        "requires_grad=Falseを外して学習させるか、取り除いてください",
+    ),
 )
 AS_DRAWN = Fault(
     "frozen-as-drawn",

@@ -183,13 +183,17 @@ def _norms(patient: Patient, stream: Stream) -> Iterator[Finding]:
             severity="warning" if len(stream.post_norms) >= DEEP else "note",
         )
     elif stream.head_grows is not None:
-        yield _no_final_norm(stream.head_grows, _uncalled_norms(patient))
+        yield _no_final_norm(patient, stream.head_grows, _uncalled_norms(patient))
 
 
-def _no_final_norm(grows: float, uncalled: list[str]) -> Finding:
-    """A note; a warning where a norm is held for it and never called: then it was meant to be there."""
+def _no_final_norm(patient: Patient, grows: float, uncalled: list[str]) -> Finding:
+    """A note; a warning where a norm is held for it and never called: then it was meant to be there, and that it is unused follows."""
     names = listed(uncalled)
-    return NO_FINAL_NORM.found(
+    is_all = bool(uncalled) and set(census_of(patient).unused) == {
+        f"{path}.{name}" for path in uncalled for name, _ in patient.model.get_submodule(path).named_parameters()
+    }
+    fault = replace(NO_FINAL_NORM, explains=("unused-parameters",)) if is_all else NO_FINAL_NORM
+    return fault.found(
         Text(
             "No norm stands between the last block and the head: with that block's tokens ten times as large, what the head is given changes "
             f"by {100 * grows:.0f} % of its size." + (f" {names} is held and never called." if uncalled else ""),

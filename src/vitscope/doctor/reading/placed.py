@@ -49,9 +49,7 @@ def mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
         )
     placed = added(patient)
     if placed is not None and not bool(placed.any()):
-        return Text("; what is added for the place is all zeros", "。位置として足される値はすべてゼロです"), {
-            "position_norm": 0.0
-        }
+        return _of_zeros(_frozen(patient))
     if placed is not None and not differs(placed):
         return Text("; what is added is the same for all tokens", "。足される値がすべてのトークンで同じです"), {}
     content = _of_the_content(patient)
@@ -79,6 +77,35 @@ def mechanism(patient: Patient) -> tuple[Text, dict[str, object]]:
     if is_nothing:
         return Text("; nothing is added for the place", "。位置を表す値がどこにも足されていません"), {}
     return Text("", ""), {}
+
+
+def _of_zeros(frozen: str | None) -> tuple[Text, dict[str, object]]:
+    """The words for zeros that are added, with the parameter that keeps them where it does not learn."""
+    if frozen is None:
+        en, ja = "; what is added for the place is all zeros", "。位置として足される値はすべてゼロです"
+        return Text(en, ja), {"position_norm": 0.0}
+    return (
+        Text(
+            f"; what is added for the place ({frozen}) is all zeros, and frozen (requires_grad=False)",
+            f"。位置として足される値（{frozen}）はすべてゼロで、固定されています（requires_grad=False）",
+        ),
+        {"position_norm": 0.0, "frozen": frozen},
+    )
+
+
+def _frozen(patient: Patient) -> str | None:
+    """The parameter of zeros that what is added for the place is made of and that does not learn; None where there is none."""
+    call = patient.anatomy.with_position
+    sources = [] if call is None else [each for each in call.sources if not patient.tape.is_of_image(each)]
+    made = {each for source in sources for each in made_of(source)}
+    return next(
+        (
+            name
+            for name, parameter in patient.model.named_parameters()
+            if id(parameter) in made and not parameter.requires_grad and not bool(parameter.any())
+        ),
+        None,
+    )
 
 
 def _of_the_content(patient: Patient) -> str | None:

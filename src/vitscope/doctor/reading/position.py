@@ -15,6 +15,7 @@ from vitscope.doctor.finding import Fault, Finding, Skipped
 from vitscope.doctor.naming import as_code
 from vitscope.doctor.patient import Patient
 from vitscope.doctor.reading.blindness import is_blind
+from vitscope.doctor.reading.cause import with_its_table
 from vitscope.doctor.reading.placed import added, differs, made_of, mechanism
 from vitscope.lens.anatomy import as_tokens
 from vitscope.lens.tape import Call
@@ -107,7 +108,7 @@ def position(patient: Patient) -> Iterator[Finding]:
         if patient_seen is patient and not patient.is_trained and _blind_to(patient.trained) is None:
             yield _at_start(patient, blind_to)
         else:
-            yield _blind(patient, blind_to)
+            yield with_its_table(patient, _blind(patient, blind_to))
     yield from _drowned(patient)
 
 
