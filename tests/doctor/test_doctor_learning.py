@@ -133,6 +133,20 @@ def test_a_sound_model_learns_a_few_images_by_heart() -> None:
     assert not examination.skipped
 
 
+class BlindOfTen(Blind):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(32, 10)
+
+
+def test_the_loss_of_guessing_on_a_few_labels_is_told_beside_the_one_that_is_known() -> None:
+    four, ten = (examined(built(kind), "overfit").findings[0].summary for kind in (Blind, BlindOfTen))
+    assert "Guessing on these 32 labels gives 1.386: the scores" in four.en  # ln 4: eight of each class
+    assert "ln 4" not in four.ja
+    assert "Guessing on these 32 labels gives 2.295 (ln 10 = 2.303 is that of labels spread evenly" in ten.en
+    assert "この32枚のラベルでは2.295。ラベルが全クラスに均等ならln 10 = 2.303" in ten.ja
+
+
 @pytest.mark.parametrize(
     ("kind", "fault", "severity"),
     [

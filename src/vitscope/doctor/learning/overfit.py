@@ -230,9 +230,7 @@ def _plateau(patient: Patient, course: Course, lr: float, chance: float) -> Find
         )
         return NOTHING_LEARNS.found(Text(f"{said}: {en}.", f"{said_ja}。{ja}。"), evidence)
     if _is_guessing(patient, course, chance):
-        en = f"that of guessing ({chance:.4f}). The scores are the same for every image"
-        ja = f"チャンスレベルの損失（{chance:.4f}）のままで、スコアはどの画像でも同じです"
-        return GUESSING.found(Text(f"{said}: {en}.", f"{said_ja}。{ja}。"), evidence)
+        return GUESSING.found(_told_as_guessing(patient, course, chance), evidence)
     held = _floor(patient, course)
     if held is not None:
         en = f"and cannot fall under {held.floor:.4f}: {held.why.en}"
@@ -248,6 +246,20 @@ def _plateau(patient: Patient, course: Course, lr: float, chance: float) -> Find
             f"{said_ja}。{ja}。{'損失はNaNまたは無限大になりました。' if diverged else ''}",
         ),
         evidence,
+    )
+
+
+def _told_as_guessing(patient: Patient, course: Course, chance: float) -> Text:
+    """The loss beside that of guessing, which on a few labels is not the one that a reader knows."""
+    count, even = len(course.scores), log(patient.classes)
+    is_other = patient.loss in (None, "cross-entropy", "nll") and abs(chance - even) > 5e-4
+    en = f" (ln {patient.classes} = {even:.3f} is that of labels spread evenly over all classes)" if is_other else ""
+    ja = f"。ラベルが全クラスに均等ならln {patient.classes} = {even:.3f}" if is_other else ""
+    return Text(
+        f"After {course.steps} steps on {count} images the loss is {course.best:.3f}. Guessing on these {count} labels gives {chance:.3f}{en}: "
+        "the scores are the same for every image.",
+        f"{count}枚の画像で{course.steps}ステップ学習した後の損失は{course.best:.3f}で、チャンスレベル（この{count}枚のラベルでは{chance:.3f}{ja}）の"
+        "ままです。スコアはどの画像でも同じです。",
     )
 
 
