@@ -101,7 +101,7 @@ def _parts(value: Any, which: str) -> tuple[Any, list[Any]]:
     if isinstance(value, Tensor | np.ndarray | Image.Image):
         return value, []
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value):
-        place = next((place for place, each in enumerate(value) if _is_pixels(each)), 0)
+        place = next((place for place, each in enumerate(value) if is_pixels(each)), 0)
         return value[place], [*value[place + 1 :], *value[:place]]
     for name in ("pixel_values", "image", "images"):
         if hasattr(value, name):
@@ -109,9 +109,10 @@ def _parts(value: Any, which: str) -> tuple[Any, list[Any]]:
     raise DataError(f"the {which} loader gives {type(value).__name__}; {_EXPECTED}")
 
 
-def _is_pixels(value: Any) -> bool:
+def is_pixels(value: Any) -> bool:
+    """Whether this is an image, or some."""
     if isinstance(value, list | tuple) and len(value):
-        return _is_pixels(value[0])
+        return is_pixels(value[0])
     return isinstance(value, Image.Image) or (isinstance(value, Tensor | np.ndarray) and value.ndim >= 2)
 
 

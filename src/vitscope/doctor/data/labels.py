@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from vitscope._core.text import Text
@@ -73,7 +74,8 @@ NOT_READ = Fault(
         "look at ten images with their labels: where they fit, there is nothing to do",
         "画像10枚をラベルと並べて見てください。合っていれば対応は不要です",
     ),
-    "for image, label in itertools.islice(train, 10):\n    print(label)\n    plt.imshow(image.permute(1, 2, 0))\n    plt.show()",
+    "images, labels = next(iter(train_loader))[:2]\nfor image, label in zip(images[:10], labels[:10]):\n    print(label)\n"
+    "    plt.imshow(image.permute(1, 2, 0))\n    plt.show()",
 )
 
 
@@ -168,7 +170,7 @@ def _not_read(unread: list[tuple[Seen, Probed]]) -> Finding:
     seen, own = max(unread, key=lambda each: each[1].images)
     names = " and ".join(each.name.en for each, _ in unread), "・".join(each.name.ja for each, _ in unread)
     en, ja = _numbers(seen, own)
-    return NOT_READ.found(
+    return replace(NOT_READ, code=seen.showing).found(
         Text(
             f"Simple probes find no relation between {names[0]} images and their labels: {en}.",
             f"簡単な判別法では、{names[1]}画像とラベルの間に関係が見つかりません。{ja}。",

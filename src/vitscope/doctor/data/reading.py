@@ -22,11 +22,14 @@ from vitscope._core.text import Text
 from vitscope.doctor.data.batches import as_batch, holds_images
 from vitscope.doctor.data.origin import base_of, called_in, names_of, names_of_loader
 from vitscope.doctor.data.seen import Again, Reading, Seen, of_set, tally
+from vitscope.doctor.data.showing import code_that_shows
 
 TWICE = 64
 """Images that a data set is asked for twice."""
 FIRST, FEWEST_IN_ORDER = 8, 20
 """Batches of two epochs whose order is compared, and images, under which chance could give the same."""
+VARIABLES = {"training": "train", "validation": "validation"}
+"""What the sets are called in code."""
 BATCHES = 1000
 """From this many on, batches of two epochs are not held against each other."""
 ONCE_ONLY = Text(
@@ -50,13 +53,14 @@ def look_at(source: Any, name: Text, seconds: float) -> Seen:
     """
     which = name.en
     if holds_images(source):
-        source = [source]
-    elif isinstance(source, Mapping):
+        return replace(look_at([source], name, seconds), showing=code_that_shows(source, "one batch", VARIABLES[which]))
+    if isinstance(source, Mapping):
         raise DataError(
             f"the {which} set is a dictionary with {', '.join(map(str, list(source)[:6]))}; give one of them"
         )
     if _is_pair(source):
-        source = _Pair(source[0], source[1])
+        seen = look_at(_Pair(source[0], source[1]), name, seconds)
+        return replace(seen, showing=code_that_shows(source, "one batch", VARIABLES[which]))
     try:
         if isinstance(source, DataLoader):
             return _of_loader(source, name, seconds)
@@ -111,8 +115,11 @@ def _of_set(source: Any, name: Text, seconds: float) -> Seen:
     """A data set: images drawn at random, some of them twice."""
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0)).tolist()
     reading = Reading(name, seconds)
+    showing = ""
     for place in order:
-        if not reading.take(as_batch(source[place], name.en)):
+        value = source[place]
+        showing = showing or code_that_shows(value, "images", VARIABLES[name.en])
+        if not reading.take(as_batch(value, name.en)):
             break
     again = _asked_twice(source, order, lambda items: [as_batch(item, name.en).images for item in items])
     return replace(
@@ -122,14 +129,16 @@ def _of_set(source: Any, name: Text, seconds: float) -> Seen:
         origin=names_of(source),
         base=base_of(source),
         called=called_in(source, order[: len(reading.raw)]),
+        showing=showing,
     )
 
 
 def _of_loader(loader: DataLoader[Any], name: Text, seconds: float) -> Seen:
     """torch's own loader: its batches in their order; its data set, where that can be asked by number, twice."""
     reading = Reading(name, seconds)
-    begun = iter(loader)
+    begun, showing = iter(loader), ""
     for value in begun:
+        showing = showing or code_that_shows(value, "batches", VARIABLES[name.en])
         if not reading.take(as_batch(value, name.en)):
             break
     del begun  # ends its workers
@@ -137,7 +146,7 @@ def _of_loader(loader: DataLoader[Any], name: Text, seconds: float) -> Seen:
         raise DataError(f"the {name.en} loader gives no batch; lower its batch size, or take drop_last=True out")
     dataset = loader.dataset
     if isinstance(dataset, IterableDataset) or not _is_indexed(dataset):
-        return replace(_seen(reading), why_not_again=of_set(STREAM, name))
+        return replace(_seen(reading), why_not_again=of_set(STREAM, name), showing=showing)
     total = _length(loader.sampler)
     if loader.batch_sampler is None:
         again = _second_pass(loader, reading, name, seconds, total)
@@ -153,6 +162,7 @@ def _of_loader(loader: DataLoader[Any], name: Text, seconds: float) -> Seen:
         again=again,
         origin=names_of_loader(loader),
         base=base_of(dataset),
+        showing=showing,
         called=called_in(dataset, range(len(reading.raw))) if type(loader.sampler) is SequentialSampler else (),
         left_out=(total or 0) % size if drops else 0,
     )
@@ -162,9 +172,10 @@ def _of_iterable(source: Any, name: Text, seconds: float) -> Seen:
     """Anything else that can be gone through: batches or single images, in its order."""
     first = iter(source)
     reading, is_whole = Reading(name, seconds), True
-    singles = 0
+    singles, showing = 0, ""
     for value in first:
         batch = as_batch(value, name.en)
+        showing = showing or code_that_shows(value, "images" if batch.is_one else "batches", VARIABLES[name.en])
         singles += batch.is_one
         if not reading.take(batch):
             is_whole = next(first, None) is None
@@ -173,7 +184,7 @@ def _of_iterable(source: Any, name: Text, seconds: float) -> Seen:
         raise DataError(f"the {name.en} loader gives no batch; give one that does")
     count = _length(source)
     total = len(reading.raw) if is_whole else count * reading.batches[0] if count else None
-    seen = _seen(reading, total=total, is_whole=is_whole)
+    seen = replace(_seen(reading, total=total, is_whole=is_whole), showing=showing)
     if singles == len(reading.batches):
         seen = replace(seen, batches=())
     if first is source:

@@ -87,6 +87,8 @@ class Seen:
     is_table: bool = False
     kept: Tensor | None = None
     """Which of the images that were read have their pixels kept, where it is not the first ones."""
+    showing: str = ""
+    """Code that shows ten of them with their labels; empty for a table, and where what is given is of no usual make."""
     called: tuple[str, ...] = ()
     """Files or numbers of the images that were read, in the order of the digests; none where that is not known."""
     label_names: tuple[str, ...] = ()
