@@ -1,4 +1,5 @@
-"""Losses that do not move: what explains them stands first, and no rate is proposed that is below the one in use."""
+"""Losses that do not move: what explains them stands first, and no rate is proposed that is below the one in use. Losses that
+are those of guessing: nothing more is said of them where anything else holds them there."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from watch_parts import Parts, parts, step, train
-from watch_sick import sgd
+from watch_sick import mislabelled, sgd
 
 import vitscope
 from vitscope.doctor.finding import Finding
@@ -76,3 +77,18 @@ def test_no_rate_is_proposed_below_the_one_in_use() -> None:
     fault = seen(parts(optimizer=sgd(0.1, 0.0)), of_next_to_nothing)["loss-does-not-move"].fault
     assert "the rate itself is a usual one" in fault.advice.en
     assert not fault.code
+
+
+def never_cleared(p: Parts, images: Tensor, labels: Tensor) -> None:
+    F.cross_entropy(p.model(images), labels).backward()
+    p.optimizer.step()
+
+
+shuffled = mislabelled(lambda x, y: (x, y[torch.randperm(len(y))]), optimizer=sgd(0.02))
+
+
+def test_a_loss_of_guessing_is_told_of_only_where_nothing_else_explains_it() -> None:
+    assert set(seen(shuffled(), epochs=4)) == {"loss-never-leaves-guessing"}
+    found = seen(shuffled(), never_cleared, epochs=4)
+    assert "gradients-not-cleared" in found
+    assert "loss-never-leaves-guessing" not in found

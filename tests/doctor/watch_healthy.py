@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.data import DataLoader, TensorDataset
 from watch_parts import CLASSES, Parts, ViT, evaluate, images_of, loader_of, parts, step, train
-from watch_sick import relabelled, scheduled, sgd
+from watch_sick import mislabelled, relabelled, scheduled, sgd
 
 
 @dataclass(frozen=True)
@@ -790,3 +790,37 @@ def made_without_a_rate_that_is_set_at_each_step(p: Parts) -> None:
             for group in p.optimizer.param_groups:
                 group["lr"] = 0.05 * min(1.0, (epoch + number / len(p.loader)) / 2)
             step(p, images, labels)
+
+
+@healthy(mislabelled(lambda x, y: (x, torch.where(torch.rand(len(y)) < 0.5, torch.randint_like(y, 10), y))))
+def half_of_the_labels_are_wrong(p: Parts) -> None:
+    for _ in range(4):
+        train(p, 1)
+        evaluate(p)
+
+
+@healthy(mislabelled(lambda x, y: (x + 3 * torch.randn_like(x), y), optimizer=sgd(0.05)))
+def images_under_noise(p: Parts) -> None:
+    train(p, 4)
+
+
+@healthy(mislabelled(lambda x, y: (x, y[torch.randperm(len(y))])))
+def labels_shuffled_for_too_short_a_while(p: Parts) -> None:
+    train(p, 2)
+
+
+@healthy(
+    mislabelled(
+        lambda x, y: (x, y[torch.randperm(len(y))]),
+        optimizer=lambda m: torch.optim.AdamW(m.parameters(), lr=1e-5, weight_decay=0),
+    )
+)
+def shuffled_at_a_pace_at_which_nothing_is_learned(p: Parts) -> None:
+    train(p, 4)
+
+
+@healthy(mislabelled(lambda x, y: (x, y[torch.randperm(len(y))])))
+def shuffled_behind_a_frozen_backbone(p: Parts) -> None:
+    for name, parameter in p.model.named_parameters():
+        parameter.requires_grad_(name.startswith("head"))
+    train(p, 4)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from watch_parts import CLASSES, DictSet, Parts, ViT, evaluate, images_of, loader_of, parts, step, train
 
 
@@ -926,3 +926,25 @@ def drop_last_in_dict_validation(p: Parts) -> None:
         with torch.no_grad():
             for batch in p.val:
                 p.model(batch["pixel_values"])  # type: ignore[call-overload]
+
+
+def mislabelled(change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], **others: object) -> Callable[[], Parts]:
+    """Images and labels after a change, enough of them that none is learned by heart in some epochs."""
+
+    def made() -> Parts:
+        data = TensorDataset(*change(*images_of(640)))
+        return parts(loader=DataLoader(data, 32, shuffle=True), val=loader_of(160, seed=1, shuffle=False), **others)
+
+    return made
+
+
+@sick("loss-never-leaves-guessing", "note", mislabelled(lambda x, y: (x, y[torch.randperm(len(y))])))
+def labels_in_another_order(p: Parts) -> None:
+    for _ in range(4):
+        train(p, 1)
+        evaluate(p)
+
+
+@sick("loss-never-leaves-guessing", "note", mislabelled(lambda x, y: (x.roll(1, 0), y), optimizer=sgd(0.05)))
+def images_one_before_their_labels(p: Parts) -> None:
+    train(p, 4)

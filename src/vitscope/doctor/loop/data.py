@@ -14,8 +14,10 @@ from torch.utils.data import BatchSampler, SequentialSampler
 
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Fault, Finding, Skipped
+from vitscope.doctor.loop.guessing import guessing
 from vitscope.doctor.loop.leak import leak
-from vitscope.doctor.loop.record import Pass, Record
+from vitscope.doctor.loop.passes import Pass
+from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.words import counted
 
 _WHY = Text(
@@ -94,7 +96,7 @@ def data(record: Record) -> Iterator[Finding]:
 
     Does: counts what the loaders give and keeps the labels of the first batches of each pass.
     Finds: batches sorted by class, the same order in two epochs, the same first batch again and again, one loader for training and validation,
-    validation images that are training images, validation that leaves samples out.
+    validation images that are training images, validation that leaves samples out; a loss that stays at that of guessing (a note).
     Must not accuse: shuffled loaders, class-balanced batches, identity samplers (some images of each of some classes), loaders of one
     batch, validation that is broken off or distributed.
     Source: PyTorch, torch.utils.data
@@ -111,6 +113,7 @@ def data(record: Record) -> Iterator[Finding]:
     yield from _sorted(record)
     yield from _same_order(record)
     yield from _part(record)
+    yield from guessing(record)
 
 
 def _same_loader(record: Record) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from vitscope.doctor.loop.fit import fitted, fitted_without_labels, form_of, lab
 from vitscope.doctor.loop.guard import Guard, Observing
 from vitscope.doctor.loop.loaders import Batch, Loaders
 from vitscope.doctor.loop.made import making, place_of
+from vitscope.doctor.loop.passes import validated
 from vitscope.doctor.loop.record import MOST, Forward, Record
 from vitscope.doctor.patient import scores_of
 
@@ -115,6 +116,9 @@ class Forwards:
             record.classes = int(scores.shape[1])
             if looks(len(record.forwards)):
                 seen.form = form_of(scores)
+            own = batch.labels if batch is not None and phase == "val" and not seen.grad else None
+            if own is not None and len(own) == count:
+                record.validated.append(validated(scores, own, step=seen.step))
         if scores.requires_grad and seen.grad:
             self._last, self._scores, self._batch, self._place = seen, scores.detach(), batch, place_of(scores)
             self.call = (args, kwargs, self._labels())

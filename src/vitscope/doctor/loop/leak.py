@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from vitscope._core.text import Text
 from vitscope.doctor.data.origin import base_of, in_common, names_of_loader
 from vitscope.doctor.finding import Fault, Finding
-from vitscope.doctor.loop.record import Phase, Record
+from vitscope.doctor.loop.passes import Phase
+from vitscope.doctor.loop.record import Record
 
 LARGE, FEWEST = 0.01, 3
 """The share of the validation images, and how many: data sets are born with some that are in them twice."""

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from vitscope.doctor.loop.batches import labels_of, pixels_of, size_of, tensors
 from vitscope.doctor.loop.guard import Guard, Observing
+from vitscope.doctor.loop.passes import Pass, Phase
 from vitscope.doctor.loop.patching import Told
-from vitscope.doctor.loop.record import MOST, Pass, Phase, Record
+from vitscope.doctor.loop.record import MOST, Record
 
 LABELED_BATCHES = 100
 """Of how many batches of a pass the labels are kept."""

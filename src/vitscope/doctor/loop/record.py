@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import mode
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vitscope.doctor.loop.made import Making
+from vitscope.doctor.loop.passes import Pass, Phase, Validated
 
-Phase = Literal["train", "val"]
-"""Which loader the batch came from, where that is known."""
 MOST = 20_000
 """How many events of one kind are kept; a longer loop is judged by its beginning."""
 
@@ -97,32 +96,6 @@ class Step:
     """Share of the numbers in the gradients that are exactly zero, where looked at."""
     change: float | None = None
     """By how much of their size it changed the model's matrices, the median over them, where looked at."""
-
-
-@dataclass(eq=False)
-class Pass:
-    """One way through a loader."""
-
-    phase: Phase
-    batches: int = 0
-    samples: int = 0
-    exhausted: bool = False
-    labels: list[Tensor] = field(default_factory=list)
-    """Of the first batches."""
-    first: int | None = None
-    """The first label of all."""
-    pixels: list[bytes] = field(default_factory=list)
-    """Of the first images, where they are on the CPU: what stands for the numbers of each."""
-    has_classes: bool = False
-    """Whether any label, of all batches, is another one."""
-
-    def meets(self, labels: Tensor, *, keep: bool) -> None:
-        """Takes in the labels of a batch."""
-        if keep:
-            self.labels.append(labels.cpu().clone())
-        if not self.has_classes:
-            self.first = int(labels[0]) if self.first is None else self.first
-            self.has_classes = bool((labels != self.first).any())
 
 
 @dataclass(frozen=True)
@@ -206,6 +179,8 @@ class Record:
     """Of batches of the training loader whose loss is a cross-entropy: its labels, and those of that loss."""
     reordered: int = 0
     """In how many of them the images went through the model in another order, in which these labels are."""
+    validated: list[Validated] = field(default_factory=list)
+    """Batches of the validation loader that went through the model without gradients."""
     probes: list[Probe] = field(default_factory=list)
     classes: int | None = None
     saw_scaler: bool = False

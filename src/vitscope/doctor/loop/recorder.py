@@ -21,9 +21,10 @@ from vitscope.doctor.loop.forwards import Forwards, looks
 from vitscope.doctor.loop.guard import Guard, Observing
 from vitscope.doctor.loop.held import Held, has_gradient
 from vitscope.doctor.loop.loaders import Loaders
+from vitscope.doctor.loop.passes import Phase
 from vitscope.doctor.loop.patching import Observe, patch
 from vitscope.doctor.loop.probe import AT, probed
-from vitscope.doctor.loop.record import MOST, Backward, Phase, Record, Step
+from vitscope.doctor.loop.record import MOST, Backward, Record, Step
 from vitscope.doctor.loop.scaling import is_skipped_inside, scale_inside
 
 

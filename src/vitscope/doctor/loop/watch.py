@@ -21,6 +21,7 @@ from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.finding import Finding, Skip, Skipped
 from vitscope.doctor.loop.checks import LOOP_CHECKS
 from vitscope.doctor.loop.given import parts_given
+from vitscope.doctor.loop.guessing import unexplained
 from vitscope.doctor.loop.record import Record
 from vitscope.doctor.loop.recorder import Recorder
 from vitscope.doctor.loop.report import LoopExamination
@@ -175,7 +176,7 @@ def examined(recorder: Recorder, notes: tuple[Text, ...] = ()) -> LoopExaminatio
     left_out = {skip.check for skip in skipped} - {finding.check for finding in findings}
     return LoopExamination(
         target=type(record.model).__name__,
-        findings=in_order(findings, tuple(LOOP_CHECKS)),
+        findings=in_order(unexplained(findings), tuple(LOOP_CHECKS)),
         checks_run=tuple(name for name in LOOP_CHECKS if name not in left_out),
         skipped=tuple(skipped),
         seconds=seconds,
