@@ -74,3 +74,19 @@ def test_a_black_folder_gets_its_finding(tmp_path: Path, capsys: pytest.CaptureF
     found = _examined(_folder(tmp_path, 0 * _noise(60)), "forward,data-normalisation", capsys)
     assert [each["id"] for each in found["findings"]] == ["images-all-the-same"]
     assert "noise" in found["notes"][0]
+
+
+def test_images_that_cannot_be_read_are_passed_over_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _folder(tmp_path, _noise(60))
+    for name in ("train/a/damaged.png", "train/c/empty.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    found = _examined(folder, "forward,data-normalisation", capsys)
+    assert [(each["id"], each["severity"]) for each in found["findings"]] == [("images-cannot-be-read", "warning")]
+    assert found["findings"][0]["summary"] == "2 images cannot be read: train/a/damaged.png, train/c/empty.png."
+    assert not found["notes"]
+    assert "forward" in found["checks_run"]
+    assert found["healthy"] is True
+    found = _examined(folder, "data-balance", capsys)
+    assert found["notes"] == ["2 images cannot be read: train/a/damaged.png, train/c/empty.png."]

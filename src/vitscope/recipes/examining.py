@@ -21,6 +21,7 @@ from vitscope.data import DataSpec, open_data
 from vitscope.doctor.arguments import ArgumentError, checks_given
 from vitscope.doctor.checks import CHECKS
 from vitscope.doctor.curve.examine import CURVE_CHECKS, examine_metrics_file, examine_run
+from vitscope.doctor.data.blank import cannot_be_read
 from vitscope.doctor.data.examine import DATA_CHECKS, examine_table
 from vitscope.doctor.examination import Examination, in_order
 from vitscope.doctor.examine import Progress, diagnose
@@ -234,6 +235,7 @@ def _with_data(
         splits.val,
         classes=found.facts.get("classes"),
         augment=subject.augment,
+        unreadable=splits.skipped,
         checks=_among(question.checks, DATA_CHECKS),
         progress=tell,
     )
@@ -271,7 +273,10 @@ def _pictures(subject: Subject, question: Question) -> tuple[Tensor | None, Tens
         if said is not None:
             raise
         return None, None, (_NO_DATA.format(why=first_line(error)),)
-    return pictures_of(splits.train, subject.preprocessing)
+    images, labels, notes = pictures_of(splits.train, subject.preprocessing)
+    if question.checks is not None and "data-normalisation" not in question.checks and splits.skipped:
+        notes = (cannot_be_read(splits.skipped).summary, *notes)
+    return images, labels, notes
 
 
 _NO_DATA = Text(
@@ -282,5 +287,7 @@ _NO_DATA = Text(
 
 def _splits(source: str, preprocessing: Preprocessing) -> Any:
     return open_data(
-        DataSpec.parse({"source": source}), image_size=preprocessing.image_size, channels=preprocessing.channels
+        DataSpec.parse({"source": source, "skip_corrupt": True}),
+        image_size=preprocessing.image_size,
+        channels=preprocessing.channels,
     )

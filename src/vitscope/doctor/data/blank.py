@@ -1,4 +1,5 @@
-"""Whether there are pictures at all: a set of which every image is the same shows nothing. In go sets as far as they were seen, out come findings."""
+"""Whether there are pictures at all: a damaged file is none, and a set of which every image is the same shows nothing. In go sets as far as they
+were seen, out come findings."""
 
 from __future__ import annotations
 
@@ -26,6 +27,35 @@ ALIKE = Fault(
     "for image, label in itertools.islice(train, 10):\n    print(label, image.min(), image.max())",
     explains=("data-augmentation", "data-leak", "labels-not-read-by-probes", "labels-do-not-belong-to-images"),
 )
+UNREADABLE = Fault(
+    "images-cannot-be-read",
+    "D5",
+    "data-normalisation",
+    "warning",
+    Text(
+        "A training stops where it comes to the first of them, maybe after hours; the examination left them out.",
+        "学習は、これらの画像を読み込んだ時点で止まります（何時間も経ってからのこともあります）。検査ではこれらを除きました。",
+    ),
+    Text(
+        "remove them, or put whole files in their place",
+        "削除するか、正常なファイルに差し替えてください",
+    ),
+)
+NAMED = 5
+"""Images that are named in a sentence."""
+
+
+def cannot_be_read(names: Sequence[str]) -> Finding:
+    """The finding of images that are damaged, or none."""
+    count = len(names)
+    more = f" … ({count})" * (count > NAMED)
+    return UNREADABLE.found(
+        Text(
+            f"{count:,} image{'' if count == 1 else 's'} cannot be read: {', '.join(names[:NAMED])}{more}.",
+            f"読み込めない画像が{count:,}枚あります：{'、'.join(names[:NAMED])}{more}。",
+        ),
+        {"images": list(names)},
+    )
 
 
 def are_alike(seen: Seen) -> bool:

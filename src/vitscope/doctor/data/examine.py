@@ -83,6 +83,7 @@ def examine_table(
     *,
     classes: int | None = None,
     augment: AugmentSpec | None = None,
+    unreadable: Sequence[str] = (),
     checks: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Found:
@@ -93,6 +94,7 @@ def examine_table(
         validation: the images to measure on.
         classes: how many scores the model gives; the table's own label names where left out.
         augment: what a recipe does to training images.
+        unreadable: names of images that both lack, as they cannot be read.
         checks: only these, by their ids.
         progress: told of each check before it begins.
 
@@ -106,6 +108,7 @@ def examine_table(
         None if validation is None else look_at_table(validation, VALIDATION),
         len(train.label_names) if classes is None else classes,
         augment,
+        tuple(unreadable),
     )
     return _run(sets, chosen, progress)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitscope._core.text import Text
 from vitscope.doctor.data.alike import unlike
-from vitscope.doctor.data.blank import all_the_same
+from vitscope.doctor.data.blank import all_the_same, cannot_be_read
 from vitscope.doctor.data.scale import scales
 from vitscope.doctor.data.seen import Seen
 from vitscope.doctor.data.sets import Sets
@@ -79,12 +79,14 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
     Does: looks at the values of some 2,000 images of each set: their range, and mean and standard deviation of the middle of the images
     (the border is where crops put black); whether their channels lie on one line, as those of grey images do; of stored images, before anything is
     done to them, the brightness of each.
-    Finds: NaN or infinity, sets of one image only (errors), raw values of 0 to 255, pixels that hardly differ (divided by 255 twice) or spread wide
-    (normalised twice) in all sets (D5), sets that are normalised differently, one set grey and the other in colour, stored images of another
+    Finds: files that are no images (a warning), NaN or infinity, sets of one image only (errors), raw values of 0 to 255, pixels that hardly differ
+    (divided by 255 twice) or spread wide (normalised twice) in all sets (D5), sets that are normalised differently, one set grey and the other in colour, stored images of another
     brightness than images of one set differ by (D4).
     Must not accuse: heavy augmentation, which moves the mean but leaves the range of values as it is, so D4 wants both to differ; other
     pictures in the same range; uint8 images, which somebody has to normalise later (a note); some grey images among coloured ones.
     """
+    if sets.unreadable:
+        yield cannot_be_read(sets.unreadable)
     broken = [seen for seen in sets.all if not bool(seen.images.isfinite().all())]
     if broken:
         yield _not_finite(broken)

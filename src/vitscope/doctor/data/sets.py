@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitscope._core.text import Text
@@ -20,6 +21,8 @@ class Sets:
     """Scores that the model gives, if told."""
     augment: AugmentSpec | None = None
     """What is done to a table's images, if told."""
+    unreadable: Sequence[str] = ()
+    """Images that no table holds, as they cannot be read."""
 
     def need_validation(self) -> Seen:
         """The validation images.
