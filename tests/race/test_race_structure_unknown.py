@@ -81,3 +81,12 @@ def test_what_is_followed_in_neither_is_not_called_the_same() -> None:
     parts, again, matters = said["followed in neither"]
     assert parts == again == "MLP, norms of the blocks, read out"
     assert matters.startswith("Not known")
+
+
+def test_a_model_that_does_not_run_in_training_mode_has_rows_all_the_same() -> None:
+    class InferenceOnly(ViT):
+        def forward(self, x: Tensor) -> Tensor:
+            assert not self.training
+            return super().forward(x)
+
+    assert differing(ViT, InferenceOnly) == {}

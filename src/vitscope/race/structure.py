@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from vitscope._core.errors import LensError
+from vitscope._core.errors import Interrupted
 from vitscope._core.text import Lang, Text
 from vitscope.doctor.blocks.stream import stream_of
 from vitscope.doctor.examination import Examination
-from vitscope.doctor.finding import Skipped
 from vitscope.doctor.forward.determinism import DRAWS
 from vitscope.doctor.patient import Patient
 from vitscope.lens.operations import CONVOLUTIONS, FUSED, NORMS, PRODUCTS, factors
@@ -136,7 +135,9 @@ def _with_findings(said: Text, ids: Sequence[str]) -> Text:
 def _described(describe: Callable[[Patient], Text], patient: Patient) -> Text:
     try:
         return describe(patient)
-    except (Skipped, LensError):
+    except Interrupted:
+        raise
+    except Exception:  # refused by the lens, or an unusual model: nothing is said of it
         return NOT_FOUND
 
 

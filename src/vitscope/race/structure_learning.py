@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from vitscope._core.errors import Interrupted
 from vitscope._core.text import Text
 from vitscope.doctor.forward.determinism import DRAWS
-from vitscope.doctor.forward.dropout import draws_in_training
+from vitscope.doctor.forward.dropout import Draw, draws_in_training
 from vitscope.doctor.forward.tail import tail_of
 from vitscope.doctor.patient import Patient, scores_of
 from vitscope.lens.operations import SUMS, VIEWS
@@ -49,7 +50,7 @@ def _frozen_and_cut(patient: Patient) -> tuple[int, int]:
 
 def dropout(patient: Patient) -> Text:
     """The shares that training mode drops, and whether something is drawn in evaluation too."""
-    draws = draws_in_training(patient)
+    draws = _draws(patient)
     held = any(isinstance(module, nn.Dropout) and module.p for module in patient.model.modules())
     if not draws and held:  # training mode could not be recorded
         return NOT_FOUND
@@ -62,6 +63,16 @@ def dropout(patient: Patient) -> Text:
     return (
         Text(", ".join(each.en for each in said), "、".join(each.ja for each in said)) if said else Text("none", "なし")
     )
+
+
+def _draws(patient: Patient) -> tuple[Draw, ...]:
+    """What training mode draws; nothing where a forward in it does not run."""
+    try:
+        return draws_in_training(patient)
+    except Interrupted:
+        raise
+    except Exception:  # whatever somebody's forward does in training mode
+        return ()
 
 
 def _rates(dropping: list[float]) -> Text:
@@ -82,6 +93,6 @@ def behind_the_head(patient: Patient) -> Text:
         if call.name not in VIEWS
         and not (call.name in SUMS and len([s for s in call.sources if tape.is_of_image(s)]) == 1)
     ]
-    dropped = [draw.p for draw in draws_in_training(patient) if draw.is_behind_head]
+    dropped = [draw.p for draw in _draws(patient) if draw.is_behind_head]
     words = [*dict.fromkeys(names), *(f"dropout {p:.2g}" for p in dict.fromkeys(dropped))]
     return Text(", ".join(words), "、".join(words)) if words else NOTHING
