@@ -17,6 +17,7 @@ from vitscope._core.text import Text
 from vitscope.doctor.copying import moved
 from vitscope.doctor.finding import Fault, Finding
 from vitscope.doctor.forward.first_image import ODD_SIZES, along_the_batch
+from vitscope.doctor.forward.squeezed import given_back
 from vitscope.doctor.patient import CPU, LARGE_PARAMETERS, Patient, scores_of
 from vitscope.doctor.unscored import NoScoresError, wrong_classes
 from vitscope.doctor.waking import settled
@@ -71,6 +72,8 @@ def admitted(
     if dtype == torch.float32:
         findings.append(HARD_WIRED_DTYPE.found(_no_float64(failure), {"precision": "float64", "error": failure}))
         notes.append(_IN_FLOAT32)
+    if {1, 2} & set(works) == {2} and given_back(model, *(several(given, size).to(dtype) for size in (1, 2))):
+        works.append(1)
     if _alone_comes_to_nothing(model, given.to(dtype), num_classes, works):
         works.remove(1)
     batch = None if set(_needed(model)) <= set(works) else max(works)

@@ -17,6 +17,7 @@ from vitscope._core.raised import first_line
 from vitscope._core.text import Text
 from vitscope.doctor.copying import copied, moved
 from vitscope.doctor.finding import Skipped
+from vitscope.doctor.forward.squeezed import as_written
 from vitscope.doctor.patient import Patient, scores_of
 
 META = torch.device("meta")
@@ -45,7 +46,7 @@ def failure(patient: Patient, size: int, model: nn.Module | None, images: Tensor
         return Text("no model", "モデルなし")
     given = empty_images(patient, size) if images is None else images
     try:
-        with one_by_one():
+        with one_by_one(), as_written(model):
             answer = model(given)
         scores_of(answer, size, patient.classes)
     except ModelError:
