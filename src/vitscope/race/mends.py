@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from vitscope._core.text import Text
 from vitscope.doctor.finding import Finding, Skipped
 from vitscope.doctor.patient import scores_of
-from vitscope.race.ways import Attached, DropoutByMode, Hooked, Unmasked, is_triangular
+from vitscope.race.ways import Attached, DropoutByMode, Unmasked, is_triangular, under
+from vitscope.race.ways_attention import ChannelsLast
 
 
 def batch_first(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
@@ -48,19 +49,19 @@ def without_mask(model: nn.Module, finding: Finding, images: Tensor) -> Text | N
         for name, buffer in module._buffers.items():
             if buffer is not None and is_triangular(buffer):
                 module._buffers[name] = torch.full_like(buffer, buffer.flatten()[0].item())
-    _under(model, Unmasked)
+    under(model, Unmasked)
     return Text("attention without the triangular mask", "アテンションから三角形のマスクを除去")
 
 
 def attached(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
     """`detach()` and `.data` give back the tensor itself, history included, while the model runs."""
-    _under(model, Attached)
+    under(model, Attached)
     return Text("detach() left out of the forward", "順伝播からdetach()を除去")
 
 
 def dropout_by_mode(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
     """`F.dropout` is told whether the model is in training."""
-    _under(model, DropoutByMode)
+    under(model, DropoutByMode)
     return Text("training=self.training for every dropout", "すべてのドロップアウトにtraining=self.trainingを指定")
 
 
@@ -75,32 +76,46 @@ def set_free(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
     return Text(f"requires_grad=True for {', '.join(names[:3])}", f"{'、'.join(names[:3])}をrequires_grad=Trueに変更")
 
 
+def all_set_free(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
+    """All parameters learn."""
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    return Text(
+        f"requires_grad=True for the {len(frozen)} frozen parameters",
+        f"固定された{len(frozen)}個のパラメータをrequires_grad=Trueに変更",
+    )
+
+
 def position_added(model: nn.Module, finding: Finding, images: Tensor) -> Text | None:
     """A table that is held and never added is added before the first block; one that is all zeros and frozen learns."""
     name = finding.evidence.get("never_added")
     if not isinstance(name, str):
         frozen = [n for n, p in model.named_parameters() if not p.requires_grad and p.ndim > 1 and not bool(p.any())]
+        if not frozen:
+            raise Skipped(_NO_TABLE)
         return set_free(model, finding.fault.found(finding.summary, {"parameters": frozen}), images)
-    blocks = next(
-        (m for m in model.modules() if isinstance(m, nn.ModuleList | nn.Sequential) and len(m) > 1 and _are_alike(m)),
-        None,
-    )
+    blocks = stack_of(model)
     if blocks is None:
         return None
-    uses = _uses(model, blocks[0], images)
+    uses = uses_of(model, blocks[0], images)
     if uses != 1:  # a hook on it would add the table at each use
         raise Skipped(_SHARED.format(uses=uses))
     blocks[0].register_forward_pre_hook(_AddTable(model, name))
     return Text(f"{name} added before the first block", f"{name}を最初のブロックの前で加算")
 
 
+_NO_TABLE = Text(
+    "the model holds no table of positions that could be added; a mend would have to make one, with start values of its own",
+    "足すべき位置埋め込みの表がモデルにありません。修正するには、初期値も含めて新しく作る必要があります",
+)
 _SHARED = Text(
     "the first block is used {uses} times in a forward, so there is no place before it where the table would be added once",
     "最初のブロックが順伝播で{uses}回使われるため、位置埋め込みを1回だけ加算できる場所がありません",
 )
 
 
-def _uses(model: nn.Module, block: nn.Module, images: Tensor) -> int:
+def uses_of(model: nn.Module, block: nn.Module, images: Tensor) -> int:
     """How often a forward runs a module."""
     seen: list[int] = []
     handle = block.register_forward_pre_hook(lambda module, given: seen.append(1))
@@ -128,6 +143,12 @@ class _AddTable:
         return (tokens + place, *given[1:])
 
 
+def stack_of(model: nn.Module) -> nn.ModuleList | nn.Sequential | None:
+    """The first list of several modules of one kind that hold parameters: the blocks."""
+    lists = (each for each in model.modules() if isinstance(each, nn.ModuleList | nn.Sequential) and len(each) > 1)
+    return next((each for each in lists if _are_alike(each)), None)
+
+
 def _are_alike(modules: nn.ModuleList | nn.Sequential) -> bool:
     return len({type(module) for module in modules}) == 1 and any(True for _ in modules[0].parameters())
 
@@ -143,7 +164,11 @@ def channels_last(model: nn.Module, finding: Finding, images: Tensor) -> Text | 
                     f"flatten(2).transpose(1, 2) in {seen.path or 'the model'} where it reshapes",
                     f"{seen.path or 'モデル本体'}のreshapeをflatten(2).transpose(1, 2)に変更",
                 )
-    return None
+    under(model, ChannelsLast)  # the forward of some module reshapes in the middle of other things
+    return Text(
+        "flatten(2).transpose(1, 2) where the patches are reshaped",
+        "パッチのreshapeをflatten(2).transpose(1, 2)に変更",
+    )
 
 
 def _is_reshaped(tokens: Tensor, maps: Tensor) -> bool:
@@ -189,10 +214,3 @@ def watched(model: nn.Module, images: Tensor) -> tuple[list[Seen], Tensor]:
         for handle in handles:
             handle.remove()
     return run, scores_of(answer, len(images))
-
-
-def _under(model: nn.Module, way: type[Attached | DropoutByMode | Unmasked]) -> None:
-    """Runs the model in another way from now on, copies of it too."""
-    hook = Hooked(way)
-    model.register_forward_pre_hook(hook)
-    model.register_forward_hook(hook, always_call=True)

@@ -1,7 +1,8 @@
 """Mending what the doctor found, where it knows how, in a copy: a model and a finding in, the mended model and a sentence on what was done out.
 
 A mend changes nothing but what the finding names: the weights and all else stay as they are, so a race of the two tells what the fault costs. What
-would take other weights (zeros that keep each other asleep, a missing layer) is not mended here.
+would take other weights (zeros that keep each other asleep, a missing layer) is not mended here; blocks that were one block need some, and get the
+numbers that they shared, in another order.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from vitscope.doctor.copying import unwrapped
 from vitscope.doctor.finding import Finding, Skipped
 from vitscope.doctor.patient import scores_of
 from vitscope.lens.randomness import seed_cpu
-from vitscope.race import mends
+from vitscope.race import mends, mends_attention
 from vitscope.race.ends import raw_scores
 
 Mend = Callable[[nn.Module, Finding, Tensor], Text | None]
@@ -98,6 +99,7 @@ _MENDS: dict[str, Mend] = {
     "causal-mask": mends.without_mask,
     "position-blind": mends.position_added,
     "frozen-zeros": mends.set_free,
+    "frozen-as-drawn": mends.all_set_free,
     "read-out-detached": mends.attached,
     "random-in-evaluation": mends.dropout_by_mode,
     "patches-cut-wrong": mends.channels_last,
@@ -106,16 +108,24 @@ _MENDS: dict[str, Mend] = {
     "bounded-scores": raw_scores,
     "rectified-scores": raw_scores,
     "dropout-behind-the-head": raw_scores,
+    "attention-not-scaled": mends_attention.scaled,
+    "scaled-by-the-reciprocal": mends_attention.scaled,
+    "scaled-twice": mends_attention.scaled,
+    "scaled-by-another-number": mends_attention.scaled,
+    "softmax-over-the-wrong-axis": mends_attention.over_keys,
+    "heads-split-across-tokens": mends_attention.whole_tokens,
+    "heads-merged-across-tokens": mends_attention.whole_tokens,
 }
 """By the id of the fault."""
-_OF_GRADIENTS = ("read-out-detached", "frozen-zeros", "position-blind", "dropout-behind-the-head")
+_OF_GRADIENTS = ("read-out-detached", "frozen-zeros", "frozen-as-drawn", "position-blind", "dropout-behind-the-head")
 """Mends that may leave the scores of an untrained model as they are, and change how it learns."""
 
 
 def same_but_for_the_mend(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two models hold the same numbers under the same names."""
+    """Whether the second holds the first's numbers under the first's names, and others only where the first holds some under several names."""
     a, b = dict(one.named_parameters()), dict(other.named_parameters())
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    names = {name for name, _ in one.named_parameters(remove_duplicate=False)}
+    return a.keys() <= b.keys() <= names and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @contextmanager

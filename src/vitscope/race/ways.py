@@ -4,7 +4,7 @@ source nobody has to read or write for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 class Hooked:
     """Before a module's forward the way is entered, behind it it is left. One object for both hooks: a copy of the module gets its own."""
 
-    def __init__(self, way: type[TorchFunctionMode]) -> None:
+    def __init__(self, way: Callable[[], TorchFunctionMode]) -> None:
         self.way = way
         self.entered: list[TorchFunctionMode] = []
 
@@ -29,6 +29,13 @@ class Hooked:
         mode.is_training = module.training  # type: ignore[attr-defined]
         mode.__enter__()  # type: ignore[no-untyped-call]
         self.entered.append(mode)
+
+
+def under(module: nn.Module, way: Callable[[], TorchFunctionMode]) -> None:
+    """Runs a module in another way from now on, copies of it too."""
+    hook = Hooked(way)
+    module.register_forward_pre_hook(hook)
+    module.register_forward_hook(hook, always_call=True)
 
 
 class Attached(TorchFunctionMode):
@@ -54,6 +61,9 @@ class DropoutByMode(TorchFunctionMode):
         if func is F.dropout:
             named = dict(zip(("input", "p", "training", "inplace"), args, strict=False)) | given
             return func(**{**named, "training": self.is_training and bool(named.get("training", True))})
+        if func is F.scaled_dot_product_attention and not self.is_training:
+            named = dict(zip(("query", "key", "value", "attn_mask", "dropout_p"), args, strict=False)) | given
+            return func(**{**named, "dropout_p": 0.0})
         return func(*args, **given)
 
 
