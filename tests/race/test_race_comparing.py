@@ -14,13 +14,13 @@ from vitscope._core.errors import ModelError, UsageError
 from vitscope.doctor.examination import Examination
 from vitscope.model.create import build
 from vitscope.model.specimens.spec import BadViTFault, BadViTSpec, GoodViTSpec
+from vitscope.race import comparing
 from vitscope.race.comparing import compare
 from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Arm
-from vitscope.race.course import Course
 from vitscope.race.entrants import Entrant
 from vitscope.race.mending import with_what_else_goes
-from vitscope.race.targets import Pair, Wanted, open_course, open_pair, refuse_other_classes
+from vitscope.race.targets import Wanted, open_course, open_pair, refuse_other_classes
 
 pytestmark = pytest.mark.e2e  # whole races
 
@@ -51,15 +51,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     pair = open_pair(yaml(folder, "good-vit"), yaml(folder, "bad-vit"), wanted)
     course, fitted = open_course(pair, wanted)
     refuse_other_classes(pair, course)
-    return compare(
-        Entrant("good", pair.one.make),
-        Entrant("bad", pair.other.make),
-        image_size=pair.image_size,
-        channels=pair.channels,
-        course=course,
-        checks=["input-blindness"],
-        notes=(fitted,),
-    )
+    named = replace(pair, one=Entrant("good", pair.one.make), other=Entrant("bad", pair.other.make))
+    return comparing.compared(named, course, checks=["input-blindness"], notes=(fitted,))
 
 
 def test_the_parts_stand_side_by_side(compared: Comparison) -> None:
@@ -128,7 +121,7 @@ def test_modules_are_compared_and_left_as_they_are() -> None:
     found = vitscope.compare(one, other, image_size=8, checks=["output"], names=("x", "x"))
     assert found.race is None
     assert found.healthy
-    assert "no data were given" in found.verdict.en
+    assert "no data were given to race on; give some, as in data='digits'" in found.verdict.en
     assert found.notes == ()
     assert not any(row.differs for row in found.rows)
     assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
@@ -188,11 +181,12 @@ def test_examinations_are_those_of_the_doctor(compared: Comparison) -> None:
 def test_a_given_module_s_hooks_and_start_are_told() -> None:
     hooked = good()
     hooked.register_forward_hook(lambda module, given, output: output.detach())
-    pair = Wanted(duration="2st", seeds=1)
-    course = tiny_course(pair)
-    found = compare(good(), hooked, image_size=8, checks=["output"], course=course)
+    found = compare(good(), hooked, image_size=8, checks=["output"], data="digits", duration="2st", seeds=1)
     notes = [note.en for note in found.notes]
-    assert "A is a finished module: each seed starts from the weights that it has." in notes
+    assert any(
+        note.startswith("A is a finished module: each seed starts from the weights that it has; give") for note in notes
+    )
+    assert found.starts == ("same", "same")
     assert "1 hook of functions, registered on B, was left out; neither the examination nor the race runs it." in notes
     assert any("フック1個" in note.ja for note in found.notes)
     assert found.race is not None
@@ -216,7 +210,7 @@ def test_what_cannot_be_trained_leaves_both_examinations() -> None:
             assert not self.training, "inference only"
             return self.vit(x)
 
-    found = compare(good(), InferenceOnly(), image_size=8, checks=["output"], course=tiny_course(Wanted(seeds=1)))
+    found = compare(good(), InferenceOnly(), image_size=8, checks=["output"], data="digits", seeds=1)
     assert found.race is None
     assert "B cannot be trained: AssertionError (inference only); mend that first." in found.verdict.en
     assert "（Bを学習できません：AssertionError (inference only)。先にこれを直してください）" in found.verdict.ja
@@ -234,10 +228,3 @@ def test_the_language_is_that_which_was_asked_for(monkeypatch: pytest.MonkeyPatc
     assert found.to_dict() == replace(found, lang=None).to_dict()
     with pytest.raises(UsageError, match="lang is 'de', expected one of en, ja"):
         compare(good(), good(), image_size=8, lang="de")
-
-
-def tiny_course(wanted: Wanted) -> Course:
-    spec = GoodViTSpec.parse(TINY)
-    entrants = [Entrant(name, lambda: build(spec)) for name in "ab"]
-    pair = Pair(entrants[0], entrants[1], (8, 8), 3, (10, 10), ())
-    return open_course(pair, wanted)[0]

@@ -122,7 +122,7 @@ def _compare(
 def _found(a: str, b: str, wanted: Wanted, limit: float | None, lang: Lang) -> Comparison:
     """Opens both, says what the race will take, and compares them."""
     from vitscope.race.budget import budget_of
-    from vitscope.race.comparing import compare as compare_models
+    from vitscope.race.comparing import compared
     from vitscope.race.targets import open_course, open_pair, refuse_other_classes
 
     def opening(who: str) -> None:
@@ -136,15 +136,8 @@ def _found(a: str, b: str, wanted: Wanted, limit: float | None, lang: Lang) -> C
         say(note, lang)
     say(budget_of((pair.one, pair.other), course, limit, opening), lang)
     with race_progress(lang) as progress:
-        return compare_models(
-            _telling(pair.one),
-            _telling(pair.other),
-            image_size=pair.image_size,
-            channels=pair.channels,
-            course=course,
-            notes=notes,
-            progress=progress,
-        )
+        telling = replace(pair, one=_telling(pair.one), other=_telling(pair.other))
+        return compared(telling, course, notes=notes, progress=progress)
 
 
 def _telling(entrant: Entrant) -> Entrant:

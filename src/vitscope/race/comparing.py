@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from vitscope._core.errors import ModelError, UsageError
-from vitscope._core.suggest import a_
-from vitscope._core.text import Text
+from vitscope._core.text import LANGS, Text
 from vitscope.doctor.admission import admitted
-from vitscope.doctor.arguments import lang_given
+from vitscope.doctor.arguments import counts_given, lang_given, size_given
 from vitscope.doctor.copying import copy_of
 from vitscope.doctor.examination import Examination
 from vitscope.doctor.examine import as_it_was, diagnose
@@ -21,52 +19,99 @@ from vitscope.doctor.patient import SEED
 from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Arm, NotTrainedError, Progress, made, race
 from vitscope.race.course import Course
-from vitscope.race.entrants import FINISHED, Entrant
+from vitscope.race.entrants import Entrant
+from vitscope.race.given import Given, pair_of
 from vitscope.race.mending import Only, raced_mends
-from vitscope.race.names import names_of, of_one
+from vitscope.race.names import of_one
 from vitscope.race.structure import structure
+from vitscope.race.targets import Pair, Wanted, open_course
 
 
 def compare(
-    a: nn.Module | Entrant,
-    b: nn.Module | Entrant,
+    a: Given,
+    b: Given,
     *,
-    image_size: int | tuple[int, int],
-    channels: int = 3,
-    course: Course | None = None,
-    names: tuple[str, str] = ("A", "B"),
+    data: str | Path | None = None,
+    duration: str | None = None,
+    seeds: int | Sequence[int] | None = None,
+    image_size: int | Sequence[int] | None = None,
+    channels: int | None = None,
+    names: tuple[str, str] | None = None,
     checks: Sequence[str] | None = None,
-    notes: tuple[Text, ...] = (),
     lang: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Two ViTs side by side.
+    """Two ViTs side by side: what they are made of, what the doctor finds in each, and, where there are data, which learns better from them and why.
 
     Args:
-        a, b: modules (each seed's training starts from the weights that they have; they stay as they are), or entrants that make fresh ones.
-        image_size: side of their images in pixels, or (height, width).
-        channels: of their images.
-        course: what they race on; without it there is no race.
-        names: what they are called, where modules are given.
+        a, b: what makes a module when it is called without arguments (a class, a function: each seed's training starts from fresh weights); a
+            built-in name, a YAML file or a run folder (fresh weights too); or a module, which stays as it is (each seed starts from the weights that
+            it has, unless they are start values that its layers can draw anew).
+        data: what they race on: `digits`, `cifar10`, `cifar100`, `hub:owner/name` or a folder; without it there is no race.
+        duration: of each training, `150st` or `5ep`; 150 steps where left out.
+        seeds: how many trainings of each at most, 3 where left out; or which seeds.
+        image_size: side of their images in pixels, or (height, width); of no need where one of them is a name, which knows its own.
+        channels: of their images; 3, or what a name knows.
+        names: what they are called; left out, what their names are, or A and B.
         checks: only these of the doctor's, by their ids.
-        notes: what a reader must know beside.
         lang: the language that the result is printed in, `en` or `ja`; the locale's where left out.
         progress: told before each check and each training: what, its number from 0, how many.
 
     Raises:
-        VitscopeError: one of them cannot be examined, or they take no such images.
+        VitscopeError: one of them cannot be examined, they take no such images, or there are no such data, in one sentence.
+
+    Example:
+        >>> found = vitscope.compare("good-vit", "bad-vit", data="digits", duration="150st", seeds=3)
+        >>> print(found)
     """
-    spoken = lang_given(lang)
-    one, other = _entrants(a, b, names)
-    notes = (*notes, *_given(one, a, has_race=course is not None), *_given(other, b, has_race=course is not None))
-    found = _compared(one, other, image_size, channels, course, checks, notes, progress)
+    spoken, given = lang_given(lang), size_given(image_size)
+    size = (given, given) if isinstance(given, int) else given
+    counts_given(channels=channels)
+    try:
+        pair = pair_of(a, b, names=names, image_size=size, channels=channels, has_race=data is not None)
+        course, notes = None, pair.notes
+        if data is not None:
+            course, fitted = open_course(pair, Wanted(data=str(data), duration=duration, seeds=seeds))
+            notes = (*notes, fitted)
+    except UsageError as error:
+        raise UsageError(_in_python(error.text)) from error
+    found = compared(pair, course, checks=checks, notes=notes, progress=progress)
     return replace(found, one=replace(found.one, lang=spoken), other=replace(found.other, lang=spoken), lang=spoken)
+
+
+def _in_python(text: Text) -> Text:
+    """A sentence about the command's options, about arguments."""
+    return Text(*(re.sub(r"--([a-z][a-z_-]*)", lambda found: found[1].replace("-", "_"), text[lang]) for lang in LANGS))
+
+
+def compared(
+    pair: Pair,
+    course: Course | None,
+    *,
+    checks: Sequence[str] | None = None,
+    notes: tuple[Text, ...] = (),
+    progress: Progress | None = None,
+) -> Comparison:
+    """What two come to.
+
+    Args:
+        pair: both.
+        course: what they race on; None for no race.
+        checks: only these of the doctor's, by their ids.
+        notes: what a reader must know beside.
+        progress: told before each check and each training.
+
+    Raises:
+        VitscopeError: one of them cannot be examined.
+    """
+    found = _compared(pair.one, pair.other, pair.image_size, pair.channels, course, checks, notes, progress)
+    return replace(found, starts=(pair.one.starts, pair.other.starts))
 
 
 def _compared(
     one: Entrant,
     other: Entrant,
-    image_size: int | tuple[int, int],
+    image_size: tuple[int, int],
     channels: int,
     course: Course | None,
     checks: Sequence[str] | None,
@@ -94,7 +139,10 @@ def _compared(
     return Comparison(found[0], found[1], rows, run, causes, None, notes)
 
 
-_NO_DATA = Text("no data were given to race on", "競争に使うデータが指定されていません")
+_NO_DATA = Text(
+    "no data were given to race on; give some, as in data='digits' or the folder of your own",
+    "競争に使うデータが指定されていません。data='digits'のように、またはフォルダで指定してください",
+)
 _NO_SCORES = Text("one of them gives no scores", "一方のモデルがスコアを返しません")
 _OTHER_CLASSES = Text(
     "the first gives {one} scores for an image and the second {other}",
@@ -115,43 +163,6 @@ def _why_no_race(found: Sequence[Examination], course: Course | None) -> Text | 
     if one != course.classes:
         return _OTHER_DATA.format(one=one, data=course.data, classes=course.classes)
     return None
-
-
-def _entrants(a: nn.Module | Entrant, b: nn.Module | Entrant, names: tuple[str, str]) -> tuple[Entrant, Entrant]:
-    if len(names) != 2 or not all(isinstance(name, str) and name for name in names):
-        raise UsageError(f"names are {names!r}, expected one word for each of the two models")
-    one, other = _entrant(a, names[0]), _entrant(b, names[1])
-    ours, theirs = names_of((one.name, other.name), (one.name, other.name), (None, None))
-    return replace(one, name=ours), replace(other, name=theirs)
-
-
-def _entrant(given: nn.Module | Entrant, name: str) -> Entrant:
-    if isinstance(given, Entrant):
-        return given
-    if not isinstance(given, nn.Module):
-        raise ModelError(f"compare takes two nn.Modules, got {a_(type(given).__name__)}")
-    twin, _ = copy_of(given)
-    for module, its in zip(twin.modules(), given.modules(), strict=False):
-        module.training = its.training
-    return Entrant(name, lambda: copy.deepcopy(twin))
-
-
-_HOOKS = Text(
-    "{count} hook{s} of functions, registered on {model}, {were} left out; neither the examination nor the race runs {them}.",
-    "{model}に関数として登録されたフック{count}個は取り除いてあり、検査でも競争でも実行されません。",
-)
-
-
-def _given(entrant: Entrant, given: nn.Module | Entrant, *, has_race: bool) -> Iterator[Text]:
-    """What a reader must know of a module that was given as it is."""
-    if isinstance(given, Entrant):
-        return
-    _, hooks = copy_of(given)
-    if hooks:
-        many = {"s": "s", "were": "were", "them": "them"} if hooks > 1 else {"s": "", "were": "was", "them": "it"}
-        yield _HOOKS.format(count=hooks, model=entrant.name, **many)
-    if has_race:
-        yield FINISHED.format(model=entrant.name)
 
 
 def _examined(

@@ -11,6 +11,7 @@ from vitscope.doctor.examination import Examination
 from vitscope.doctor.finding import Finding
 from vitscope.doctor.telling import listed
 from vitscope.race.contest import Race
+from vitscope.race.entrants import Starts
 from vitscope.race.gaps import Gap, Heat
 from vitscope.race.structure import Row
 
@@ -87,6 +88,8 @@ class Comparison:
     """The language that it is printed in; the locale's where left out."""
     untrained: bool = False
     """Whether there is no race because one of the two cannot be trained."""
+    starts: tuple[Starts, Starts] = ("fresh", "fresh")
+    """What each seed's training of the one and of the other begins from."""
 
     @property
     def healthy(self) -> bool:
@@ -170,6 +173,7 @@ class Comparison:
             "examinations": [self.one.to_dict(lang), self.other.to_dict(lang)],
             "race": self.race.to_dict() if self.race else None,
             "why_no_race": self.why_no_race[lang] if self.why_no_race else None,
+            "starts": list(self.starts),
             "gap": self.gap.to_dict() if self.gap else None,
             "causes": [cause.to_dict(lang) for cause in self.causes],
         }

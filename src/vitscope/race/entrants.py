@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,16 +23,21 @@ def unheard(who: str) -> None:
     """Where nobody wants to be told."""
 
 
+Starts = Literal["fresh", "same"]
+"""Whether each seed's training begins from weights of its own, or all from the same: then seeds differ in the order of the data alone."""
+
+
 @dataclass(frozen=True)
 class Entrant:
     """One of the two: its name and what makes it, untrained, under torch's current seed."""
 
     name: str
     make: Make
+    starts: Starts = "fresh"
 
 
-def of_its_starts(name: str, make: Make) -> Text | None:
-    """What a reader must know of the weights that code starts from at each seed. A race trains copies, so what the code keeps stays as it is."""
+def of_its_starts(name: str, make: Make) -> tuple[Starts, Text | None]:
+    """What code starts from at each seed, and what a reader must know of that. A race trains copies, so what the code keeps stays as it is."""
     with as_it_was():
         seed_all(0)
         one = make()
@@ -39,12 +45,12 @@ def of_its_starts(name: str, make: Make) -> Text | None:
         seed_all(1)
         other = make()
     if one is other:
-        return FINISHED.format(model=name)
+        return "same", _FINISHED.format(model=name)
     second = _numbers(other)
     if first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first):
-        return _ALIKE.format(model=name)
+        return "same", _ALIKE.format(model=name)
     shared = len(_places(one) & _places(other))
-    return _SHARED.format(model=name, count=shared) if shared else None
+    return "fresh", _SHARED.format(model=name, count=shared) if shared else None
 
 
 def _numbers(model: nn.Module) -> dict[str, Tensor]:
@@ -58,7 +64,7 @@ def _places(model: nn.Module) -> set[int]:
     return {tensor.untyped_storage().data_ptr() for tensor in _numbers(model).values() if tensor.numel()}
 
 
-FINISHED = Text(
+_FINISHED = Text(
     "{model} is a finished module: each seed starts from the weights that it has.",
     "{model}は作成済みのモジュールです。どのシードでも、現在の重みから学習を始めます。",
 )

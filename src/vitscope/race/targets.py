@@ -6,7 +6,7 @@ An entrant is made anew for each seed: a built-in name, a YAML file and a run fo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,10 +19,12 @@ from vitscope._core.preprocessing import Preprocessing
 from vitscope._core.raised import CodeError
 from vitscope._core.text import LANGS, Text
 from vitscope.data import DataSpec, open_data, peek
+from vitscope.doctor.arguments import whole
 from vitscope.doctor.patient import scores_of
 from vitscope.model.create import build
 from vitscope.race.course import SEEDS, STEPS, Course
 from vitscope.race.entrants import Entrant, Opening, of_its_starts, unheard
+from vitscope.race.images import refuse_other_images
 from vitscope.race.names import names_of, of_one
 from vitscope.recipes.code import model_from_code
 from vitscope.recipes.naming import kind_of
@@ -46,7 +48,7 @@ class Pair:
     one: Entrant
     other: Entrant
     image_size: tuple[int, int]
-    channels: Literal[1, 3]
+    channels: int
     classes: tuple[int | None, int | None]
     """How many scores each gives for an image; None where it gives none."""
     notes: tuple[Text, ...]
@@ -62,7 +64,8 @@ class Wanted:
     channels: int | None = None
     data: str | None = None
     duration: str | None = None
-    seeds: int | None = None
+    seeds: int | Sequence[int] | None = None
+    """How many, or which."""
 
 
 def open_pair(a: str, b: str, wanted: Wanted, opening: Opening = unheard) -> Pair:
@@ -102,20 +105,11 @@ def open_pair(a: str, b: str, wanted: Wanted, opening: Opening = unheard) -> Pai
     one, other = opened[0], opened[1]
     ours, theirs = one.preprocessing, other.preprocessing
     names = names_of((a, b), (one.name, other.name), wanted.kwargs)
-    if (ours.image_size, ours.channels) != (theirs.image_size, theirs.channels):
-        one_takes, other_takes = _said(ours), _said(theirs)
-        raise UsageError(
-            Text(
-                f"{names[0]} takes images of {one_takes.en} and {names[1]} of {other_takes.en}; a race needs the same for both: choose models of one "
-                "size, or say it with --image-size and --channels where code takes several",
-                f"{names[0]}が受け付けるのは{one_takes.ja}の画像、{names[1]}が受け付けるのは{other_takes.ja}の画像です。競争では両方が同じ画像を受け付ける"
-                "必要があります。サイズの同じモデルを選ぶか、複数のサイズを受け付けるコードなら--image-sizeと--channelsで指定してください",
-            )
-        )
+    refuse_other_images(names, (ours.image_size, ours.channels), (theirs.image_size, theirs.channels))
     entrants, classes = [], []
     for target, name, subject, given in zip((a, b), names, (one, other), wanted.kwargs, strict=True):
         opening(target)
-        entrants.append(_entrant(target, name, subject, given))
+        entrants.append(entrant_of(target, name, subject, given))
         classes.append(_classes(subject))
     notes = tuple(note for _, note in entrants if note is not None)
     return Pair(entrants[0][0], entrants[1][0], ours.image_size, ours.channels, (classes[0], classes[1]), notes)
@@ -144,15 +138,9 @@ def _opened(target: str, kind: str, wanted: Wanted, kwargs: Mapping[str, Any] | 
         return open_subject(target, kwargs=kwargs, image_size=size, channels=channels, batches=BATCHES)
 
 
-def _said(images: Preprocessing) -> Text:
-    (height, width), channels = images.image_size, images.channels
-    return Text(
-        f"{height}×{width} pixels with {channels} channel{'s' if channels > 1 else ''}",
-        f"{height}×{width}画素、{channels}チャネル",
-    )
-
-
-def _entrant(target: str, name: str, subject: Subject, kwargs: Mapping[str, Any] | None) -> tuple[Entrant, Text | None]:
+def entrant_of(
+    target: str, name: str, subject: Subject, kwargs: Mapping[str, Any] | None
+) -> tuple[Entrant, Text | None]:
     """What makes one anew, and what a reader must know of it."""
     spec = subject.spec
     if spec is not None:
@@ -161,7 +149,8 @@ def _entrant(target: str, name: str, subject: Subject, kwargs: Mapping[str, Any]
     def make() -> nn.Module:
         return model_from_code(target, kwargs).cpu()
 
-    return Entrant(name, make), of_its_starts(name, make)
+    starts, note = of_its_starts(name, make)
+    return Entrant(name, make, starts), note
 
 
 _FRESH = Text(
@@ -176,23 +165,19 @@ def open_course(pair: Pair, wanted: Wanted) -> tuple[Course, Text]:
     Raises:
         VitscopeError: there are no such data, or no such duration or seeds.
     """
-    seeds = SEEDS if wanted.seeds is None else wanted.seeds
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise UsageError(
-            Text(
-                f"--seeds is {seeds}, expected a number from 1 to {MOST_SEEDS}",
-                f"--seedsに{seeds}が指定されましたが、1から{MOST_SEEDS}までの整数を指定する必要があります",
-            )
-        )
+    seeds = _seeds(SEEDS if wanted.seeds is None else wanted.seeds)
     spec = DataSpec.parse({"source": wanted.data or DEFAULT_DATA})
     facts = peek(spec)
-    half = (0.5,) * pair.channels
-    preprocessing = Preprocessing(image_size=pair.image_size, channels=pair.channels, mean=half, std=half)
+    channels: Literal[1, 3] = 1 if pair.channels == 1 else 3
+    if pair.channels != channels:
+        raise UsageError(f"--channels is {pair.channels}, and pictures to race on have 1 (greyscale) or 3 (colour)")
+    half = (0.5,) * channels
+    preprocessing = Preprocessing(image_size=pair.image_size, channels=channels, mean=half, std=half)
     course = Course(
-        splits=open_data(spec, image_size=pair.image_size, channels=pair.channels),
+        splits=open_data(spec, image_size=pair.image_size, channels=channels),
         preprocessing=preprocessing,
         duration=_duration(wanted.duration),
-        seeds=tuple(range(seeds)),
+        seeds=seeds,
     )
     _refuse_no_end(course)
     height, width = pair.image_size
@@ -203,6 +188,22 @@ def open_course(pair: Pair, wanted: Wanted) -> tuple[Course, Text]:
         f"画像：{course.data}{was.replace(' (', '（').replace(')', '）')}を{height}×{width}画素、{pair.channels}チャネルに合わせて使います。",
     )
     return course, fitted
+
+
+def _seeds(wanted: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(wanted, int):
+        seeds = tuple(range(min(wanted, MOST_SEEDS + 1)))
+    else:
+        seeds = tuple(wanted)
+    is_fit = len(set(seeds)) == len(seeds) and all(whole(seed) is not None and seed >= 0 for seed in seeds)
+    if is_fit and 1 <= len(seeds) <= MOST_SEEDS:
+        return seeds
+    raise UsageError(
+        Text(
+            f"--seeds is {wanted}, expected a number from 1 to {MOST_SEEDS}",
+            f"--seedsに{wanted}が指定されましたが、1から{MOST_SEEDS}までの整数を指定する必要があります",
+        )
+    )
 
 
 def _duration(text: str | None) -> Duration:
