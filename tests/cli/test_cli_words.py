@@ -15,6 +15,7 @@ from typer.main import get_command
 from vitscope import __version__
 from vitscope._core.text import Lang
 from vitscope.cli import screen
+from vitscope.cli.help_words import in_language
 from vitscope.cli.lists import IN_JAPANESE, measured
 from vitscope.cli.main import app
 from vitscope.cli.options import _HELP, command_help
@@ -222,3 +223,18 @@ def test_names_are_shown_letter_by_letter(capsys: pytest.CaptureFixture[str]) ->
 
 def test_control_characters_of_a_name_do_not_reach_the_screen(vitscope: Command) -> None:
     assert "\x1b" not in vitscope("train", "\x1b[31mred").err
+
+
+@pytest.mark.parametrize("name", ["doctor", "compare"])
+def test_the_help_of_options_is_in_the_readers_language_and_whole(vitscope: Command, name: str) -> None:
+    commands: Any = get_command(app)
+    helps = [each.help for each in commands.commands[name].params if getattr(each, "help", None)]
+    assert helps
+    plain = "".join(c for c in vitscope(name, "--help", "--lang", "ja").out if not c.isspace() and c != "│")
+    for said in helps:
+        ja = in_language(said, "ja")
+        assert ja != said, f"not there in Japanese: {said}"
+        assert "".join(ja.split()) in plain
+        assert in_language(said, "en") == said
+    assert "Show the traceback" in vitscope(name, "--help", "--lang", "en").out
+    assert "<bool>" not in vitscope(name, "--help", "--lang", "en").out

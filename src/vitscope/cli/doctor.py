@@ -52,7 +52,7 @@ def doctor(
         typer.Option(
             "--image-size",
             metavar="S",
-            help="Side of the images that code takes; by default what the model says, else the first of several that runs.",
+            help="Side of the model's images in pixels. Without it: what the model says, else the first of a few usual sizes that it takes.",
             show_default=False,
         ),
     ] = None,
@@ -61,7 +61,7 @@ def doctor(
         typer.Option(
             "--channels",
             metavar="C",
-            help="Channels of the images that code takes; by default what the model says, else 3, 1 or what it begins with.",
+            help="Channels of the model's images. Without it: what the model says, else 3, 1, or what its first layer takes.",
             show_default=False,
         ),
     ] = None,
@@ -70,7 +70,7 @@ def doctor(
         typer.Option(
             "--classes",
             metavar="Y",
-            help="How many scores code should give; by default as many as it gives.",
+            help="How many scores the model should give. Without it: as many as it gives.",
             show_default=False,
         ),
     ] = None,

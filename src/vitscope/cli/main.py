@@ -14,7 +14,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,10 +23,10 @@ import typer
 from vitscope import __version__
 from vitscope._core.errors import VitscopeError
 from vitscope._core.raised import first_line
-from vitscope._core.text import Lang, Text, language_of_locale
+from vitscope._core.text import Text
 from vitscope.cli import bench, compare, curve, doctor, explain, lists, look, measure, predict, report, train
 from vitscope.cli.apart import end_apart, is_apart
-from vitscope.cli.options import Command, command_help
+from vitscope.cli.options import Command, asked_language, command_help
 from vitscope.cli.screen import fail
 
 app = typer.Typer(
@@ -109,14 +108,14 @@ def _run(words: list[str], *, debug: bool) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except VitscopeError as error:
-        return ended(error, error.text[_language_of(words)], error.exit_code)
+        return ended(error, error.text[asked_language(words)], error.exit_code)
     except _CLICK_ERROR as error:
         context = getattr(error, "ctx", None)
         hint = f" (see '{context.command_path} --help')" if context is not None else ""
         sentence = error.format_message().replace("Value error, ", "")  # pydantic's words, where typer asks it
         return ended(error, f"{sentence}{hint}", 2)
     except (typer.Abort, KeyboardInterrupt) as error:
-        return ended(error, Text("interrupted", "中断しました")[_language_of(words)], 130)
+        return ended(error, Text("interrupted", "中断しました")[asked_language(words)], 130)
     except (BrokenPipeError, SystemExit) as error:
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise
@@ -136,15 +135,6 @@ def _run(words: list[str], *, debug: bool) -> int:
         return ended(
             error, f"unexpected {type(error).__name__} ({what}); this is a bug, please report it with {lines}", BUG
         )
-
-
-def _language_of(words: Sequence[str]) -> Lang:
-    """The language that errors known in both are told in: what `--lang` asks for, else the locale's."""
-    asked: str = language_of_locale()
-    for word, following in pairwise((*words, "")):
-        if word == "--lang" or word.startswith("--lang="):
-            asked = word.partition("=")[2] or following
-    return "ja" if asked == "ja" else "en"
 
 
 @contextmanager

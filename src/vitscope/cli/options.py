@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from vitscope._core.text import Lang, Text, language_of_locale
+from vitscope.cli.help_words import folded_lines, in_language
 
 if TYPE_CHECKING:
     CommandContext = typer.Context
@@ -24,6 +28,25 @@ class Command(TyperCommand):
         """`[OPTIONS]`, then the arguments by the names that they are documented with."""
         arguments = [p for p in self.params if p.param_type_name == "argument"]
         return ["[OPTIONS]", *(f"{p.metavar}" if p.required else f"[{p.metavar}]" for p in arguments)]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Each option in the reader's language, a flag without a type."""
+        lang = asked_language(ctx.obj or ())
+        for parameter in self.get_params(ctx):
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+            parameter.help = in_language(parameter.help or "", lang)  # type: ignore[attr-defined]
+        with folded_lines() if lang == "ja" else nullcontext():
+            super().format_help(ctx, formatter)
+
+
+def asked_language(words: Sequence[str]) -> Lang:
+    """The language that a command line asks for with `--lang`, else the locale's."""
+    asked: str = language_of_locale()
+    for word, following in pairwise((*words, "")):
+        if word == "--lang" or word.startswith("--lang="):
+            asked = word.partition("=")[2] or following
+    return "ja" if asked == "ja" else "en"
 
 
 class LangChoice(StrEnum):

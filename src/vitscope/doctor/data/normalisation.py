@@ -80,8 +80,8 @@ def data_normalisation(sets: Sets) -> Iterator[Finding]:
     (the border is where crops put black); whether their channels lie on one line, as those of grey images do; of stored images, before anything is
     done to them, the brightness of each.
     Finds: files that are no images (a warning), NaN or infinity, sets of one image only (errors), raw values of 0 to 255, pixels that hardly differ
-    (divided by 255 twice) or spread wide (normalised twice) in all sets (D5), sets that are normalised differently, one set grey and the other in colour, stored images of another
-    brightness than images of one set differ by (D4).
+    (divided by 255 twice) or spread wide (normalised twice) in all sets (D5), sets that are normalised differently, one set grey and the other in
+    colour, stored images of another brightness than images of one set differ by (D4).
     Must not accuse: heavy augmentation, which moves the mean but leaves the range of values as it is, so D4 wants both to differ; other
     pictures in the same range; uint8 images, which somebody has to normalise later (a note); some grey images among coloured ones.
     """
