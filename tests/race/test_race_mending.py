@@ -119,7 +119,7 @@ def test_models_that_break_on_a_later_seed_leave_the_seeds_before(monkeypatch: p
 def test_a_fault_without_a_mend_has_no_reason_and_one_that_did_not_do_has(monkeypatch: pytest.MonkeyPatch) -> None:
     reached: Reached = {"rival": wobbling(90, 0.5), "owner": wobbling(20, 1)}
     run = scripted(monkeypatch, reached, 2)
-    nothing = Only(Arm("owner", lambda: bad("no-residual")), finding("no-residual", "residual"), RIVAL)
+    nothing = Only(Arm("owner", lambda: bad("post-norm")), finding("post-norm", "residual"), RIVAL)
     elsewhere = Only(Arm("owner", lambda: bad("none")), finding(), RIVAL)
     _, causes = raced_mends([nothing, elsewhere], run)
     assert causes[0].why_not is None

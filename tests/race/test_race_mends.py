@@ -139,8 +139,8 @@ def test_only_the_module_at_the_end_is_taken_out() -> None:
 
 
 def test_what_nobody_can_mend_is_left() -> None:
-    finding = next(each for each in found_in(bad_vit("no-residual"), "residual") if each.id == "skip-missing")
-    assert mended(bad_vit("no-residual"), finding, IMAGES) is None
+    finding = next(each for each in found_in(bad_vit("post-norm"), "residual") if each.id == "post-norm")
+    assert mended(bad_vit("post-norm"), finding, IMAGES) is None
 
 
 def test_a_mend_that_changes_nothing_is_none() -> None:

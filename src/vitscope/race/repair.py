@@ -22,7 +22,7 @@ from vitscope.doctor.copying import unwrapped
 from vitscope.doctor.finding import Finding, Skipped
 from vitscope.doctor.patient import scores_of
 from vitscope.lens.randomness import seed_cpu
-from vitscope.race import mends, mends_attention
+from vitscope.race import mends, mends_attention, mends_blocks
 from vitscope.race.ends import raw_scores
 
 Mend = Callable[[nn.Module, Finding, Tensor], Text | None]
@@ -115,6 +115,11 @@ _MENDS: dict[str, Mend] = {
     "softmax-over-the-wrong-axis": mends_attention.over_keys,
     "heads-split-across-tokens": mends_attention.whole_tokens,
     "heads-merged-across-tokens": mends_attention.whole_tokens,
+    "final-norm-missing": mends_blocks.norm_called,
+    "skip-missing": mends_blocks.skips_added,
+    "mlp-without-activation": mends_blocks.activation_called,
+    "module-never-called": mends_blocks.parts_called,
+    "shared-blocks": mends_blocks.unshared,
 }
 """By the id of the fault."""
 _OF_GRADIENTS = ("read-out-detached", "frozen-zeros", "frozen-as-drawn", "position-blind", "dropout-behind-the-head")
