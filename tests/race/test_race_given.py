@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import vitscope
-from vitscope._core.errors import VitscopeError
+from vitscope._core.errors import ModelError, VitscopeError
 from vitscope.race.contest import made
 from vitscope.race.entrants import Entrant
-from vitscope.race.given import pair_of
+from vitscope.race.given import _side, pair_of
 from vitscope.race.renewing import renewing
 from vitscope.race.targets import Pair
 
@@ -160,7 +159,6 @@ def of_no_module() -> int:
 @pytest.mark.parametrize(
     ("a", "b", "more", "words"),
     [
-        (good, 42, {}, "compare takes an nn.Module, what makes one when it is called, or a name, got an int"),
         (
             good,
             "its:code",
@@ -188,7 +186,6 @@ def of_no_module() -> int:
             "good-vit takes images of 32×32 pixels with 3 channels, not of 8×8 pixels",
         ),
         ("good-vit", "vit-ti16-224", {"image_size": None}, "say it with image_size and channels"),
-        (good, good, {"names": ("x",)}, "names are ('x',), expected one word for each of the two models"),
         (good, good, {"seeds": 0}, "seeds is 0, expected a number from 1 to 10"),
         (good, good, {"seeds": [1, 1]}, "seeds is [1, 1], expected"),
         (good, good, {"seeds": 10**12}, "seeds is 1000000000000, expected"),
@@ -198,9 +195,14 @@ def of_no_module() -> int:
     ],
 )
 def test_what_does_not_fit_is_said_in_one_sentence(a: Any, b: Any, more: dict[str, Any], words: str) -> None:
-    if "jaxtyping" in sys.modules and words.startswith(("compare takes", "names are")):
-        pytest.skip("types are checked before anything is said")
     with pytest.raises(VitscopeError) as raised:
         vitscope.compare(a, b, **{"image_size": 8, **SHORT, **more})
     assert words in str(raised.value)
     assert "--" not in str(raised.value)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(
+        ModelError, match=r"compare takes an nn.Module, what makes one when it is called, or a name, got an int"
+    ):
+        _side(42, "A", has_race=True)
