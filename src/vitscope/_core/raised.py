@@ -35,6 +35,14 @@ class Raised:
     """What helps, where the exception leaves no doubt, whatever images were given; None where it does."""
 
 
+_limit = [Text("than there is", "使える量を超える")]
+
+
+def tell_limit(limit: Text) -> None:
+    """Tells with what a process is kept from more memory: `than …`, to stand behind `asks for more memory`."""
+    _limit.append(limit)
+
+
 def raised(error: BaseException) -> Raised:
     """What an exception says, in both languages."""
     kind, words = type(error).__name__, str(error)
@@ -46,9 +54,8 @@ def raised(error: BaseException) -> Raised:
             Text(f"calls itself without end{place}", f"{place_ja}終わりなく自分自身を呼び出しています"), _ENDLESS
         )
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or any(said in words for said in _OF_MEMORY):
-        did = Text(
-            f"asks for more memory than there is{en}{place}", f"{place_ja}使える量を超えるメモリを要求しました{ja}"
-        )
+        limit = _limit[-1]
+        did = Text(f"asks for more memory {limit.en}{en}{place}", f"{place_ja}{limit.ja}メモリを要求しました{ja}")
         return Raised(did, _SMALLER)
     if any(said in words for said in _OF_GPU):
         did = Text(

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from vitscope._core.errors import ModelError, UsageError
-from vitscope._core.raised import CodeError, raised
+from vitscope._core.raised import CodeError, raised, tell_limit
 from vitscope._core.text import Lang, Text
 
 _MARK = "VITSCOPE_APART"
 _FINISHED = "VITSCOPE_FINISHED"
 _AT = "VITSCOPE_AT"
-_SHARE = 0.9
-"""Of the memory that is free at the start."""
+_SHARE = 0.5
+"""Of the memory that is free at the start: what grows without end meets this limit before it squeezes others out of a shared machine."""
 
 
 def is_apart() -> bool:
@@ -164,6 +164,10 @@ _BY_SIGNAL = Text(
     "by {name}: compiled code that it calls crashed; mend it (python -X faulthandler shows where)",
     "{name}で異常終了しました。呼び出しているコンパイル済みのコードに問題があります。修正してください（python -X faulthandlerで場所が分かります）",
 )
+_HALF = Text(
+    "than it may have here ({gib} GiB, half of what is free)",
+    "使える上限（空きメモリの半分、{gib} GiB）を超える",
+)
 
 
 def _end(process: subprocess.Popen[bytes], mark: str) -> None:
@@ -178,7 +182,7 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
 
 
 def keep_within_limits() -> None:
-    """In the process apart: no more memory than the machine has to give, and no longer than whoever started it."""
+    """In the process apart: no more memory than half of what the machine has free, and no longer than whoever started it."""
     import resource
 
     free = _free_memory()
@@ -187,6 +191,7 @@ def keep_within_limits() -> None:
         limit = used + int(_SHARE * free) + (2 << 30)  # torch reserves addresses that it never fills
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            tell_limit(_HALF.format(gib=f"{_SHARE * free / (1 << 30):.1f}"))
     starter = int(os.environ[_MARK])
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
 
