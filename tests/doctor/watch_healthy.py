@@ -824,3 +824,23 @@ def shuffled_behind_a_frozen_backbone(p: Parts) -> None:
     for name, parameter in p.model.named_parameters():
         parameter.requires_grad_(name.startswith("head"))
     train(p, 4)
+
+
+@healthy()
+def clipped_before_the_step_and_measured_behind_it(p: Parts) -> None:
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        F.cross_entropy(p.model(images), labels).backward()
+        nn.utils.clip_grad_norm_(p.model.parameters(), 0.1)
+        p.optimizer.step()
+        nn.utils.clip_grad_norm_(p.model.parameters(), float("inf"))
+
+
+@healthy(lambda: parts(optimizer=sgd(0.01)))
+def gradients_that_are_cleared_by_hand_in_part(p: Parts) -> None:
+    for images, labels in p.loader:
+        F.cross_entropy(p.model(images), labels).backward()
+        p.optimizer.step()
+        for parameter in p.model.blocks.parameters():
+            parameter.grad = None
+        p.optimizer.zero_grad()

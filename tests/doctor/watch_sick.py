@@ -948,3 +948,22 @@ def labels_in_another_order(p: Parts) -> None:
 @sick("loss-never-leaves-guessing", "note", mislabelled(lambda x, y: (x.roll(1, 0), y), optimizer=sgd(0.05)))
 def images_one_before_their_labels(p: Parts) -> None:
     train(p, 4)
+
+
+@sick("gradients-clipped-after-the-step", "warning", lambda: parts(optimizer=sgd(0.01)))
+def clipped_behind_the_step(p: Parts) -> None:
+    for images, labels in p.loader:
+        p.optimizer.zero_grad()
+        F.cross_entropy(p.model(images), labels).backward()
+        p.optimizer.step()
+        nn.utils.clip_grad_norm_(p.model.parameters(), 0.5)
+
+
+@sick("gradients-clipped-after-the-step", "warning")
+def clipped_behind_the_step_and_cleared_at_once(p: Parts) -> None:
+    for number, (images, labels) in enumerate(p.loader):
+        (F.cross_entropy(p.model(images), labels) / 2).backward()
+        if number % 2:
+            p.optimizer.step()
+            nn.utils.clip_grad_norm_(p.model.parameters(), 0.1)
+            p.model.zero_grad()

@@ -83,6 +83,22 @@ CLIPPED = Fault(
     "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
     explains=("loss-does-not-move",),
 )
+CLIPPED_LATE = Fault(
+    "gradients-clipped-after-the-step",
+    "L7",
+    "loop-gradients",
+    "warning",
+    Text(
+        "The step has already been taken with the gradients as they were: clipping changes nothing any more, and what it was to guard against goes "
+        "through.",
+        "クリップする前の勾配でステップが済んでいます。クリップには何の効果もなく、防ぐはずだった大きな更新がそのまま行われます。",
+    ),
+    Text(
+        "clip between backward() and step(); behind a GradScaler, unscale_ first",
+        "クリップはbackward()とstep()の間で行ってください。GradScalerを使う場合は先にunscale_を呼んでください",
+    ),
+    "loss.backward()\ntorch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\noptimizer.step()",
+)
 THROWN = Fault(
     "accumulated-gradients-thrown-away",
     "L7",
@@ -131,6 +147,7 @@ def gradients(record: Record) -> Iterator[Finding]:
     yield from _old(record, steps)
     yield from _gone(steps)
     yield from _clipped(record, steps)
+    yield from _clipped_late(steps)
     yield from _thrown(steps)
 
 
@@ -225,6 +242,31 @@ def _clipped(record: Record, steps: list[Step]) -> Iterator[Finding]:
             ),
             {"median_shrinkage": shrunk, "median_norm_at_the_step": norm},
         )
+
+
+def _clipped_late(steps: list[Step]) -> Iterator[Finding]:
+    """Behind the step gradients become smaller, and each time down to one and the same norm."""
+    looked = [step.later for step in steps if step.later is not None]
+    shrunk = [(before, after) for before, after in looked if after < 0.95 * before]
+    norms, sizes = [after for _, after in shrunk], [before for before, _ in shrunk]
+    if len(shrunk) < 3 or max(norms) > 1.001 * min(norms) or max(sizes) < 1.01 * min(sizes):
+        return
+    if any(after > 1.001 * max(before, norms[0]) for before, after in looked):
+        return
+    yield CLIPPED_LATE.found(
+        Text(
+            f"At {len(shrunk)} of the {len(looked)} steps that were looked at, the gradients are scaled down to a norm of {norms[0]:.3g} behind "
+            f"optimizer.step(); the step itself went by a norm of up to {max(sizes):.3g}.",
+            f"調べた{len(looked)}ステップ中{len(shrunk)}ステップで、optimizer.step()の後に勾配がノルム{norms[0]:.3g}まで縮められています。"
+            f"ステップ自体は最大{max(sizes):.3g}のノルムで行われています。",
+        ),
+        {
+            "steps": len(looked),
+            "steps_clipped_late": len(shrunk),
+            "norm": norms[0],
+            "largest_norm_at_the_step": max(sizes),
+        },
+    )
 
 
 def _thrown(steps: list[Step]) -> Iterator[Finding]:

@@ -94,6 +94,8 @@ class Step:
     """Norm of some gradients at the step, beside that behind the backward without the scale of a GradScaler, where looked at."""
     zeros: float | None = None
     """Share of the numbers in the gradients that are exactly zero, where looked at."""
+    later: tuple[float, float] | None = None
+    """The norm of all gradients right behind it, and when they were cleared or added to, where looked at and still there."""
     change: float | None = None
     """By how much of their size it changed the model's matrices, the median over them, where looked at."""
 

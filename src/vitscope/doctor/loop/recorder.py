@@ -42,6 +42,8 @@ class Recorder:
         self._pending: Tensor | None = None
         self._since = Step((), False, None, None, 0, 0)
         self._behind: float | None = None
+        self._norm_behind: float | None = None
+        """Norm of all gradients right behind the last step."""
         self._scale = 1.0
         """Of a GradScaler, at the last backward."""
         self._old = self._is_of_validation = False
@@ -124,6 +126,7 @@ class Recorder:
         value, scaled = None, False
         self._depth.add("backward")
         try:
+            self._see_later()
             self._see_gradients()
             value = self._pending if self._pending is not None else loss.detach() if loss.numel() == 1 else None
             scaled, self._pending = self._pending is not None, None
@@ -167,6 +170,7 @@ class Recorder:
         if not is_it or "zero" in self._depth:
             return
         self._depth.add("zero")
+        self._see_later()
         try:
             yield
         finally:
@@ -190,6 +194,12 @@ class Recorder:
             self._old = False
         self._is_of_validation = self._is_of_validation and self.held.is_some_there()
         self.held.see_all(is_added=self._since.backwards > 0)
+
+    def _see_later(self) -> None:
+        """Before the gradients of a step are cleared or added to: whether they are still what they were behind it."""
+        if self._norm_behind is not None and self.record.steps:
+            now = self.held.norm()
+            self.record.steps[-1].later, self._norm_behind = (self._norm_behind, now) if now > 0 else None, None
 
     # steps
 
@@ -238,6 +248,7 @@ class Recorder:
         if len(self.record.steps) >= MOST or self._is_skipped:
             return
         self._since.change = self.held.change()
+        self._norm_behind = self.held.norm() if looks(len(self.record.steps)) and not self._since.closure else None
         self.record.steps.append(self._since)
         self._begin_step()
         self._behind, self._fresh, self._old = None, False, False
