@@ -18,6 +18,7 @@ from vitscope.race.comparison import Cause, Comparison
 from vitscope.race.contest import Race
 from vitscope.race.course import Course
 from vitscope.race.differences import signed, stopped
+from vitscope.race.entrants import Starts
 from vitscope.race.gaps import Heat, gap
 from vitscope.report.comparing.page import breakable, page_of
 from vitscope.train.duration import Duration
@@ -170,6 +171,16 @@ def test_seeds_that_cannot_tell_two_apart_are_not_called_no_difference() -> None
     assert wide.en.endswith(": 3 seeds cannot tell them apart; try --seeds 6.")
     assert wide.ja.endswith("シード3個では優劣を判断できません。--seeds 6を試してください。")
     assert compared((85.0, 86.0), (85.0, 86.0)).sentences[0].en.endswith("no clear difference.")
+
+
+@pytest.mark.parametrize("starts", [("same", "fresh"), ("fresh", "same")])
+def test_models_that_start_from_the_same_weights_each_time_are_judged_from_these(starts: tuple[Starts, Starts]) -> None:
+    """The interval holds the order of the images, and not what other start values would give."""
+    said = replace(compared(HIGH, LOW), starts=starts).sentences[0]
+    assert said.en.endswith(
+        ": from these start values rival learns clearly better; other start values may tell otherwise."
+    )
+    assert "この初期値からは、rivalのほうが明らかに" in said.ja
 
 
 @pytest.mark.parametrize("owner", [HIGH, (62.0, 60.0, 61.0)])

@@ -55,7 +55,12 @@ def compare(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", metavar="N", help="Trainings of each, at most; 3 by default.", show_default=False),
+        typer.Option(
+            "--seeds",
+            metavar="N",
+            help="Trainings of each, at most; 3 by default. From 6 on a clear race ends early.",
+            show_default=False,
+        ),
     ] = None,
     image_size: Annotated[
         int | None,

@@ -41,7 +41,9 @@ _JA = {
     "（重みは初期値）、またはpackage.module:callable。",
     "The other one.": "比べる相手。",
     "Of each training: 150st or 5ep.": "1回の学習の長さ（150st または 5ep）。",
-    "Trainings of each, at most; 3 by default.": "それぞれの学習回数の上限。省略時は3です。",
+    "Trainings of each, at most; 3 by default. From 6 on a clear race ends early.": (
+        "それぞれの学習回数の上限。省略時は3。6以上では、差が明らかになった時点で打ち切ります。"
+    ),
     "Side of the images that code takes.": "コードのモデルに入れる画像の一辺（画素数）。",
     "Channels of the images that code takes.": "コードのモデルに入れる画像のチャネル数。",
     "Arguments for A's callable.": "Aのcallableに渡す引数。",

@@ -95,6 +95,11 @@ def _who_learns(found: Comparison) -> Text:
         return Text(
             f"{told.en}: {_on_one_seed(better, between).en}.", f"{told.ja}です。{_on_one_seed(better, between).ja}。"
         )
+    if between.is_clear and "same" in found.starts:  # seeds vary the order of the images alone
+        return Text(
+            f"{told.en}: from these start values {better} learns clearly better; other start values may tell otherwise.",
+            f"{told.ja}です。この初期値からは、{better}のほうが明らかによく学習します（別の初期値では変わることがあります）。",
+        )
     if between.is_clear:
         return Text(
             f"{told.en}: {better} learns clearly better.", f"{told.ja}で、{better}のほうが明らかによく学習します。"
