@@ -163,8 +163,10 @@ def test_two_that_are_frozen_alike_do_not_differ() -> None:
 
 def test_a_part_in_which_the_doctor_found_something_says_so() -> None:
     """Heads are as many and as wide as they should be; what they hold is not."""
-    rows = differing(lambda: ViT(Torn), checks=["token-mixing"])
-    one, other, matters = rows["heads × width"]
-    assert one == "2 × 16"
-    assert other.startswith("2 × 16 (doctor: heads-split-across-tokens")
-    assert "heads-split-across-tokens" in matters
+    found = compare(Entrant("one", ViT), Entrant("other", lambda: ViT(Torn)), image_size=8, checks=["token-mixing"])
+    row = next(each for each in found.rows if each.role.en == "heads × width")
+    assert row.one.en == "2 × 16"
+    assert row.other.en.startswith("2 × 16 (doctor: heads-split-across-tokens")
+    assert "(heads-split-across-tokens" in row.matters.en
+    assert "（heads-split-across-tokens" in row.matters.ja
+    assert ", " not in row.other.ja + row.matters.ja

@@ -36,6 +36,7 @@ from vitscope.race.structure_texts import (
     TWICE_IS_ONCE,
     UNKNOWN,
     UNKNOWN_IN_BOTH,
+    filled,
 )
 from vitscope.race.ways import DropoutByMode
 
@@ -86,7 +87,7 @@ def structure(one: Patient, other: Patient, *, found: Sequence[Examination] = ()
         meant = _meant(name, pair[0], pair[1], bare)
         if NOT_FOUND in bare or (meant is None and a.en != b.en):
             ids = [each for each in dict.fromkeys([*named[0], *named[1]]) if (each in named[0]) != (each in named[1])]
-            meant = SEE.format(ids=", ".join(ids)) if ids else UNKNOWN
+            meant = filled(SEE, ids=Text(", ".join(ids), "、".join(ids))) if ids else UNKNOWN
         rows.append(Row(role, a, b, meant is not None, meant or Text("", "")))
     if unknown:
         names = Text(", ".join(each.en for each in unknown), "、".join(each.ja for each in unknown))
