@@ -220,6 +220,14 @@ def test_all_that_can_be_mended_is_told_as_one_copy() -> None:
         assert "sick, squeezed" in page_of(found, lang).replace("sick、squeezed", "sick, squeezed")
 
 
+def test_a_mend_that_makes_weights_does_not_say_that_it_touches_none() -> None:
+    found = compared(HIGH, LOW, HIGH)
+    shared = Fault("shared-blocks", "M16", "parameters", "error", SOME, SOME).found(SOME, {})
+    found = replace(found, causes=(replace(found.causes[0], finding=shared),))
+    assert "mended (switched) it gains" in found.sentences[1].en
+    assert "修正すると（変更）" in found.sentences[1].ja
+
+
 def test_what_a_mend_changes_has_one_sign() -> None:
     said = compared(HIGH, MIDDLE, LOW).sentences[1]
     assert "it changes by −31.0 points (95 % interval −33.6 to −28.4)" in said.en

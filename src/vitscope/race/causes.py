@@ -7,6 +7,8 @@ from vitscope.race.comparison import Cause, Comparison, quoted
 from vitscope.race.differences import ends, interval, signed
 from vitscope.race.gaps import Gap, is_near_chance
 
+UNSHARED = "shared-blocks"
+"""The one whose mend makes weights: blocks that shared them get their own."""
 FEW = 6
 """Seeds below which more of them may tell what these do not."""
 
@@ -15,6 +17,7 @@ def what_a_mend_does(cause: Cause, found: Comparison) -> Text:
     if cause.done is None or cause.gained is None or cause.left is None:
         return _untried(cause, found)
     points, range_, owned = cause.gained.points, ends(cause.gained), _owned(cause, found)
+    untouched = Text("", "") if UNSHARED in cause.ids else Text("; no weight touched", "、重みは変更なし")
     unsure = Text("", "") if cause.is_gone is not None else _NOT_SEEN_GONE
     change = (
         Text(f"it gains {points:.1f} points", f"正解率が{points:.1f}ポイント向上します")
@@ -22,8 +25,8 @@ def what_a_mend_does(cause: Cause, found: Comparison) -> Text:
         else Text(f"it changes by {signed(points)} points", f"正解率が{signed(points)}ポイント変化します")
     )
     told = Text(
-        f"{owned.en}; mended ({cause.done.en}; no weight touched{unsure.en}) {change.en} ({range_.en})",
-        f"{owned.ja}、修正すると（{cause.done.ja}、重みは変更なし{unsure.ja}）{change.ja}（{range_.ja}）",
+        f"{owned.en}; mended ({cause.done.en}{untouched.en}{unsure.en}) {change.en} ({range_.en})",
+        f"{owned.ja}、修正すると（{cause.done.ja}{untouched.ja}{unsure.ja}）{change.ja}（{range_.ja}）",
     )
     ending = _too_short(cause, found) or _ending(cause, cause.left, found.gap)
     return Text(f"{told.en}: {ending.en}.", f"{told.ja}。{ending.ja}。")
