@@ -34,7 +34,13 @@ CUT = Fault(
         "クエリ・キー・バリューのどれも、先に幅を分割し、次にtransposeでヘッドの軸をトークンの軸の前に移してください",
     ),
     "q, k, v = (t.view(B, N, heads, d).transpose(1, 2) for t in (q, k, v))   # not .view(B, heads, N, d)",
-    explains=("heads-merged-across-tokens", "patches-never-meet", "part-of-the-image-never-read", "overfit", "position"),
+    explains=(
+        "heads-merged-across-tokens",
+        "patches-never-meet",
+        "part-of-the-image-never-read",
+        "overfit",
+        "position",
+    ),
 )
 _BOTH_WAYS = Text(
     f"{CUT.advice.en}; and {MERGED.advice.en}",
