@@ -40,6 +40,7 @@ def test_the_layout_of_the_hub(tmp_path: Path) -> None:
     np.testing.assert_array_equal(splits.train.images, [picture(s) for s in [*range(7), *range(10, 17)]])
     assert splits.train.labels.tolist() == [0, 1, 1, 0, 1, 0, 1] * 2
     assert splits.val.labels.tolist() == [1, 0, 0, 1]
+    assert (splits.train.called(9), splits.train.files) == ("train:9", ())  # a file of many images names none
     facts = peek(DataSpec(source=str(tmp_path / "d")))
     assert (facts.splits, facts.native_size, facts.channels) == ({"train": 14, "test": 4}, (8, 8), 3)
 

@@ -19,6 +19,7 @@ from vitscope.data.digests import RememberedDigests
 from vitscope.data.looking import look
 from vitscope.data.sources import find_source
 from vitscope.data.sources.base import Progress, Source, SourceFacts
+from vitscope.data.sources.image_folder import FolderSplit, printable
 from vitscope.data.spec import DataSpec
 from vitscope.data.splitting import first_of_shuffle, stratified
 from vitscope.data.table import DataSplits, ImageTable
@@ -170,7 +171,8 @@ def _table(source: Source, split: str, cached: Cached) -> ImageTable:
     left_out = [image.place for image in cached.unusable]
     places = np.delete(np.arange(len(cached.labels) + len(left_out)), left_out) if left_out else None
     name = f"{source.name} {split}"
-    files = getattr(source.splits[split], "files", ())  # a folder's
+    own = source.splits[split]
+    files = tuple(map(printable, own.files)) if isinstance(own, FolderSplit) else ()
     return ImageTable(cached.images, cached.labels, source.label_names, name, split=split, places=places, files=files)
 
 
